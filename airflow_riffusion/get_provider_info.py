@@ -1,0 +1,74 @@
+"""
+All that Airflow discovers about this provider, as plain data.
+
+Airflow loads this module while ``airflow`` itself is being imported: an error in here would break
+``import airflow`` for everybody, so it imports nothing.
+"""
+
+
+def get_provider_info() -> dict:  # type: ignore[type-arg]
+    """
+    Return the provider's metadata.
+
+    :return: what Airflow's ``provider_info.schema.json`` describes.
+    """
+    return {
+        "package-name": "airflow-riffusion",
+        "name": "Riffusion",
+        "description": "Gates Airflow tasks on the free job slots of Riffusion accounts on useapi.net.",
+        "integrations": [
+            {
+                "integration-name": "Riffusion",
+                "external-doc-url": "https://useapi.net/docs/api-riffusion-v1",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": [
+            {"integration-name": "Riffusion", "python-modules": ["airflow_riffusion.hooks.riffusion"]},
+        ],
+        "operators": [
+            {"integration-name": "Riffusion", "python-modules": ["airflow_riffusion.operators.capacity"]},
+        ],
+        "sensors": [
+            {"integration-name": "Riffusion", "python-modules": ["airflow_riffusion.sensors.capacity"]},
+        ],
+        "triggers": [
+            {"integration-name": "Riffusion", "python-modules": ["airflow_riffusion.triggers.capacity"]},
+        ],
+        "connection-types": [
+            {
+                "connection-type": "riffusion",
+                "hook-class-name": "airflow_riffusion.hooks.riffusion.RiffusionHook",
+                "hook-name": "Riffusion",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["login", "schema"],
+                    "relabeling": {"password": "API token", "host": "Base URL"},
+                    "placeholders": {
+                        "host": "https://api.useapi.net",
+                        "password": "user:1234-abcDEF…",
+                    },
+                },
+                "conn-fields": {
+                    "service": {
+                        "label": "Service",
+                        "description": "Which of the services with this scheduler the token is used for.",
+                        "schema": {
+                            "type": ["string", "null"],
+                            "enum": ["riffusion", "tempolor", "kling", "ltxstudio"],
+                            "default": "riffusion",
+                        },
+                    },
+                    "timeout": {
+                        "label": "Timeout (seconds)",
+                        "description": "How long one request may take in all, to its last byte.",
+                        "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 600, "default": 30},
+                    },
+                    "allow_http": {
+                        "label": "Allow plain HTTP",
+                        "description": "Send the token unencrypted to a host that is not this machine.",
+                        "schema": {"type": ["boolean", "null"], "default": False},
+                    },
+                },
+            }
+        ],
+    }

@@ -1,0 +1,164 @@
+"""Which error a failed request is: what happened, where, what to do, and whether waiting helps."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import requests
+from pydantic_core import from_json
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+from airflow_riffusion.exceptions import (
+    RiffusionBadResponse,
+    RiffusionError,
+    RiffusionRejected,
+    RiffusionUnavailable,
+)
+from airflow_riffusion.hooks.transport import AnswerTooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_riffusion.hooks.settings import ConnectionSettings
+
+# https://useapi.net/docs/api-riffusion-v1: the service's own status for an account that was logged out.
+COOKIE_EXPIRED = 596
+_LONGEST_DETAIL = 200
+
+
+def error_of_answer(
+    answer: requests.Response, body: bytes, url: str, settings: ConnectionSettings
+) -> RiffusionError:
+    """
+    Return the error that an answer other than 2xx is.
+
+    :param answer: the answer.
+    :param body: its body, as it came.
+    :param url: the address that was asked.
+    :param settings: the connection's settings.
+    """
+    url = url.partition("?")[0]
+    status = answer.status_code
+    detail = _said(body, settings.token)
+    message = f"{status} {_reason(status)} from {url}{f' ({detail})' if detail else ''}"
+    if status in (408, 429) or (500 <= status < 600 and status != COOKIE_EXPIRED):
+        return RiffusionUnavailable(
+            f"{message}.",
+            status=status,
+            url=url,
+            detail=detail,
+            retry_after=_retry_after(answer.headers.get("Retry-After")),
+        )
+    advice = _advice(answer, settings)
+    message = f"{message}: {advice}." if advice else f"{message}."
+    return RiffusionRejected(message, status=status, url=url, detail=detail)
+
+
+def error_of_network(error: Exception, url: str, settings: ConnectionSettings) -> RiffusionError:
+    """
+    Return the error that a request without a whole answer is.
+
+    :param error: what ``requests`` or ``urllib3`` raised.
+    :param url: the address that was asked.
+    :param settings: the connection's settings.
+    """
+    url = url.partition("?")[0]
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, AnswerTooLarge):
+            return RiffusionBadResponse(
+                f"The answer from {url} is too large: {cause}. Check the base URL in connection "
+                f"'{settings.conn_id}'.",
+                url=url,
+                detail=str(cause),
+            )
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return RiffusionRejected(
+                f"The TLS certificate of {url} can't be verified ({cause.verify_message}): check the base "
+                f"URL in connection '{settings.conn_id}', or make this machine trust its authority.",
+                url=url,
+                detail=cause.verify_message,
+            )
+        if isinstance(cause, TimeoutError | requests.Timeout | ReadTimeoutError):
+            detail = f"no complete answer within {settings.timeout:g} s"
+            return RiffusionUnavailable(f"{url}: {detail}.", url=url, detail=detail)
+    detail = _without_token(f"{type(causes[-1]).__name__}: {causes[-1]}", settings.token)
+    if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError | HTTPError):
+        return RiffusionUnavailable(f"No answer from {url} ({detail}).", url=url, detail=detail)
+    return RiffusionRejected(f"The request to {url} can't be sent ({detail}).", url=url, detail=detail)
+
+
+def _advice(answer: requests.Response, settings: ConnectionSettings) -> str | None:
+    connection = f"connection '{settings.conn_id}'"
+    if answer.status_code in (401, 403):
+        return f"check the API token in {connection}"
+    if answer.status_code == 404:
+        return f"check the base URL and the service ('{settings.service}') in {connection}"
+    if answer.status_code == COOKIE_EXPIRED:
+        return "an account was logged out; renew its cookie at useapi.net"
+    if 300 <= answer.status_code < 400:
+        parts = urlsplit(answer.headers.get("Location", ""))
+        target = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else "elsewhere"
+        return f"it redirects to {target}, which is not followed; check the base URL in {connection}"
+    return None
+
+
+def _said(body: bytes, token: str) -> str | None:
+    """Return what an error's body says, shortened and on one line."""
+    try:
+        answer = from_json(body)
+    except ValueError:
+        answer = None
+    if isinstance(answer, dict) and isinstance(answer.get("error"), str):
+        text = answer["error"]
+    else:
+        text = body[:2000].decode("utf-8", "replace")
+        if text.lstrip().startswith("<"):
+            return "an HTML page"
+    text = _without_token("".join(char if char.isprintable() else " " for char in text), token)
+    text = " ".join(text.split())
+    return f"{text[:_LONGEST_DETAIL]}…" if len(text) > _LONGEST_DETAIL else text or None
+
+
+def _without_token(text: str, token: str) -> str:
+    """Return a text from outside without the API token, should it echo it."""
+    return text.replace(token, "***")
+
+
+def _reason(status: int) -> str:
+    if status == COOKIE_EXPIRED:
+        return "Account Logged Out"
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown Status"
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Return the seconds of a ``Retry-After`` header, a number or a date; None if it makes no sense."""
+    if value is None:
+        return None
+    if value.strip().isascii() and value.strip().isdigit():
+        return float(value[:12])
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(tz=UTC)).total_seconds())
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it wraps, outermost first; urllib3 wraps in ``reason`` and in ``args``."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        inner = [getattr(current, "reason", None), *current.args, current.__cause__, current.__context__]
+        current = next((cause for cause in inner if isinstance(cause, BaseException)), None)

@@ -1,0 +1,222 @@
+"""The connection to useapi.net, and the one place that speaks HTTP with it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, NoReturn
+
+import requests
+from airflow.providers.common.compat.connection import get_async_connection
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+from pydantic_core import from_json
+from urllib3.exceptions import HTTPError
+
+from airflow_riffusion.capacity import Capacity, CapacityFormatError
+from airflow_riffusion.exceptions import (
+    RiffusionBadResponse,
+    RiffusionConnectionNotFound,
+    RiffusionError,
+    RiffusionUnavailable,
+)
+from airflow_riffusion.get_provider_info import get_provider_info
+from airflow_riffusion.hooks.answers import error_of_answer, error_of_network
+from airflow_riffusion.hooks.settings import ConnectionSettings
+from airflow_riffusion.hooks.transport import open_session
+
+_FIRST_BACKOFF = 1.0
+_LONGEST_BACKOFF = 30.0
+
+
+class RiffusionHook(BaseHook):
+    """
+    Reads how many job slots are free, and reaches the service's other endpoints.
+
+    :param riffusion_conn_id: the Airflow connection of type ``riffusion``.
+    :param retries: how often a GET is tried again when the service is unavailable. Nothing else is ever
+        sent twice. Sensors and triggers use 0: they have a pace of their own.
+    """
+
+    conn_name_attr = "riffusion_conn_id"
+    default_conn_name = "riffusion_default"
+    conn_type = "riffusion"
+    hook_name = "Riffusion"
+
+    def __init__(self, riffusion_conn_id: str = default_conn_name, *, retries: int = 0) -> None:
+        super().__init__()
+        self.riffusion_conn_id = riffusion_conn_id
+        self.retries = retries
+        self._oddities: set[str] = set()
+
+    @cached_property
+    def settings(self) -> ConnectionSettings:
+        """
+        The connection's settings, looked up and checked once.
+
+        :raises RiffusionRejected: if the connection does not exist or can't work.
+        :raises RiffusionUnavailable: if it can't be looked up.
+        """
+        try:
+            connection = self.get_connection(self.riffusion_conn_id)
+        except Exception as error:  # noqa: BLE001 - every secrets backend has errors of its own
+            self._lookup_failed(error)
+        return ConnectionSettings.of(self.riffusion_conn_id, connection)
+
+    @cached_property
+    def _session(self) -> requests.Session:
+        return open_session(self.settings)
+
+    def get_conn(self) -> requests.Session:
+        """
+        Return the session behind this hook.
+
+        It sends the API token to the connection's host only, and gives every request the connection's
+        timeout as a total, headers and body included.
+
+        :raises RiffusionRejected: if the connection does not exist or can't work.
+        """
+        return self._session
+
+    def get_capacity(self) -> Capacity:
+        """
+        Read which jobs run and how many slots each account has free.
+
+        :raises RiffusionUnavailable: no answer could be had, and waiting helps.
+        :raises RiffusionRejected: the service or the connection says no.
+        :raises RiffusionBadResponse: the answer is no capacity answer.
+        """
+        endpoint = "scheduler/available"
+        body = self._send("GET", endpoint)
+        try:
+            capacity = Capacity.from_json(
+                body, service=self.settings.service, observed_at=datetime.now(tz=UTC)
+            )
+        except CapacityFormatError as error:
+            raise self._bad_response(endpoint, f"no capacity answer: {error}") from None
+        for oddity in capacity.oddities:
+            if oddity not in self._oddities:
+                self._oddities.add(oddity)
+                self.log.warning("Odd answer from %s: %s", self.settings.url(endpoint), oddity)
+        return capacity
+
+    async def aget_capacity(self) -> Capacity:
+        """
+        Read the capacity without blocking the event loop; see :meth:`get_capacity`.
+
+        The request runs in a thread: there is one per poll, however many tasks wait, so a second,
+        asynchronous HTTP stack would earn nothing.
+        """
+        await self.aload()
+        return await asyncio.to_thread(self.get_capacity)
+
+    async def aload(self) -> ConnectionSettings:
+        """Look the connection up without blocking the event loop; see :attr:`settings`."""
+        if "settings" not in self.__dict__:
+            try:
+                connection = await get_async_connection(self.riffusion_conn_id)
+            except Exception as error:  # noqa: BLE001 - every secrets backend has errors of its own
+                self._lookup_failed(error)
+            self.__dict__["settings"] = ConnectionSettings.of(self.riffusion_conn_id, connection)
+        return self.settings
+
+    def forget_connection(self) -> None:
+        """Look the connection up anew before the next request."""
+        self.__dict__.pop("settings", None)
+        self.__dict__.pop("_session", None)
+
+    def run(self, endpoint: str, method: str = "GET", json: Any = None) -> dict[str, Any] | list[Any]:
+        """
+        Ask one of the service's other endpoints.
+
+        :param endpoint: relative to ``v1/<service>/``, for example ``music/create-prompt``.
+        :param method: the HTTP method.
+        :param json: the body, as plain JSON.
+        :return: the decoded answer; ``{}`` for an empty one.
+        :raises RiffusionUnavailable: no answer could be had. The service may have done what was asked.
+        :raises RiffusionRejected: the service or the connection says no.
+        :raises RiffusionBadResponse: the answer is no JSON object or list.
+        """
+        body = self._send(method.upper(), endpoint, json)
+        if not body.strip():
+            return {}
+        try:
+            answer = from_json(body)
+        except ValueError as error:
+            raise self._bad_response(endpoint, f"not JSON ({error})") from None
+        if not isinstance(answer, dict | list):
+            raise self._bad_response(endpoint, "neither a JSON object nor a list")
+        return answer
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Say in one sentence what a reading shows, or what to mend; Airflow's *Test* button calls it."""
+        try:
+            return True, str(self.get_capacity())
+        except RiffusionError as error:
+            return False, str(error)
+
+    def _send(self, method: str, endpoint: str, json: Any = None) -> bytes:
+        """Send a request, a GET several times if need be, and return the body of the good answer."""
+        tries_left = self.retries if method == "GET" else 0
+        backoff = _FIRST_BACKOFF
+        while True:
+            try:
+                return self._send_once(method, endpoint, json)
+            except RiffusionUnavailable as error:
+                delay = max(error.retry_after or 0, random.uniform(backoff / 2, backoff))
+                if not tries_left or delay > _LONGEST_BACKOFF:
+                    raise
+                self.log.warning("%s Trying again in %.1f s.", error, delay)
+            time.sleep(delay)
+            tries_left -= 1
+            backoff = min(_LONGEST_BACKOFF, backoff * 2)
+
+    def _send_once(self, method: str, endpoint: str, json: Any) -> bytes:
+        settings = self.settings
+        url = settings.url(endpoint)
+        try:
+            with self._session.request(method, url, json=json, stream=True, allow_redirects=False) as answer:
+                body = b"".join(answer.raw.stream(65536, decode_content=False))
+        except (requests.RequestException, HTTPError) as error:
+            # Without the original: it holds the request, and that its Authorization header.
+            raise error_of_network(error, url, settings) from None
+        if not 200 <= answer.status_code < 300:
+            raise error_of_answer(answer, body, url, settings)
+        return body
+
+    def _bad_response(self, endpoint: str, detail: str) -> RiffusionBadResponse:
+        url = self.settings.url(endpoint).partition("?")[0]
+        return RiffusionBadResponse(
+            f"200 from {url}, but it is {detail}: check the base URL in connection "
+            f"'{self.riffusion_conn_id}', or wait until the service is well again.",
+            status=200,
+            url=url,
+            detail=detail,
+        )
+
+    def _lookup_failed(self, error: Exception) -> NoReturn:
+        conn_id = self.riffusion_conn_id
+        if isinstance(error, AirflowNotFoundException):
+            raise RiffusionConnectionNotFound(
+                f"The connection '{conn_id}' does not exist ({error}): create it under Admin → Connections."
+            ) from error
+        raise RiffusionUnavailable(f"The connection '{conn_id}' can't be looked up: {error!r}") from error
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return how the connection form differs from the usual; Airflow before 3.2 asks the hook."""
+        behaviour: dict[str, Any] = _connection_type()["ui-field-behaviour"]
+        return {key.replace("-", "_"): value for key, value in behaviour.items()}
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the connection form's own fields; Airflow before 3.2 asks the hook."""
+        from airflow_riffusion.hooks.form import widgets
+
+        return widgets(_connection_type()["conn-fields"])
+
+
+def _connection_type() -> dict[str, Any]:
+    return get_provider_info()["connection-types"][0]  # type: ignore[no-any-return]

@@ -1,0 +1,77 @@
+"""Single JSON values, read leniently: what makes no sense is None, and nothing raises."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit, urlunsplit
+
+# No service has accounts with so many slots: a larger number is a fault, not capacity.
+_MOST_SLOTS = 1_000_000
+_ELAPSED = re.compile(r"(?:([0-9]{1,6}):)?([0-9]{1,4}):([0-9]{1,2})")
+_WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
+
+
+def count(value: object) -> int | None:
+    """Return a number of slots, a negative one as 0; None if it makes no sense as such."""
+    if isinstance(value, str):
+        value = int(value) if _WHOLE_NUMBER.fullmatch(value) else None
+    elif isinstance(value, float):
+        value = int(value) if value.is_integer() else None
+    if isinstance(value, bool) or not isinstance(value, int) or value > _MOST_SLOTS:
+        return None
+    return max(0, value)
+
+
+def text(value: object) -> str | None:
+    """Return an id or a reference as text; kling's job ids are numbers."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return shown(value)
+    if not isinstance(value, str) or not value:
+        return None
+    # Half a surrogate pair is a valid JSON string that neither a database nor a log can hold.
+    return value.encode("utf-8", "replace").decode()
+
+
+def instant(value: object) -> datetime | None:
+    """Return an ISO 8601 time, in UTC unless it says otherwise."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def duration(value: object) -> timedelta | None:
+    """Return a duration written as ``MM:SS`` or ``HH:MM:SS``."""
+    match = _ELAPSED.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return None
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return timedelta(hours=hours, minutes=minutes, seconds=seconds)
+
+
+def without_secrets(value: object) -> str | None:
+    """Return a callback address without its user info, query string and fragment; None if it is none."""
+    if not isinstance(value, str):
+        return None
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return None
+    host = parts.netloc.rpartition("@")[2]
+    if parts.scheme not in ("http", "https") or not host:
+        return None
+    return text(urlunsplit((parts.scheme, host, parts.path, "", "")))
+
+
+def shown(value: object) -> str:
+    """Return any JSON value for a message: short and printable, whatever the service sent."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    if isinstance(value, int) and abs(value) > 10**30:  # Python refuses to print very long numbers
+        return "a huge number"
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,62 @@
+"""One reading of the service's capacity, as XCom."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_riffusion.request import account_ids, is_template
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from airflow.providers.common.compat.sdk import Context
+
+# A task that reads once has no later poll to make up for a short outage.
+_RETRIES = 3
+
+
+class CapacityOperator(BaseOperator):
+    """
+    Read once which jobs run and how many slots are free, and push it to XCom.
+
+    The whole reading is the ``return_value``; each of its keys is an XCom of its own as well, so
+    ``capacity.output["available"]`` works. The README shows its shape. An unavailable service is tried
+    again three times within the task, then the task fails and Airflow's ``retries`` apply; a rejection
+    (wrong token, unknown connection) is not retried.
+
+    :param riffusion_conn_id: the Airflow connection. (templated)
+    :param user_ids: only these accounts count; None for all. (templated)
+    :param multiple_outputs: whether each key is pushed on its own, too.
+    """
+
+    template_fields: Sequence[str] = ("riffusion_conn_id", "user_ids")
+    ui_color = "#e4f0e8"
+
+    def __init__(
+        self,
+        *,
+        riffusion_conn_id: str = "riffusion_default",
+        user_ids: Collection[str] | None = None,
+        multiple_outputs: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(multiple_outputs=multiple_outputs, **kwargs)
+        self.riffusion_conn_id = riffusion_conn_id
+        self.user_ids = user_ids
+        if not is_template(user_ids):
+            account_ids(user_ids)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """
+        Take the reading.
+
+        :return: the reading as plain JSON.
+        """
+        from airflow_riffusion.hooks.riffusion import RiffusionHook
+
+        hook = RiffusionHook(self.riffusion_conn_id, retries=_RETRIES)
+        reading = hook.get_capacity().for_users(account_ids(self.user_ids))
+        self.log.info("%s", reading)
+        return reading.to_xcom()

@@ -1,0 +1,164 @@
+"""What a task asks for and what it gets: the same words for sensor, trigger and every mode."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_riffusion.capacity import Capacity
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRequest:
+    """
+    What one task asks for.
+
+    :param slots: how many free slots it needs.
+    :param user_ids: only these accounts count; None for all.
+    :param same_account: all slots must be on one account.
+    :param hold: seconds for which granted slots are kept from other waiting tasks until their jobs are
+        seen executing. 0 is a plain check: it takes nothing and keeps no place.
+    :param priority: a higher one is served first; the task's ``priority_weight``.
+    :param since: when the task began to wait, in seconds since the epoch; the earlier is served first.
+    """
+
+    slots: int = 1
+    user_ids: frozenset[str] | None = None
+    same_account: bool = False
+    hold: float = 120.0
+    priority: int = 1
+    since: float = 0.0
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        slots: object = 1,
+        user_ids: object = None,
+        same_account: bool = False,
+        hold: object = 120,
+        priority: int = 1,
+        since: float = 0.0,
+    ) -> SlotRequest:
+        """
+        Build a request from what a DAG author gave.
+
+        :raises ValueError: if a value can't be what it should, naming the argument.
+        """
+        return cls(
+            slots=whole_number("slots", slots),
+            user_ids=account_ids(user_ids),
+            same_account=same_account,
+            hold=seconds("hold", hold, zero=True),
+            priority=priority,
+            since=since,
+        )
+
+    def usable(self, user_id: str | None) -> bool:
+        """Return whether slots of an account count for this request."""
+        return self.user_ids is None or user_id in self.user_ids
+
+    def __str__(self) -> str:
+        slots = "1 slot" if self.slots == 1 else f"{self.slots} slots"
+        together = " on one account" if self.same_account and self.slots > 1 else ""
+        among = f" of {', '.join(sorted(self.user_ids))}" if self.user_ids is not None else ""
+        return slots + together + among
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """
+    Slots handed to one task.
+
+    :param grant_id: name of the grant; a job submitted with it as ``replyRef`` settles exactly this grant.
+    :param request: what was asked for.
+    :param slots: how many slots on which account, the account with most of them first.
+    :param reading: what the service said when the slots were granted.
+    """
+
+    grant_id: str
+    request: SlotRequest
+    slots: dict[str, int]
+    reading: Capacity
+
+    def to_xcom(self, waited_seconds: float) -> dict[str, Any]:
+        """
+        Return the sensor's XCom: the reading of the accounts asked for, and what was granted.
+
+        :param waited_seconds: how long the task waited.
+        """
+        return {
+            **self.reading.for_users(self.request.user_ids).to_xcom(),
+            "user_id": next(iter(self.slots)),
+            "granted": self.slots,
+            "grant_id": self.grant_id,
+            "waited_seconds": round(max(0.0, waited_seconds), 3),
+        }
+
+
+def whole_number(name: str, value: object) -> int:
+    """
+    Return a positive whole number; a template may have rendered it to text.
+
+    :param name: the argument's name, for the error.
+    :raises ValueError: if it is none.
+    """
+    text = value.strip() if isinstance(value, str) else value
+    if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= 9:
+        text = int(text)
+    if isinstance(text, bool) or not isinstance(text, int) or text < 1:
+        raise ValueError(f"{name} must be a positive whole number, not {value!r}")
+    return text
+
+
+def seconds(name: str, value: object, *, zero: bool = False) -> float:
+    """
+    Return a finite number of seconds.
+
+    :param name: the argument's name, for the error.
+    :param value: seconds or a timedelta.
+    :param zero: whether 0 is allowed.
+    :raises ValueError: if it is none.
+    """
+    number = value.total_seconds() if isinstance(value, timedelta) else value
+    if (
+        isinstance(number, bool)
+        or not isinstance(number, int | float)
+        or not math.isfinite(number)
+        or number < 0
+        or (number == 0 and not zero)
+    ):
+        bound = "0 or more" if zero else "more than 0"
+        raise ValueError(f"{name} must be seconds or a timedelta, finite and {bound}, not {value!r}")
+    return float(number)
+
+
+def account_ids(value: object) -> frozenset[str] | None:
+    """
+    Return the accounts that count, or None for all.
+
+    :raises ValueError: if it is no list of ids. A single string is an error: it is more often a list that
+        a template turned into text than one account.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str) or not isinstance(value, Collection) or not value:
+        raise ValueError(f"user_ids must be a list of account ids, or None for all, not {value!r}")
+    ids = [str(user_id) if type(user_id) is int else user_id for user_id in value]
+    for user_id in ids:
+        if not isinstance(user_id, str) or not user_id:
+            raise ValueError(f"user_ids must hold account ids, not {user_id!r}")
+    return frozenset(ids)
+
+
+def is_template(value: object) -> bool:
+    """Return whether an argument is known only after rendering: a Jinja template or another task's output."""
+    if isinstance(value, str):
+        return "{{" in value or "{%" in value
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(is_template(item) for item in value)
+    return hasattr(value, "resolve")

@@ -1,0 +1,195 @@
+"""Waits until job slots are free."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseSensorOperator, PokeReturnValue
+
+from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionRejected, RiffusionUnavailable
+from airflow_riffusion.request import SlotRequest, account_ids, is_template, seconds, whole_number
+from airflow_riffusion.slots import READINGS_UNTIL_HOPELESS, Hopeless, SlotLedger
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_riffusion.request import Grant
+
+# Between readings of one poke that are taken to be sure (seconds).
+_PAUSE = 1.0
+_LONGEST_RETRY_AFTER = 600.0
+
+
+class CapacitySensor(BaseSensorOperator):
+    """
+    Wait until job slots are free, and say on which account to use them.
+
+    Deferred (the default), all waiting tasks of a connection share one request per ``poke_interval``,
+    no worker waits, and a free slot wakes exactly one task, in order. With ``deferrable=False`` the
+    sensor pokes or reschedules like any other: same result, but tasks know nothing of each other, so
+    one free slot wakes them all.
+
+    An unavailable service never ends the wait, only ``timeout`` does. A rejection (wrong token, unknown
+    connection, more slots than there are) ends it at once, without retries.
+
+    :param riffusion_conn_id: the Airflow connection. (templated)
+    :param slots: how many free slots the task needs. (templated)
+    :param user_ids: only these accounts count; None for all. (templated)
+    :param same_account: all slots must be on one account.
+    :param hold: seconds, or a timedelta, for which granted slots are kept from other waiting tasks until
+        their jobs are seen executing. 0 takes nothing and keeps no place: a plain check.
+    :param poke_interval: seconds, or a timedelta, between readings.
+    :param timeout: seconds, or a timedelta, after which the wait fails.
+    :param deferrable: wait in the triggerer; overrides ``mode``.
+    """
+
+    template_fields: Sequence[str] = ("riffusion_conn_id", "user_ids", "slots")
+    ui_color = "#e4f0e8"
+
+    def __init__(
+        self,
+        *,
+        riffusion_conn_id: str = "riffusion_default",
+        slots: int | str = 1,
+        user_ids: Collection[str] | None = None,
+        same_account: bool = False,
+        hold: timedelta | float = 120,
+        poke_interval: timedelta | float = 10,
+        timeout: timedelta | float | None = None,
+        deferrable: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        if timeout is not None:
+            timeout = seconds("timeout", timeout)
+        super().__init__(poke_interval=seconds("poke_interval", poke_interval), timeout=timeout, **kwargs)
+        self.riffusion_conn_id = riffusion_conn_id
+        self.slots = slots
+        self.user_ids = user_ids
+        self.same_account = same_account
+        self.hold = seconds("hold", hold, zero=True)
+        self.deferrable = deferrable
+        self._began = 0.0
+        self._not_before = 0.0
+        if not is_template(slots):
+            whole_number("slots", slots)
+        if not is_template(user_ids):
+            account_ids(user_ids)
+
+    def execute(self, context: Context) -> Any:
+        """
+        Wait, in the triggerer or here.
+
+        :return: the reading and what was granted, as plain JSON.
+        """
+        self._began = time.time()
+        request = self._request()
+        if not self.deferrable:
+            return super().execute(context)
+
+        from airflow_riffusion.triggers.capacity import CapacityTrigger
+
+        self.defer(
+            trigger=CapacityTrigger.of(self.riffusion_conn_id, request, poke_interval=self.poke_interval),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=self.timeout),
+        )
+        return None
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """
+        Take up what the trigger says.
+
+        :param event: the trigger's event.
+        :return: the reading and what was granted, as plain JSON.
+        :raises RiffusionRejected: if waiting won't help.
+        """
+        status = event.get("status") if isinstance(event, dict) else None
+        if status == "rejected":
+            raise RiffusionRejected(str(event.get("message")))
+        granted = event.get("result") if status == "granted" else None
+        if not isinstance(granted, dict):
+            raise ValueError(f"the trigger sent an event that is none of its own: {event!r:.200}")
+        self._log_grant(granted)
+        return granted
+
+    def poke(self, context: Context) -> bool | PokeReturnValue:
+        """
+        Look once whether the slots are free.
+
+        :return: whether they are, with the XCom.
+        :raises RiffusionRejected: if waiting won't help.
+        """
+        if time.time() < self._not_before:
+            return False
+        try:
+            grant = self._look()
+        except RiffusionUnavailable as error:
+            self.log.warning("%s The wait goes on.", error)
+            self._not_before = time.time() + min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER)
+            return False
+        if grant is None:
+            return False
+        granted = grant.to_xcom(waited_seconds=time.time() - self._waiting_since(context))
+        self._log_grant(granted)
+        return PokeReturnValue(is_done=True, xcom_value=granted)
+
+    def _look(self) -> Grant | None:
+        """Decide as the gate does, by a ledger with one waiter; read again where one reading can be wrong."""
+        from airflow_riffusion.hooks.riffusion import RiffusionHook
+
+        hook = RiffusionHook(self.riffusion_conn_id)
+        ledger = SlotLedger()
+        ledger.join(uuid.uuid4().hex, self._request())
+        bad_response: RiffusionBadResponse | None = None
+        for reading_number in range(READINGS_UNTIL_HOPELESS):
+            if reading_number:
+                time.sleep(_PAUSE)
+            try:
+                reading = hook.get_capacity()
+            except RiffusionBadResponse as error:
+                bad_response = error
+                continue
+            bad_response = None
+            for decision in ledger.observe(reading, now=0.0):
+                if isinstance(decision, Hopeless):
+                    raise RiffusionRejected(decision.reason)
+                return decision
+            self.log.info("Waiting for %s: %s.", self._request(), reading)
+            if not ledger.in_doubt:
+                break
+        if bad_response is not None:
+            raise bad_response.as_rejected()
+        return None
+
+    def _request(self) -> SlotRequest:
+        """Return what is asked for, checked (again): templates are rendered by now."""
+        return SlotRequest.checked(
+            slots=self.slots,
+            user_ids=self.user_ids,
+            same_account=self.same_account,
+            hold=self.hold,
+            priority=self.priority_weight,
+            since=self._began,
+        )
+
+    def _waiting_since(self, context: Context) -> float:
+        first = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
+        return first.timestamp() if first else self._began
+
+    def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
+        """Return the seconds until the next poke, which never comes before what Retry-After asked for."""
+        usual: float = super()._get_next_poke_interval(*args, **kwargs)
+        return max(usual, self._not_before - time.time())
+
+    def _log_grant(self, granted: dict[str, Any]) -> None:
+        self.log.info(
+            "Granted %s after %.1f s (grant %s).",
+            ", ".join(f"{slots} on {user_id}" for user_id, slots in granted["granted"].items()),
+            granted["waited_seconds"],
+            granted["grant_id"],
+        )

@@ -1,0 +1,252 @@
+"""One poll loop per connection in a triggerer, shared by all tasks that wait there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import copy
+import logging
+import random
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from airflow_riffusion.exceptions import (
+    RiffusionBadResponse,
+    RiffusionRejected,
+    RiffusionUnavailable,
+)
+from airflow_riffusion.hooks.riffusion import RiffusionHook
+from airflow_riffusion.slots import READINGS_UNTIL_HOPELESS, Hopeless, SlotLedger
+
+if TYPE_CHECKING:
+    from airflow_riffusion.capacity import Capacity
+    from airflow_riffusion.request import Grant, SlotRequest
+
+log = logging.getLogger(__name__)
+
+# All in seconds.
+_SHORTEST_INTERVAL = 1.0
+_LONGEST_BACKOFF = 300.0
+_LONGEST_RETRY_AFTER = 600.0
+_CONNECTION_LIFETIME = 300.0
+_BETWEEN_LOG_LINES = 60.0
+
+_gates: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, CapacityGate]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    decision: asyncio.Future[Grant | RiffusionRejected]
+    poke_interval: float
+
+
+class CapacityGate:
+    """
+    Where the waiting tasks of one connection wait, at the cost of one request per interval.
+
+    The gate paces the requests and wakes the waiters; who gets what is decided by the
+    :class:`~airflow_riffusion.slots.SlotLedger`. Its poll loop lives while somebody waits. The ledger
+    with its holds, the time of the last request and how long a failing service is left alone outlive an
+    empty queue.
+
+    :param riffusion_conn_id: the Airflow connection.
+    """
+
+    def __init__(self, riffusion_conn_id: str) -> None:
+        self._hook = RiffusionHook(riffusion_conn_id)
+        self._ledger = SlotLedger()
+        self._waiting: dict[str, _Waiting] = {}
+        self._poll_task: asyncio.Task[None] | None = None
+        self._interval_shortened: asyncio.Event | None = None
+        self._interval = _SHORTEST_INTERVAL
+        self._reading: Capacity | None = None
+        self._read_at = self._polled_at = self._looked_up_at = self._not_before = float("-inf")
+        self._failures = 0
+        self._bad_responses = 0
+        self._trouble: str | None = None
+
+    @classmethod
+    def of(cls, riffusion_conn_id: str) -> CapacityGate:
+        """
+        Return the running event loop's gate for a connection.
+
+        :param riffusion_conn_id: the Airflow connection.
+        """
+        gates = _gates.setdefault(asyncio.get_running_loop(), {})
+        if riffusion_conn_id not in gates:
+            gates[riffusion_conn_id] = cls(riffusion_conn_id)
+        return gates[riffusion_conn_id]
+
+    async def wait(self, waiter_id: str, request: SlotRequest, poke_interval: float) -> Grant:
+        """
+        Wait for slots. Whoever is cancelled gives up the place, and what was just granted.
+
+        :param waiter_id: a new id, which becomes the grant's.
+        :param request: what the task asks for.
+        :param poke_interval: seconds between readings; the smallest of all waiters counts.
+        :return: the granted slots.
+        :raises RiffusionRejected: if waiting won't help.
+        """
+        decision: asyncio.Future[Grant | RiffusionRejected] = asyncio.get_running_loop().create_future()
+        self._ledger.join(waiter_id, request)
+        self._waiting[waiter_id] = _Waiting(decision, max(poke_interval, _SHORTEST_INTERVAL))
+        log.info("Waiting for %s on connection '%s'.", request, self._hook.riffusion_conn_id)
+        try:
+            self._serve_newcomer(waiter_id)
+            await self._log_until(decision, waiter_id, poke_interval)
+            result = decision.result()
+            if isinstance(result, RiffusionRejected):
+                raise result
+            return result
+        except BaseException:
+            self.give_back(waiter_id)
+            raise
+        finally:
+            self._leave(waiter_id)
+
+    def give_back(self, grant_id: str) -> None:
+        """
+        Take back a grant that nobody will use.
+
+        :param grant_id: the grant.
+        """
+        self._ledger.give_back(grant_id)
+
+    def _serve_newcomer(self, waiter_id: str) -> None:
+        """Serve who finds the queue empty by a reading not a second old, or else by a poll at once."""
+        if self._poll_task is None:
+            if self._reading is not None and _now() - self._read_at < _SHORTEST_INTERVAL:
+                self._decide(self._reading)
+            if self._waiting:
+                self._interval_shortened = asyncio.Event()
+                # A context of its own, or the poll loop would write into the first waiter's task log.
+                self._poll_task = asyncio.create_task(self._poll(), context=contextvars.Context())
+        elif self._waiting[waiter_id].poke_interval < self._interval:
+            self._interval = self._waiting[waiter_id].poke_interval
+            assert self._interval_shortened is not None
+            self._interval_shortened.set()
+
+    def _leave(self, waiter_id: str) -> None:
+        self._ledger.leave(waiter_id)
+        self._waiting.pop(waiter_id, None)
+        if not self._waiting and self._poll_task is not None:
+            self._poll_task.cancel()
+            self._poll_task = self._interval_shortened = None
+
+    async def _log_until(self, decision: asyncio.Future[Any], waiter_id: str, pause: float) -> None:
+        """Write into the waiter's own log why it is not running, on change, at most once a minute."""
+        said = None
+        while not (await asyncio.wait([decision], timeout=pause * random.uniform(1.0, 1.1)))[0]:
+            status = self._status(waiter_id)
+            if status != said:
+                log.info("Still waiting: %s.", status)
+            said, pause = status, _BETWEEN_LOG_LINES
+
+    def _status(self, waiter_id: str) -> str:
+        if self._trouble is not None:
+            return f"no reading can be had; {self._trouble}"
+        if self._reading is None:
+            return "no reading yet"
+        ahead = self._ledger.ahead(waiter_id)
+        return f"{self._reading}, {self._ledger.held} held, {ahead} {'task' if ahead == 1 else 'tasks'} ahead"
+
+    async def _poll(self) -> None:
+        """Take a reading per interval while somebody waits: the first at once, never two in a second."""
+        self._interval = _SHORTEST_INTERVAL
+        while self._waiting:
+            await self._sleep()
+            await self._read()
+        self._poll_task = self._interval_shortened = None
+
+    async def _sleep(self) -> None:
+        """Sleep until the next poll is due; a newcomer with a shorter interval brings it forward."""
+        assert self._interval_shortened is not None
+        jitter = random.uniform(1.0, 1.1)
+        while True:
+            due = max(self._polled_at + self._interval * jitter, self._not_before)
+            if due <= _now():
+                return
+            self._interval_shortened.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._interval_shortened.wait(), due - _now())
+
+    async def _read(self) -> None:
+        """Take one reading and hand out what it shows, or judge why there is none."""
+        self._polled_at = _now()
+        self._interval = min(waiting.poke_interval for waiting in self._waiting.values())
+        try:
+            self._answered(await self._take_reading())
+        except RiffusionRejected as error:
+            self._end_all(error)
+        except RiffusionBadResponse as error:
+            self._bad_responses += 1
+            if self._bad_responses >= READINGS_UNTIL_HOPELESS:
+                self._end_all(error.as_rejected())
+            else:
+                self._postpone(error)
+        except RiffusionUnavailable as error:
+            self._postpone(error, error.retry_after)
+        except Exception as error:
+            # Whatever this is, it must not leave the waiters behind without a poll loop.
+            if self._trouble is None:
+                log.exception("Connection '%s': unexpected error", self._hook.riffusion_conn_id)
+            self._postpone(error)
+
+    async def _take_reading(self) -> Capacity:
+        """Ask the service; after a rejection once more, if the connection has changed meanwhile."""
+        if self._polled_at - self._looked_up_at >= _CONNECTION_LIFETIME:
+            self._hook.forget_connection()
+            self._looked_up_at = self._polled_at
+        settings = await self._hook.aload()
+        try:
+            return await self._hook.aget_capacity()
+        except RiffusionRejected:
+            self._hook.forget_connection()
+            if await self._hook.aload() == settings:
+                raise
+            log.info("Connection '%s' has changed; asking again.", self._hook.riffusion_conn_id)
+            return await self._hook.aget_capacity()
+
+    def _answered(self, reading: Capacity) -> None:
+        if self._trouble is not None:
+            log.info(
+                "Connection '%s' answers again, after %d readings that failed.",
+                self._hook.riffusion_conn_id,
+                self._failures,
+            )
+        self._trouble = None
+        self._failures = self._bad_responses = 0
+        self._reading, self._read_at = reading, _now()
+        self._decide(reading)
+
+    def _postpone(self, error: Exception, retry_after: float | None = None) -> None:
+        """Leave a failing service alone: as long as it asked for, and longer with each failure."""
+        if self._trouble is None:
+            log.warning("Connection '%s': %s Waiting goes on.", self._hook.riffusion_conn_id, error)
+        self._trouble = str(error)
+        self._failures += 1
+        longest = min(_LONGEST_BACKOFF, self._interval * 2 ** min(self._failures, 16))
+        backoff = random.uniform(self._interval, max(self._interval, longest))
+        self._not_before = _now() + max(backoff, min(retry_after or 0.0, _LONGEST_RETRY_AFTER))
+
+    def _decide(self, reading: Capacity) -> None:
+        for decision in self._ledger.observe(reading, _now()):
+            if isinstance(decision, Hopeless):
+                self._tell(decision.waiter_id, RiffusionRejected(f"{decision.reason}."))
+            else:
+                self._tell(decision.grant_id, decision)
+
+    def _end_all(self, error: RiffusionRejected) -> None:
+        self._bad_responses = 0
+        log.error("%s %d waiting tasks fail.", error, len(self._waiting))
+        for waiter_id in list(self._waiting):
+            self._tell(waiter_id, copy.copy(error))
+
+    def _tell(self, waiter_id: str, decision: Grant | RiffusionRejected) -> None:
+        self._waiting.pop(waiter_id).decision.set_result(decision)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+CONTRACT = TESTS / "contract"
+
+# Airflow reads these while it is being imported, so a fixture would come too late.
+os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-riffusion-tests-")
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "True"
+for name in [name for name in os.environ if name.startswith("AIRFLOW_CONN_")]:
+    del os.environ[name]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by its folder, so that no test can run unmarked."""
+    for item in items:
+        kind = item.path.relative_to(TESTS).parts[0]
+        if kind not in ("unit", "integration", "system"):
+            raise pytest.UsageError(
+                f"{item.path} must lie below tests/unit, tests/integration or tests/system"
+            )
+        item.add_marker(kind)
+
+
+@pytest.fixture
+def contract():
+    """Return the bytes of a real payload, by the service's name."""
+
+    def read(service: str = "riffusion") -> bytes:
+        name = "available_200.json" if service == "riffusion" else f"available_200.{service}.json"
+        return (CONTRACT / name).read_bytes()
+
+    return read
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch):
+    """Return a function that stores a connection in the environment and returns its id."""
+
+    def store(host: str | None = None, *, conn_id: str = "riffusion_test", **fields: object) -> str:
+        connection = {"conn_type": "riffusion", "password": "user:1234-abcDEF", "host": host, **fields}
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
+        return conn_id
+
+    return store

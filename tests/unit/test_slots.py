@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import pytest
+from airflow_riffusion.request import Grant, SlotRequest
+from airflow_riffusion.slots import Hopeless, SlotLedger
+
+from tests.readings import job, reading
+
+
+class Ledger(SlotLedger):
+    """A ledger that answers with what the tests compare: who was granted what."""
+
+    def at(self, now, seen, /):
+        return {grant.grant_id: grant.slots for grant in self.observe(seen, now) if isinstance(grant, Grant)}
+
+
+@pytest.fixture
+def ledger():
+    return Ledger()
+
+
+def ask(**fields):
+    if "user_ids" in fields:
+        fields["user_ids"] = frozenset(fields["user_ids"])
+    return SlotRequest(**fields)
+
+
+def test_each_free_slot_goes_to_one_waiter_in_the_order_in_which_they_began(ledger):
+    ledger.join("second", ask(since=2))
+    ledger.join("first", ask(since=1))
+    ledger.join("third", ask(since=3))
+
+    assert ledger.at(0, reading(a=2)) == {"first": {"a": 1}, "second": {"a": 1}}
+    assert len(ledger) == 1
+
+
+def test_a_higher_priority_is_served_first(ledger):
+    ledger.join("early", ask(since=1))
+    ledger.join("urgent", ask(since=2, priority=5))
+
+    assert list(ledger.at(0, reading(a=1))) == ["urgent"]
+
+
+def test_accounts_with_most_free_slots_are_handed_out_first(ledger):
+    ledger.join("x", ask())
+
+    assert ledger.at(0, reading(a=1, b=3)) == {"x": {"b": 1}}
+
+
+def test_a_granted_slot_is_held_until_its_job_is_seen(ledger):
+    ledger.join("x", ask(hold=60))
+    ledger.at(0, reading(a=1))
+    ledger.join("y", ask(hold=60))
+
+    assert ledger.at(1, reading(a=1)) == {}  # x has not submitted yet
+    assert ledger.at(2, reading(job("j", "a", "x"), a=0)) == {}
+    assert ledger.held == 0
+    assert ledger.at(3, reading(job("j", "a", "x"), a=1)) == {"y": {"a": 1}}
+
+
+def test_a_hold_expires(ledger):
+    ledger.join("x", ask(hold=60))
+    ledger.at(0, reading(a=1))
+    ledger.join("y", ask(hold=60))
+
+    assert ledger.at(59.9, reading(a=1)) == {}
+    assert ledger.at(60, reading(a=1)) == {"y": {"a": 1}}
+
+
+def test_a_grant_given_back_is_granted_again(ledger):
+    ledger.join("x", ask())
+    ledger.at(0, reading(a=1))
+    ledger.give_back("x")
+    ledger.join("y", ask())
+
+    assert ledger.at(1, reading(a=1)) == {"y": {"a": 1}}
+
+
+def test_without_references_a_new_job_settles_the_oldest_hold_on_its_account(ledger):
+    for waiter in ("on_a", "on_b"):
+        ledger.join(waiter, ask(user_ids=[waiter[-1]]))
+    ledger.at(0, reading(a=1, b=1))
+
+    ledger.at(1, reading(job("1", "b"), a=1, b=0))
+    ledger.join("next", ask())
+
+    assert ledger.held == 1
+    assert ledger.at(2, reading(job("1", "b"), a=2, b=0)) == {"next": {"a": 1}}
+
+
+def test_a_job_without_account_settles_any_hold(ledger):
+    ledger.join("x", ask(user_ids=["a"]))
+    ledger.at(0, reading(a=1))
+    ledger.at(1, reading(job("1"), a=0))
+
+    assert ledger.held == 0
+
+
+def test_a_job_that_ran_before_the_grant_settles_nothing(ledger):
+    ledger.join("x", ask())
+    ledger.at(0, reading(job("old", "a"), a=1))
+    ledger.at(1, reading(job("old", "a"), a=1))
+
+    assert ledger.held == 1
+
+
+def test_once_a_reference_matched_other_jobs_are_somebody_elses(ledger):
+    for waiter in ("x", "y"):
+        ledger.join(waiter, ask())
+    ledger.at(0, reading(a=2))
+
+    ledger.at(1, reading(job("1", "a", "x"), job("2", "a"), a=0))
+
+    assert ledger.held == 1
+
+
+def test_who_waits_for_several_slots_is_not_starved_by_later_ones(ledger):
+    ledger.join("three", ask(slots=3, since=1))
+    ledger.join("one", ask(since=2))
+
+    assert ledger.at(0, reading(a=2)) == {}
+    assert ledger.at(1, reading(a=4)) == {"three": {"a": 3}, "one": {"a": 1}}
+
+
+def test_a_waiter_that_cant_be_served_keeps_only_the_accounts_it_could_use(ledger):
+    ledger.join("a_only", ask(user_ids=["a"], since=1))
+    ledger.join("any", ask(since=2))
+
+    assert ledger.at(0, reading(a=0, b=1)) == {"any": {"b": 1}}
+
+
+def test_all_slots_on_one_account_if_asked_for(ledger):
+    ledger.join("together", ask(slots=2, same_account=True, since=1))
+    ledger.join("apart", ask(slots=2, since=2))
+
+    assert ledger.at(0, reading(a=1, b=1)) == {}
+    assert ledger.at(1, reading(a=1, b=3)) == {"together": {"b": 2}, "apart": {"a": 1, "b": 1}}
+
+
+def test_a_plain_check_takes_nothing_and_keeps_no_place(ledger):
+    ledger.join("check", ask(hold=0, since=1))
+    ledger.join("waiter", ask(since=2))
+
+    assert ledger.ahead("waiter") == 0
+    assert ledger.at(0, reading(a=1)) == {"waiter": {"a": 1}, "check": {"a": 1}}
+    assert ledger.held == 1
+
+
+def test_who_leaves_is_not_served(ledger):
+    ledger.join("gone", ask(since=1))
+    ledger.join("here", ask(since=2))
+    assert ledger.ahead("here") == 1
+
+    ledger.leave("gone")
+
+    assert ledger.ahead("here") == 0
+    assert list(ledger.at(0, reading(a=1))) == ["here"]
+
+
+def test_a_held_slot_of_an_account_that_vanished_and_came_back_is_still_held(ledger):
+    ledger.join("x", ask())
+    ledger.at(0, reading(a=1))
+    ledger.join("y", ask())
+
+    assert ledger.at(1, reading(b=0)) == {}
+    assert ledger.at(2, reading(a=1, b=0)) == {}
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (ask(slots=5), "5 slots asked for, but the accounts have 4 in all"),
+        (
+            ask(slots=3, same_account=True),
+            "3 slots on one account asked for, but the largest account has 2 in all",
+        ),
+        (ask(user_ids=["x"]), "1 slot of x asked for, but the service has no such account; it has a, b"),
+    ],
+)
+def test_three_readings_in_a_row_make_a_request_hopeless(ledger, request_, reason):
+    ledger.join("x", request_)
+
+    assert ledger.observe(reading(a=(2, 2), b=(0, 2)), 0) == []
+    assert ledger.in_doubt
+    assert ledger.observe(reading(a=(2, 2), b=(0, 2)), 1) == []
+    assert ledger.observe(reading(a=(2, 2), b=(0, 2)), 2) == [Hopeless("x", reason)]
+    assert len(ledger) == 0
+
+
+def test_a_blank_answer_in_between_fails_nobody(ledger):
+    ledger.join("x", ask())
+    for _ in range(3):
+        assert ledger.observe(reading(), 0) == []
+        assert ledger.observe(reading(), 0) == []
+        assert ledger.observe(reading(a=0), 0) == []
+
+
+def test_the_same_reading_twice_is_no_second_opinion(ledger):
+    ledger.join("x", ask(slots=5))
+    same = reading(a=(2, 2))
+
+    assert [ledger.observe(same, 0) for _ in range(5)] == [[]] * 5
+
+
+def test_a_request_that_is_impossible_right_now_blocks_nobody(ledger):
+    ledger.join("too_much", ask(slots=5, since=1))
+    ledger.join("one", ask(since=2))
+
+    assert ledger.at(0, reading(a=(2, 2))) == {"one": {"a": 1}}
+
+
+def test_unknown_max_jobs_never_make_a_request_impossible(ledger):
+    from airflow_riffusion.capacity import Capacity
+
+    from tests.readings import NOON
+
+    unknown = {"available": [{"user_id": "a", "available": 1}]}
+    ledger.join("x", ask(slots=50))
+    for now in range(5):
+        assert ledger.observe(Capacity.parse(unknown, service="riffusion", observed_at=NOON), now) == []
