@@ -11,7 +11,8 @@ TESTS = Path(__file__).parent
 CONTRACT = TESTS / "contract"
 
 # Airflow reads these while it is being imported, so a fixture would come too late.
-os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-riffusion-tests-")
+_home = tempfile.TemporaryDirectory(prefix="airflow-riffusion-tests-", ignore_cleanup_errors=True)
+os.environ["AIRFLOW_HOME"] = _home.name
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "True"
 for name in [name for name in os.environ if name.startswith("AIRFLOW_CONN_")]:

@@ -19,7 +19,7 @@ def widgets(fields: dict[str, dict[str, Any]]) -> dict[str, Any]:
 def _widget(field: dict[str, Any]) -> Any:
     from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
     from wtforms import BooleanField, IntegerField, StringField
-    from wtforms.validators import AnyOf, NumberRange, Optional
+    from wtforms.validators import NumberRange, Optional, any_of
 
     label, schema = field["label"], field["schema"]
     options = {"description": field["description"], "default": schema.get("default")}
@@ -30,5 +30,5 @@ def _widget(field: dict[str, Any]) -> Any:
         bounds = NumberRange(min=schema["minimum"], max=schema["maximum"])
         return IntegerField(label, widget=BS3TextFieldWidget(), validators=[Optional(), bounds], **options)
     return StringField(
-        label, widget=BS3TextFieldWidget(), validators=[Optional(), AnyOf(schema["enum"])], **options
+        label, widget=BS3TextFieldWidget(), validators=[Optional(), any_of(schema["enum"])], **options
     )

@@ -188,8 +188,12 @@ class CapacitySensor(BaseSensorOperator):
 
     def _log_grant(self, granted: dict[str, Any]) -> None:
         self.log.info(
-            "Granted %s after %.1f s (grant %s).",
-            ", ".join(f"{slots} on {user_id}" for user_id, slots in granted["granted"].items()),
+            "Granted %s after %.1f s; the grant is %s.",
+            ", ".join(_of_account(*slots) for slots in granted["granted"].items()),
             granted["waited_seconds"],
             granted["grant_id"],
         )
+
+
+def _of_account(user_id: str, slots: int) -> str:
+    return f"{slots} {'slot' if slots == 1 else 'slots'} on account {user_id}"

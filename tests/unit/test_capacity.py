@@ -3,8 +3,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from airflow_riffusion.capacity import Capacity, CapacityFormatError
 
+from airflow_riffusion.capacity import Capacity, CapacityFormatError
 from tests.readings import NOON, reading
 
 

@@ -5,10 +5,10 @@ import json
 from typing import Any
 from urllib.parse import urlsplit
 
-from airflow_riffusion.capacity import Capacity, CapacityFormatError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_riffusion.capacity import Capacity, CapacityFormatError
 from tests.readings import NOON
 
 SCALARS = st.one_of(

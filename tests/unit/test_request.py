@@ -3,8 +3,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from airflow_riffusion.request import Grant, SlotRequest, account_ids, is_template, seconds, whole_number
 
+from airflow_riffusion.request import Grant, SlotRequest, account_ids, is_template, seconds, whole_number
 from tests.readings import job, reading
 
 

@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+
 from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.hooks.settings import ConnectionSettings
 

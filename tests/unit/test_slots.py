@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
+
 from airflow_riffusion.request import Grant, SlotRequest
 from airflow_riffusion.slots import Hopeless, SlotLedger
-
 from tests.readings import job, reading
 
 
@@ -211,7 +211,6 @@ def test_a_request_that_is_impossible_right_now_blocks_nobody(ledger):
 
 def test_unknown_max_jobs_never_make_a_request_impossible(ledger):
     from airflow_riffusion.capacity import Capacity
-
     from tests.readings import NOON
 
     unknown = {"available": [{"user_id": "a", "available": 1}]}

@@ -1,0 +1,143 @@
+"""The faults that a test can ask for: what a service does on a bad day."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from airflow_riffusion.emulator.fields import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LONGEST_DELAY_SECONDS = 300.0
+"""The longest time, in seconds, that a fault may make a request wait."""
+
+LONGEST_BODY = 1_000_000
+"""The most characters that a fault's own body may have."""
+
+_HeaderText = Annotated[
+    str, Field(min_length=1, max_length=100, pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$")
+]
+_Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class Fault(BaseModel):
+    """
+    What goes wrong, with which requests, and how often.
+
+    A fault that gives an answer of its own, or none (``drop``), stands in front of the service: the request
+    never reaches it, so no slot is taken. A fault that only delays lets the request through afterwards.
+
+    :param endpoint: the endpoint it applies to; without one, to every request for the service.
+    :param status: the HTTP status to answer with; 200 if only a body is given.
+    :param retry_after: the ``Retry-After`` to answer with: seconds, or any text.
+    :param delay_seconds: how long the request waits first, in seconds.
+    :param body: the body to answer with. ``truncated``: the answer ends in the middle of its JSON, whole by
+        HTTP. ``cut``: the connection closes before as many bytes as announced were sent. ``html``: an error
+        page. ``empty``: nothing. ``huge``: 60 MB of JSON. Any other text is sent as it is. Without a body,
+        the service's own shape of an error.
+    :param drop: whether the connection closes without an answer.
+    :param every: apply to every n-th of the matching requests.
+    :param times: apply so many times at most; without it, for good.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    endpoint: Literal["available", "scheduler", "create-prompt", "cancel"] | None = None
+    status: Annotated[int, Field(ge=200, le=599)] | None = None
+    retry_after: Annotated[int, Field(ge=0, le=1_000_000)] | _HeaderText | None = None
+    delay_seconds: Annotated[float, Field(ge=0, le=LONGEST_DELAY_SECONDS, allow_inf_nan=False)] = 0
+    body: (
+        Literal["truncated", "cut", "html", "empty", "huge"]
+        | Annotated[Text, Field(max_length=LONGEST_BODY)]
+        | None
+    ) = None
+    drop: bool = False
+    every: _Count = 1
+    times: _Count | None = None
+
+    @property
+    def answers(self) -> bool:
+        """Whether it gives an answer of its own."""
+        return self.status is not None or self.body is not None
+
+    @model_validator(mode="after")
+    def _make_sense(self) -> Self:
+        if self.drop and self.answers:
+            raise ValueError("a dropped connection has no status and no body")
+        if self.retry_after is not None and not self.answers:
+            raise ValueError("retry_after needs a status")
+        if self.status in (204, 304) and self.body not in (None, "empty"):
+            raise ValueError(f"an answer with status {self.status} has no body")
+        if not (self.drop or self.answers or self.delay_seconds):
+            raise ValueError("a fault needs a status, a body, a delay_seconds or drop")
+        return self
+
+
+@dataclass
+class CountedFault:
+    """
+    A fault and what became of it.
+
+    :param fault: the fault.
+    :param met: how many matching requests there were.
+    :param fired: how many of them it was applied to.
+    """
+
+    fault: Fault
+    met: int = 0
+    fired: int = 0
+
+    def matches(self, endpoint: str) -> bool:
+        """Tell whether a request for this endpoint is one of its own."""
+        return self.fault.endpoint in (None, endpoint)
+
+    def is_due(self) -> bool:
+        """Tell whether it applies to the matching request that was counted last."""
+        spent = self.fault.times is not None and self.fired >= self.fault.times
+        return not spent and self.met % self.fault.every == 0
+
+
+class FaultList:
+    """The faults in force, in the order in which they were asked for."""
+
+    def __init__(self) -> None:
+        self._faults: list[CountedFault] = []
+
+    def add(self, fault: Fault) -> CountedFault:
+        """
+        Put a fault in force.
+
+        :param fault: the fault.
+        :return: the fault with its counters.
+        """
+        counted = CountedFault(fault)
+        self._faults.append(counted)
+        return counted
+
+    def clear(self) -> None:
+        """Lift all faults."""
+        self._faults.clear()
+
+    def all(self) -> Sequence[CountedFault]:
+        """List the faults in force, with their counters."""
+        return tuple(self._faults)
+
+    def meet(self, endpoint: str) -> Fault | None:
+        """
+        Let a request meet the faults: each that matches counts it, the first that is due applies.
+
+        :param endpoint: the endpoint that the request is for.
+        :return: the fault that applies, if any.
+        """
+        matching = [counted for counted in self._faults if counted.matches(endpoint)]
+        for counted in matching:
+            counted.met += 1
+        due = next((counted for counted in matching if counted.is_due()), None)
+        if due is None:
+            return None
+        due.fired += 1
+        return due.fault

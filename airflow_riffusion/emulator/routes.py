@@ -1,0 +1,118 @@
+"""The service's own endpoints."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from fastapi.security import HTTPBearer
+from pydantic import AfterValidator, AnyHttpUrl, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from airflow_riffusion.emulator.dialects import Dialect
+from airflow_riffusion.emulator.fields import Text
+from airflow_riffusion.emulator.service import MAX_SLOTS, SchedulerService
+
+LONGEST_REPLY = 1024
+"""The most characters that a ``replyUrl`` or a ``replyRef`` may have."""
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+def _callable_url(url: str) -> str:
+    try:
+        _HTTP_URL.validate_python(url)
+    except ValidationError:
+        raise ValueError("must be an http:// or https:// URL") from None
+    return url
+
+
+_HTTP_URL = TypeAdapter(AnyHttpUrl)
+
+
+class Submission(BaseModel):
+    """
+    What a submission holds. The service knows more fields, which are ignored here.
+
+    :param prompt: what is asked for.
+    :param instrumental: whether it shall be without a voice.
+    :param user_id: the account to use, with the services that name accounts so.
+    :param email: the account to use, with the services that name accounts so.
+    :param reply_url: where to report the job's end.
+    :param reply_ref: the submitter's own reference.
+    :param max_jobs: use only an account that executes fewer jobs than this.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    prompt: Annotated[Text, Field(json_schema_extra={"pattern": r"\S"}), AfterValidator(_not_blank)]
+    instrumental: bool | None = None
+    user_id: Text | None = None
+    email: Text | None = None
+    reply_url: Annotated[
+        Annotated[Text, Field(max_length=LONGEST_REPLY), AfterValidator(_callable_url)] | None,
+        Field(alias="replyUrl", json_schema_extra={"format": "uri"}),
+    ] = None
+    reply_ref: Annotated[Text, Field(max_length=LONGEST_REPLY)] | None = Field(None, alias="replyRef")
+    max_jobs: Annotated[int, Field(ge=1, le=MAX_SLOTS)] | None = Field(None, alias="maxJobs")
+
+
+class ErrorAnswer(BaseModel):
+    """
+    The shape of every error.
+
+    :param error: what is wrong.
+    :param code: the HTTP status again.
+    """
+
+    error: str
+    code: int
+
+
+# The token is checked in front of all routes, before a body is read: this only declares it.
+bearer_token = Depends(HTTPBearer(auto_error=False, description="The API token."))
+
+# Declared as a range, or FastAPI would announce an error 422 in a shape of its own.
+errors: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorAnswer, "description": "Refused"}}
+
+
+def service_routes(service: SchedulerService, dialect: Dialect) -> APIRouter:
+    """
+    Build the routes of one service.
+
+    :param service: the accounts and their jobs.
+    :param dialect: how the service names things.
+    :return: the routes, relative to ``/v1/<service>``.
+    """
+    routes = APIRouter(tags=["service"], dependencies=[bearer_token], responses=errors)
+
+    @routes.get("/scheduler/available")
+    async def available() -> dict[str, Any]:
+        """List the executing jobs and what is free on each account."""
+        return dialect.available(service.read())
+
+    @routes.get("/scheduler")
+    async def executing() -> list[dict[str, Any]]:
+        """List the executing jobs."""
+        return dialect.executing(service.read())
+
+    @routes.delete("/scheduler/{job_id}", status_code=204)
+    async def cancel(job_id: str) -> None:
+        """Drop an executing job, which frees its slot. Its ``replyUrl`` is not called."""
+        service.cancel(job_id)
+
+    @routes.post("/music/create-prompt")
+    async def submit(submission: Submission) -> dict[str, Any]:
+        """Take a slot for a new job, or answer 429. All services take submissions under this path here."""
+        job = service.submit(
+            submission.prompt,
+            user_id=submission.user_id if dialect.account_field == "user_id" else submission.email,
+            instrumental=bool(submission.instrumental),
+            reply_url=submission.reply_url,
+            reply_ref=submission.reply_ref,
+            max_jobs=submission.max_jobs,
+        )
+        return dialect.accepted(job)
+
+    return routes

@@ -1,0 +1,245 @@
+"""
+The scheduler service itself: accounts, the jobs in their slots, and what was counted.
+
+Nothing in here speaks HTTP, waits, or reads the machine's time by itself: a clock is handed in. It may be
+used from several threads, so that a test can look at (or take slots from) a service that is being served.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+from airflow_riffusion.emulator.records import (
+    Account,
+    Job,
+    NoFreeSlot,
+    Reading,
+    Stats,
+    UnknownAccount,
+    UnknownJob,
+)
+
+MAX_SLOTS = 10
+"""The most slots that the service lets an account have."""
+
+LONGEST_JOB_SECONDS = 7 * 24 * 3600
+"""The longest time, in seconds, that a job may be told to take."""
+
+ENDPOINTS = ("available", "scheduler", "create-prompt", "cancel", "other")
+"""The names under which requests are counted; ``other`` is whatever the service does not offer."""
+
+Clock = Callable[[], datetime]
+"""Tells the time, aware of its zone."""
+
+NewJobId = Callable[[str, int, Random], str | int]
+"""Makes a job's id from its account, its number (the first job has 1) and a source of randomness."""
+
+
+def utc_now() -> datetime:
+    """Tell the machine's time, in UTC."""
+    return datetime.now(UTC)
+
+
+class SchedulerService:
+    """
+    Accounts with a fixed number of slots, and jobs that take one slot each until their time is over.
+
+    :param accounts: for each account its number of slots, 1 to 10.
+    :param new_job_id: makes the id of a new job.
+    :param job_seconds: how long a job takes, in seconds, or a function that says so anew for each job.
+    :param clock: tells the time.
+    :param random: chooses accounts and feeds ``new_job_id``.
+    """
+
+    def __init__(
+        self,
+        accounts: Mapping[str, int],
+        *,
+        new_job_id: NewJobId,
+        job_seconds: float | Callable[[], float] = 20.0,
+        clock: Clock = utc_now,
+        random: Random | None = None,
+    ) -> None:
+        if not accounts:
+            raise ValueError("accounts: at least 1 is needed")
+        for max_jobs in accounts.values():
+            if not 1 <= max_jobs <= MAX_SLOTS:
+                raise ValueError(f"max_jobs: must be between 1 and {MAX_SLOTS}, not {max_jobs}")
+        self._accounts = dict(accounts)
+        self._new_job_id = new_job_id
+        self._duration = job_seconds if callable(job_seconds) else _constant(job_seconds)
+        self._clock = clock
+        self._random = random or Random()
+        self._lock = threading.RLock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget every job and every count, as if the service had just begun."""
+        with self._lock:
+            self._jobs: dict[str, Job] = {}
+            self._executing: dict[str, Job] = {}
+            self._unreported: list[Job] = []
+            self._requests: Counter[str] = Counter()
+            self._unauthorized = 0
+            self._refusals = 0
+            self._peak = 0
+            self._peak_by_account = dict.fromkeys(self._accounts, 0)
+
+    def submit(
+        self,
+        prompt: str,
+        *,
+        user_id: str | None = None,
+        instrumental: bool = False,
+        reply_url: str | None = None,
+        reply_ref: str | None = None,
+        max_jobs: int | None = None,
+    ) -> Job:
+        """
+        Take a slot for a new job.
+
+        :param prompt: what is asked for.
+        :param user_id: the account to use; without it, one with a free slot is chosen at random.
+        :param instrumental: whether it shall be without a voice.
+        :param reply_url: where to report the job's end.
+        :param reply_ref: the submitter's own reference.
+        :param max_jobs: use only an account that executes fewer jobs than this. It can't raise an
+            account's own number of slots.
+        :return: the job, executing.
+        :raises UnknownAccount: if there is no account of that name.
+        :raises NoFreeSlot: if no slot is free.
+        """
+        with self._lock:
+            now = self._settle()
+            account = self._choose_account(user_id, max_jobs or MAX_SLOTS)
+            job = Job(
+                job_id=self._new_job_id(account, len(self._jobs) + 1, self._random),
+                user_id=account,
+                prompt=prompt,
+                instrumental=instrumental,
+                started=now,
+                over_at=now + timedelta(seconds=self._duration()),
+                reply_url=reply_url,
+                reply_ref=reply_ref,
+            )
+            self._jobs[str(job.job_id)] = self._executing[str(job.job_id)] = job
+            self._note_peaks(account)
+            return job
+
+    def cancel(self, job_id: str) -> Job:
+        """
+        Drop an executing job, which frees its slot.
+
+        :param job_id: the job's id, as text even if the service counts its jobs in numbers.
+        :return: the job, cancelled.
+        :raises UnknownJob: if no such job is executing.
+        """
+        with self._lock:
+            now = self._settle()
+            if job_id not in self._executing:
+                raise UnknownJob(job_id)
+            return self._end(replace(self._executing[job_id], status="cancelled", ended=now))
+
+    def read(self) -> Reading:
+        """Take a reading of all accounts and executing jobs."""
+        with self._lock:
+            now = self._settle()
+            busy = self._busy()
+            accounts = (
+                Account(user_id, max_jobs, busy[user_id]) for user_id, max_jobs in self._accounts.items()
+            )
+            return Reading(now, tuple(self._executing.values()), tuple(accounts))
+
+    def jobs(self) -> list[Job]:
+        """List every job that was ever accepted, in that order."""
+        with self._lock:
+            self._settle()
+            return list(self._jobs.values())
+
+    def take_completed(self) -> list[Job]:
+        """List the jobs that have ended by themselves since this was last asked."""
+        with self._lock:
+            self._settle()
+            completed, self._unreported = self._unreported, []
+            return completed
+
+    def count_request(self, endpoint: str) -> None:
+        """
+        Count a request.
+
+        :param endpoint: one of :data:`ENDPOINTS`.
+        """
+        with self._lock:
+            self._requests[endpoint] += 1
+
+    def count_unauthorized(self) -> None:
+        """Count a request that was turned away for its API token."""
+        with self._lock:
+            self._unauthorized += 1
+
+    def stats(self) -> Stats:
+        """Show what was counted."""
+        with self._lock:
+            self._settle()
+            by_status = Counter(job.status for job in self._jobs.values())
+            return Stats(
+                slots=sum(self._accounts.values()),
+                requests=self._requests.total(),
+                requests_by_endpoint={endpoint: self._requests[endpoint] for endpoint in ENDPOINTS},
+                unauthorized=self._unauthorized,
+                refusals=self._refusals,
+                accepted=len(self._jobs),
+                completed=by_status["completed"],
+                cancelled=by_status["cancelled"],
+                executing=by_status["executing"],
+                peak=self._peak,
+                peak_by_account=dict(self._peak_by_account),
+            )
+
+    def _settle(self) -> datetime:
+        """End the jobs whose time is over, in the order in which they ended; tell the time."""
+        now = self._clock()
+        over = [job for job in self._executing.values() if job.over_at <= now]
+        for job in sorted(over, key=lambda job: job.over_at):
+            self._unreported.append(self._end(replace(job, status="completed", ended=job.over_at)))
+        return now
+
+    def _end(self, job: Job) -> Job:
+        del self._executing[str(job.job_id)]
+        self._jobs[str(job.job_id)] = job
+        return job
+
+    def _choose_account(self, user_id: str | None, max_jobs: int) -> str:
+        if user_id is not None and user_id not in self._accounts:
+            raise UnknownAccount(user_id)
+        busy = self._busy()
+        candidates = self._accounts if user_id is None else (user_id,)
+        with_room = [
+            account for account in candidates if busy[account] < min(self._accounts[account], max_jobs)
+        ]
+        if not with_room:
+            self._refusals += 1
+            raise NoFreeSlot(user_id)
+        return self._random.choice(with_room)
+
+    def _busy(self) -> Counter[str]:
+        """Count the taken slots of each account."""
+        return Counter(job.user_id for job in self._executing.values())
+
+    def _note_peaks(self, user_id: str) -> None:
+        self._peak = max(self._peak, len(self._executing))
+        self._peak_by_account[user_id] = max(self._peak_by_account[user_id], self._busy()[user_id])
+
+
+def _constant(seconds: float) -> Callable[[], float]:
+    if not (math.isfinite(seconds) and 0 < seconds <= LONGEST_JOB_SECONDS):
+        raise ValueError(
+            f"job_seconds: must be above 0 and at most {LONGEST_JOB_SECONDS} (a week), not {seconds}"
+        )
+    return lambda: seconds

@@ -1,0 +1,49 @@
+"""
+Make songs on however many job slots are free: every song waits for a slot of its own.
+
+All waiting songs together cost one request per ``poke_interval`` and no worker. A free slot wakes
+exactly one of them, in order, and tells it which account to use. ``replyRef`` lets the gate see that the
+granted slot is in use, so it can stop keeping it free.
+
+Needs the connection ``riffusion_default``.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import Param, dag, task, task_group
+
+from airflow_riffusion.sensors.capacity import CapacitySensor
+
+
+@dag(
+    schedule=None,
+    params={"prompts": Param(["a lullaby for a lighthouse", "polka on the moon"], type="array", minItems=1)},
+    tags=["riffusion", "example"],
+)
+def riffusion_capacity_gate():
+    @task
+    def prompts(params: dict) -> list[str]:
+        return params["prompts"]
+
+    @task_group
+    def song(prompt: str):
+        slot = CapacitySensor(task_id="wait_for_slot", poke_interval=5)
+
+        @task
+        def submit(prompt: str, slot: dict) -> dict:
+            from airflow_riffusion.hooks.riffusion import RiffusionHook
+
+            job = {"prompt": prompt, "user_id": slot["user_id"], "replyRef": slot["grant_id"]}
+            return RiffusionHook().run("music/create-prompt", "POST", job)
+
+        return submit(prompt, slot.output)
+
+    @task
+    def summary(jobs: list[dict]) -> dict[str, int]:
+        accounts = [job["user_id"] for job in jobs]
+        return {account: accounts.count(account) for account in sorted(set(accounts))}
+
+    summary(song.expand(prompt=prompts()))
+
+
+riffusion_capacity_gate()

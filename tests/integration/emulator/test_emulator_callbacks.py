@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import logging
+import queue
+import socket
+from logging.handlers import QueueHandler
+
+import pytest
+
+from airflow_riffusion.emulator import EmulatorServer, callbacks
+
+
+@pytest.fixture
+def emulator():
+    """An emulator whose jobs are over at once."""
+    with EmulatorServer(max_jobs=10, job_seconds=0.001) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def warnings():
+    """What the callbacks log, to be waited for."""
+    records = queue.SimpleQueue()
+    handler = QueueHandler(records)
+    logger = logging.getLogger(callbacks.__name__)
+    logger.addHandler(handler)
+    yield lambda: records.get(timeout=30).getMessage()
+    logger.removeHandler(handler)
+
+
+@pytest.fixture
+def silent_receiver():
+    """The address of somebody who takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+
+
+def test_the_end_of_a_job_is_reported(emulator, receiver):
+    job = emulator.service.submit("a song", reply_url=f"{receiver.url}/done?key=1&%20=2", reply_ref="mine")
+    assert receiver.next_call() == (
+        "/done?key=1&%20=2",
+        {"job_id": job.job_id, "user_id": job.user_id, "status": "completed", "replyRef": "mine"},
+    )
+
+
+def test_a_report_speaks_like_its_service(receiver):
+    with EmulatorServer(service="kling", job_seconds=0.001) as emulator:
+        job = emulator.service.submit("a song", reply_url=f"{receiver.url}/")
+        assert receiver.next_call()[1] == {"id": job.job_id, "email": job.user_id, "status": "completed"}
+
+
+def test_a_cancelled_job_is_not_reported(receiver):
+    seconds = iter([3600, 0.001])
+    with EmulatorServer(job_seconds=lambda: next(seconds)) as emulator:
+        cancelled = emulator.service.submit("a song", reply_url=f"{receiver.url}/cancelled")
+        emulator.service.cancel(cancelled.job_id)
+        emulator.service.submit("a song", reply_url=f"{receiver.url}/completed")
+        assert receiver.next_call()[0] == "/completed"
+
+
+def test_a_redirect_is_not_followed(emulator, receiver, warnings):
+    receiver.answers["/moved"] = 307
+    emulator.service.submit("a song", reply_url=f"{receiver.url}/moved")
+    assert receiver.next_call()[0] == "/moved"
+    assert warnings().endswith("its replyUrl answered 307")
+    emulator.service.submit("a song", reply_url=f"{receiver.url}/next")
+    assert receiver.next_call()[0] == "/next"
+
+
+def test_a_receiver_that_is_not_there_stops_nobody_else(emulator, receiver, warnings):
+    emulator.service.submit("a song", reply_url="http://127.0.0.1:1/nobody")
+    assert "its replyUrl could not be called: " in warnings()
+    emulator.service.submit("a song", reply_url=f"{receiver.url}/somebody")
+    assert receiver.next_call()[0] == "/somebody"
+
+
+def test_a_receiver_that_never_answers_is_given_up(emulator, silent_receiver, warnings, monkeypatch):
+    monkeypatch.setattr(callbacks, "CALLBACK_SECONDS", 0.05)
+    emulator.service.submit("a song", reply_url=silent_receiver)
+    assert warnings().endswith("could not be called: TimeoutError")
+
+
+def test_a_receiver_without_the_tls_it_promised_is_given_up(emulator, receiver, warnings):
+    emulator.service.submit("a song", reply_url=receiver.url.replace("http:", "https:"))
+    assert "could not be called" in warnings()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:secret@127.0.0.1:1/secret?key=secret",
+        "http://secret.invalid:port/secret",
+        "gopher://127.0.0.1/secret",
+    ],
+)
+def test_a_url_that_can_not_be_called_is_logged_without_its_secrets(emulator, warnings, url):
+    emulator.service.submit("a song", reply_url=url)
+    warning = warnings()
+    assert "could not be called" in warning
+    assert "secret" not in warning

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from airflow_riffusion.emulator import EmulatorServer
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "airflow_riffusion.emulator", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def start():
+    """Start the program; return it with the line that it says when it is ready."""
+    started = []
+
+    def begin(*arguments: str) -> tuple[subprocess.Popen[str], str]:
+        program = subprocess.Popen(
+            [sys.executable, "-m", "airflow_riffusion.emulator", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(program)
+        return program, program.stdout.readline()
+
+    yield begin
+    for program in started:
+        program.kill()
+        program.communicate()
+
+
+def test_it_says_when_and_where_it_is_ready(start):
+    _, line = start("--port", "0", "--accounts", "1", "--max-jobs", "3", "--job-seconds", "2.5")
+    assert re.fullmatch(
+        r"Riffusion emulator ready on http://127\.0\.0\.1:\d+ \(1 account x 3 slots, jobs take 2\.5 s\)\n",
+        line,
+    )
+
+
+def test_it_serves_what_it_was_told_to(start, http):
+    _, line = start("--port", "0", "--accounts", "1", "--service", "kling", "--token", "secret")
+    url = re.search(r"http://\S+", line)[0]
+    assert http.get(f"{url}/v1/kling/scheduler/available").status_code == 401
+    http.headers["Authorization"] = "Bearer secret"
+    assert http.get(f"{url}/v1/kling/scheduler/available").json() == {
+        "executing": [],
+        "available": [{"email": "account1@example.com", "maxJobs": 2, "executing": 0, "available": 2}],
+    }
+
+
+@pytest.mark.parametrize("stopping", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_cleanly_on_a_signal(start, stopping):
+    program, _ = start("--port", "0")
+    program.send_signal(stopping)
+    assert program.communicate(timeout=60) == ("", "")
+    assert program.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--max-jobs", "11"], "error: --max-jobs: must be between 1 and 10, not 11"),
+        (["--host", "0.0.0.0"], "error: --host: '0.0.0.0' can be reached from other machines"),
+        (["--service", "suno"], "error: argument --service: invalid choice: 'suno'"),
+    ],
+)
+def test_bad_arguments_are_an_error(arguments, complaint):
+    program = run(*arguments)
+    assert program.returncode == 2
+    assert complaint in program.stderr
+    assert "Traceback" not in program.stderr
+
+
+def test_a_busy_port_is_an_error():
+    with EmulatorServer() as emulator:
+        port = emulator.url.rpartition(":")[2]
+        program = run("--port", port)
+    assert (program.returncode, program.stderr) == (
+        1,
+        f"Can't listen on 127.0.0.1, port {port}: Address already in use\n",
+    )
+
+
+def test_without_its_extra_it_says_what_to_install():
+    program = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.modules['fastapi'] = None\n"
+            "from airflow_riffusion.emulator.__main__ import main\n"
+            "main([])",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (program.returncode, program.stderr) == (
+        1,
+        "fastapi is not installed: pip install 'airflow-riffusion[emulator]'\n",
+    )
+
+
+def test_the_emulator_needs_no_airflow():
+    program = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, airflow_riffusion.emulator.server\n"
+            "print([name for name in sys.modules if name.partition('.')[0] == 'airflow'])",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert program.stdout == "[]\n"

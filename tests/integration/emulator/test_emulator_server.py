@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import threading
+from urllib.parse import quote
+
+import pytest
+import requests
+
+from airflow_riffusion.emulator import EmulatorServer
+from airflow_riffusion.emulator.dialects import DIALECTS
+from airflow_riffusion.emulator.faults import Fault
+from airflow_riffusion.emulator.misbehaviour import HUGE_BYTES
+
+AVAILABLE = "/v1/riffusion/scheduler/available"
+SUBMIT = "/v1/riffusion/music/create-prompt"
+
+
+@pytest.fixture
+def emulator():
+    with EmulatorServer() as emulator:
+        yield emulator
+
+
+def test_a_song_is_submitted_over_http(emulator, http):
+    submitted = http.post(emulator.url + SUBMIT, json={"prompt": "a song"}).json()
+    executing = http.get(emulator.url + AVAILABLE).json()["executing"]
+    assert [(job["job_id"], job["user_id"]) for job in executing] == [
+        (submitted["job_id"], submitted["user_id"])
+    ]
+
+
+@pytest.mark.parametrize("service", DIALECTS)
+def test_a_job_is_dropped_by_the_id_that_its_service_gave_it(service, http):
+    with EmulatorServer(service=service) as emulator:
+        job = emulator.service.submit("a song")
+        job_id = quote(str(job.job_id), safe="")
+        answer = http.delete(f"{emulator.url}/v1/{service}/scheduler/{job_id}")
+        assert (answer.status_code, emulator.service.stats().cancelled) == (204, 1)
+
+
+def test_slots_can_be_taken_from_within_the_test(emulator, http):
+    emulator.service.submit("somebody else's song")
+    accounts = http.get(emulator.url + AVAILABLE).json()["available"]
+    assert sum(account["available"] for account in accounts) == 3
+
+
+def test_two_emulators_do_not_get_into_each_others_way(emulator, http):
+    with EmulatorServer(service="kling") as other:
+        assert http.get(f"{other.url}/v1/kling/scheduler").json() == []
+        assert http.get(emulator.url + AVAILABLE).json()["executing"] == []
+
+
+def test_the_same_seed_makes_the_same_ids(http):
+    def job_id():
+        with EmulatorServer(seed=7) as emulator:
+            return http.post(emulator.url + SUBMIT, json={"prompt": "a song"}).json()["job_id"]
+
+    assert job_id() == job_id()
+
+
+def test_an_ended_emulator_leaves_neither_thread_nor_socket(http):
+    before = threading.active_count()
+    with EmulatorServer() as emulator:
+        http.get(emulator.url + AVAILABLE)
+    assert threading.active_count() == before
+    with pytest.raises(requests.ConnectionError):
+        http.get(emulator.url + AVAILABLE)
+
+
+def test_an_emulator_that_was_away_is_the_same_again(http):
+    emulator = EmulatorServer()
+    with emulator:
+        address = emulator.url
+        job = emulator.service.submit("a song")
+    with emulator:
+        executing = http.get(address + AVAILABLE).json()["executing"]
+    assert [listed["job_id"] for listed in executing] == [job.job_id]
+
+
+def test_a_busy_port_is_an_error(emulator):
+    port = int(emulator.url.rpartition(":")[2])
+    with pytest.raises(OSError, match="in use"), EmulatorServer(port=port):
+        pass
+
+
+def test_a_dropped_request_gets_no_answer(emulator, http):
+    emulator.faults.add(Fault(drop=True, endpoint="create-prompt"))
+    with pytest.raises(requests.ConnectionError, match="without response"):
+        http.post(emulator.url + SUBMIT, json={"prompt": "a song"})
+    assert emulator.service.jobs() == []
+
+
+def test_a_cut_answer_is_shorter_than_announced(emulator, http):
+    emulator.faults.add(Fault(body="cut", status=500, retry_after=5))
+    answer = http.get(emulator.url + AVAILABLE, stream=True)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (500, "5")
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        answer.content  # noqa: B018
+
+
+def test_after_a_closed_connection_the_next_request_is_served(emulator, http):
+    emulator.faults.add(Fault(drop=True, times=1))
+    with pytest.raises(requests.ConnectionError):
+        http.get(emulator.url + AVAILABLE)
+    assert http.get(emulator.url + AVAILABLE).status_code == 200
+
+
+def test_a_huge_answer_is_huge(emulator, http):
+    emulator.faults.add(Fault(body="huge"))
+    answer = http.get(emulator.url + AVAILABLE, stream=True)
+    assert sum(len(chunk) for chunk in answer.iter_content(1_000_000)) == HUGE_BYTES
+
+
+def test_a_huge_answer_need_not_be_read(emulator, http):
+    emulator.faults.add(Fault(body="huge", times=1))
+    http.get(emulator.url + AVAILABLE, stream=True).close()
+    assert http.get(emulator.url + AVAILABLE).status_code == 200
+
+
+def test_a_delayed_request_is_served_in_the_end(emulator, http):
+    emulator.faults.add(Fault(delay_seconds=0.01))
+    assert http.get(emulator.url + AVAILABLE).status_code == 200
+
+
+def test_a_delayed_request_holds_up_nobody_else(emulator, http):
+    emulator.faults.add(Fault(delay_seconds=300, endpoint="available"))
+    with pytest.raises(requests.ReadTimeout):
+        http.get(emulator.url + AVAILABLE, timeout=(30, 0.05))
+    assert http.get(f"{emulator.url}/v1/riffusion/scheduler").status_code == 200
+
+
+def test_an_emulator_ends_whatever_its_clients_still_wait_for(http):
+    with EmulatorServer() as emulator:
+        emulator.faults.add(Fault(delay_seconds=300, times=1))
+        with pytest.raises(requests.ReadTimeout):
+            http.get(emulator.url + AVAILABLE, timeout=(30, 0.05))
+        emulator.faults.add(Fault(body="huge"))
+        http.get(emulator.url + AVAILABLE, stream=True)
+    assert emulator.service.stats().requests == 2

@@ -1,0 +1,462 @@
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import socket
+import struct
+import threading
+import tracemalloc
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+import requests
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowNotFoundException
+
+from airflow_riffusion.exceptions import (
+    RiffusionBadResponse,
+    RiffusionError,
+    RiffusionRejected,
+    RiffusionUnavailable,
+)
+from airflow_riffusion.hooks import riffusion as hook_module
+from airflow_riffusion.hooks.riffusion import RiffusionHook
+
+TOKEN = "user:1234-abcDEF"
+PATH = "/v1/riffusion/scheduler/available"
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+@pytest.fixture
+def naps(monkeypatch):
+    """Sleep no pause between tries, and return how long they would have been (seconds)."""
+    naps = []
+    monkeypatch.setattr(hook_module.time, "sleep", naps.append)
+    return naps
+
+
+def test_the_request_is_what_the_service_documents(connect, answering, contract):
+    server = answering(contract())
+
+    RiffusionHook(connect(server.url)).get_capacity()
+
+    (request,) = server.requests
+    lines = request.decode().split("\r\n")
+    assert lines[0] == f"GET {PATH} HTTP/1.1"
+    assert f"Authorization: Bearer {TOKEN}" in lines
+    assert "Accept-Encoding: identity" in lines
+
+
+@pytest.mark.parametrize("service", ["tempolor", "kling", "ltxstudio"])
+def test_the_service_of_the_connection_is_asked(connect, answering, contract, service):
+    server = answering(contract(service))
+
+    capacity = RiffusionHook(connect(server.url, extra={"service": service})).get_capacity()
+
+    assert server.requests[0].startswith(f"GET /v1/{service}/scheduler/available ".encode())
+    assert capacity.service == service
+
+
+def test_the_connection_test_says_what_it_saw(connect, answering, contract):
+    hook = RiffusionHook(connect(answering(contract()).url))
+
+    assert hook.test_connection() == (True, "18 of 20 slots free on 2 accounts")
+
+
+def test_a_wrong_token_is_rejected_with_what_to_do(connect, answering):
+    server = answering(b'{"error": "Unauthorized", "code": 401}', "401 Unauthorized")
+    hook = RiffusionHook(connect(server.url), retries=3)
+
+    with pytest.raises(RiffusionRejected) as caught:
+        hook.get_capacity()
+
+    assert str(caught.value) == (
+        f"401 Unauthorized from {server.url}{PATH} (Unauthorized): "
+        "check the API token in connection 'riffusion_test'."
+    )
+    assert isinstance(caught.value, AirflowFailException)  # Airflow does not retry the task
+    assert (caught.value.status, caught.value.detail) == (401, "Unauthorized")
+    assert len(server.requests) == 1
+    assert hook.test_connection() == (False, str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        ("400 Bad Request", ""),
+        ("403 Forbidden", "check the API token"),
+        ("404 Not Found", "check the base URL and the service ('riffusion')"),
+        ("418 I'm a Teapot", ""),
+        ("596 ", "renew its cookie at useapi.net"),
+    ],
+)
+def test_what_a_person_must_mend_is_rejected(connect, answering, status, advice):
+    server = answering(b"", status)
+
+    with pytest.raises(RiffusionRejected) as caught:
+        RiffusionHook(connect(server.url), retries=3).get_capacity()
+
+    assert caught.value.status == int(status[:3])
+    assert advice in str(caught.value)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "status",
+    ["408 Request Timeout", "429 Too Many Requests", "500 x", "502 x", "503 x", "504 x"],
+)
+def test_what_passes_by_itself_is_unavailable(connect, answering, status):
+    with pytest.raises(RiffusionUnavailable) as caught:
+        RiffusionHook(connect(answering(b"", status).url)).get_capacity()
+    assert caught.value.status == int(status[:3])
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("30", 30), ("0", 0), ("1000000000", 1e9), ("soon", None), ("-5", None), ("", None)],
+)
+def test_retry_after_is_read_in_seconds(connect, answering, header, seconds):
+    server = answering(b"", "429 Too Many Requests", Retry_After=header)
+
+    with pytest.raises(RiffusionUnavailable) as caught:
+        RiffusionHook(connect(server.url)).get_capacity()
+
+    assert caught.value.retry_after == seconds
+
+
+@pytest.mark.parametrize("minutes", [10, -10])
+def test_retry_after_may_be_a_date(connect, answering, minutes):
+    moment = datetime.now(tz=UTC) + timedelta(minutes=minutes)
+    server = answering(b"", "503 x", Retry_After=format_datetime(moment, usegmt=True))
+
+    with pytest.raises(RiffusionUnavailable) as caught:
+        RiffusionHook(connect(server.url)).get_capacity()
+
+    assert caught.value.retry_after == pytest.approx(max(0, minutes * 60), abs=30)
+
+
+def test_a_redirect_is_reported_and_not_followed(connect, answering):
+    elsewhere = answering(b"{}")
+    server = answering(b"", "302 Found", Location=f"{elsewhere.url}/x?token=secret")
+
+    with pytest.raises(RiffusionRejected, match=f"redirects to {elsewhere.url}, which is not followed"):
+        RiffusionHook(connect(server.url)).get_capacity()
+    assert elsewhere.requests == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>Bad gateway</html>", b'{"executing": [', b'{"error": "x"}', b"[]", gzip.compress(b"{}")],
+    ids=["empty", "html", "truncated", "error", "list", "gzip"],
+)
+def test_a_200_that_is_no_capacity_answer_is_a_bad_response(connect, answering, body):
+    server = answering(body)
+
+    with pytest.raises(RiffusionBadResponse, match=f"200 from {server.url}{PATH}, but it is"):
+        RiffusionHook(connect(server.url)).get_capacity()
+
+
+def test_an_answer_cut_off_by_the_network_is_unavailable(connect, raw_server):
+    server = raw_server(lambda connection: connection.sendall(HEAD + b'Content-Length: 500\r\n\r\n{"exec'))
+
+    with pytest.raises(RiffusionUnavailable, match="No answer from"):
+        RiffusionHook(connect(server.url)).get_capacity()
+
+
+def test_a_reset_connection_is_unavailable(connect, raw_server):
+    def reset(connection):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with pytest.raises(RiffusionUnavailable, match="No answer from"):
+        RiffusionHook(connect(raw_server(reset).url)).get_capacity()
+
+
+def test_a_refused_connection_is_unavailable(connect):
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+
+    with pytest.raises(RiffusionUnavailable, match="Connection refused"):
+        RiffusionHook(connect(f"http://127.0.0.1:{port}")).get_capacity()
+
+
+def test_an_unknown_host_is_unavailable(connect, monkeypatch):
+    def no_such_host(*args, **kwargs):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_such_host)
+    with pytest.raises(RiffusionUnavailable, match="Name or service not known"):
+        RiffusionHook(connect("https://api.example.invalid")).get_capacity()
+
+
+def test_a_tls_handshake_that_is_cut_is_unavailable(connect, raw_server):
+    server = raw_server(lambda connection: None)
+    server_port = server.url.rpartition(":")[2]
+
+    with pytest.raises(RiffusionUnavailable):
+        RiffusionHook(connect(f"https://127.0.0.1:{server_port}", extra={"timeout": 0.5})).get_capacity()
+
+
+@pytest.mark.parametrize("part", ["headers", "body", "chunks"])
+def test_a_trickling_answer_is_cut_off_after_the_timeout_in_all(connect, raw_server, contract, part):
+    body = contract()
+
+    def trickle(connection):
+        if part == "headers":
+            slow = b"".join(b"X-%d: x\r\n" % number for number in range(90))
+            before, after = HEAD, b"Content-Length: %d\r\n\r\n" % len(body) + body
+        elif part == "body":
+            before, slow, after = HEAD + b"Content-Length: %d\r\n\r\n" % len(body), body[:600], body[600:]
+        else:
+            slow = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+            before, after = HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"0\r\n\r\n"
+        connection.sendall(before)
+        for byte in slow:
+            connection.sendall(bytes([byte]))
+            if server.pause(0.02):
+                return
+        connection.sendall(after)
+
+    server = raw_server(trickle)
+    with pytest.raises(RiffusionUnavailable, match=r"no complete answer within 0\.2 s"):
+        RiffusionHook(connect(server.url, extra={"timeout": 0.2})).get_capacity()
+
+
+def test_a_server_that_says_nothing_is_left_after_the_timeout(connect, raw_server):
+    server = raw_server(lambda connection: server.pause(20))
+
+    with pytest.raises(RiffusionUnavailable, match=r"no complete answer within 0\.2 s"):
+        RiffusionHook(connect(server.url, extra={"timeout": 0.2})).get_capacity()
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "one-endless-line"])
+def test_a_huge_answer_is_cut_off_and_never_held_in_memory(connect, raw_server, framing):
+    size = 60 * 1024 * 1024
+    block = b" " * 65536
+
+    def flood(connection):
+        connection.sendall(
+            HEAD
+            + {
+                "length": b"Content-Length: %d\r\n\r\n" % size,
+                "chunked": b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % size,
+                "one-endless-line": b"Transfer-Encoding: chunked\r\n\r\n",
+            }[framing]
+        )
+        for _ in range(size // len(block)):
+            connection.sendall(block)
+
+    hook = RiffusionHook(connect(raw_server(flood).url))
+    tracemalloc.start()
+    try:
+        with pytest.raises((RiffusionBadResponse, RiffusionUnavailable)) as caught:
+            hook.get_capacity()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 * 1024 * 1024
+    if framing != "one-endless-line":  # newer urllib3 has a limit of its own there
+        assert "too large: more than 4 MiB" in str(caught.value)
+
+
+def test_an_unavailable_service_is_asked_again_as_often_as_wanted(connect, answering, naps):
+    server = answering(b"", "503 x")
+
+    with pytest.raises(RiffusionUnavailable):
+        RiffusionHook(connect(server.url), retries=3).get_capacity()
+
+    assert len(server.requests) == 4
+    assert [0.5 <= naps[0] <= 1, 1 <= naps[1] <= 2, 2 <= naps[2] <= 4] == [True] * 3
+
+
+def test_retries_wait_as_long_as_the_service_asks(connect, answering, naps):
+    server = answering(b"", "429 x", Retry_After="20")
+
+    with pytest.raises(RiffusionUnavailable):
+        RiffusionHook(connect(server.url), retries=2).get_capacity()
+
+    assert naps == [20, 20]
+
+
+def test_a_retry_after_too_long_for_a_task_is_not_waited_for(connect, answering, naps):
+    server = answering(b"", "429 x", Retry_After="31")
+
+    with pytest.raises(RiffusionUnavailable):
+        RiffusionHook(connect(server.url), retries=2).get_capacity()
+
+    assert (len(server.requests), naps) == (1, [])
+
+
+def test_only_a_get_is_ever_sent_again(connect, answering, naps):
+    server = answering(b"", "503 x")
+    hook = RiffusionHook(connect(server.url), retries=3)
+
+    with pytest.raises(RiffusionUnavailable):
+        hook.run("music/create-prompt", "POST", {"prompt": "jazz"})
+
+    assert len(server.requests) == 1
+
+
+def test_other_endpoints_are_reached_with_the_same_token(connect, raw_server):
+    answer = b'{"job_id": "j", "user_id": "u"}'
+    server = raw_server(
+        lambda connection: connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(answer) + answer)
+    )
+
+    found = RiffusionHook(connect(server.url)).run("music/create-prompt", "post", {"prompt": "jazz"})
+
+    assert found == {"job_id": "j", "user_id": "u"}
+    request = server.requests[0].decode()
+    assert request.startswith("POST /v1/riffusion/music/create-prompt HTTP/1.1\r\n")
+    assert f"Authorization: Bearer {TOKEN}\r\n" in request
+
+
+@pytest.mark.parametrize(("body", "expected"), [(b"", {}), (b"[1]", [1])])
+def test_an_endpoint_may_answer_nothing_or_a_list(connect, answering, body, expected):
+    assert RiffusionHook(connect(answering(body).url)).run("scheduler/x", "DELETE") == expected
+
+
+@pytest.mark.parametrize("body", [b"3", b'"text"', b"<html>"])
+def test_anything_else_from_an_endpoint_is_a_bad_response(connect, answering, body):
+    with pytest.raises(RiffusionBadResponse):
+        RiffusionHook(connect(answering(body).url)).run("scheduler")
+
+
+def test_a_missing_connection_is_airflows_not_found_error_and_names_the_id(connect):
+    with pytest.raises(AirflowNotFoundException, match="no_such_connection") as caught:
+        RiffusionHook("no_such_connection").get_capacity()
+    assert isinstance(caught.value, RiffusionRejected)
+
+
+def test_settings_are_checked_before_any_request(connect, answering):
+    server = answering(b"{}")
+
+    with pytest.raises(RiffusionRejected, match="service must be one of"):
+        RiffusionHook(connect(server.url, extra={"service": "spotify"})).get_capacity()
+    assert server.requests == []
+
+
+def test_oddities_are_logged_once(connect, answering, monkeypatch):
+    body = json.dumps({"available": [{"user_id": "a", "available": "many"}]}).encode()
+    hook = RiffusionHook(connect(answering(body).url))
+    warnings = []
+    monkeypatch.setattr(hook.log, "warning", lambda message, *values: warnings.append(message % values))
+
+    for _ in range(3):
+        hook.get_capacity()
+
+    (warning,) = warnings
+    assert "account 'a': available is 'many'" in warning
+
+
+def test_reading_asynchronously_never_blocks_the_event_loop(connect, raw_server, contract):
+    answer = threading.Event()
+
+    def when_told(connection):
+        answer.wait(20)
+        body = contract()
+        connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+    server = raw_server(when_told)
+
+    async def scenario():
+        reading = asyncio.create_task(RiffusionHook(connect(server.url)).aget_capacity())
+        for _ in range(3):  # the loop goes on while the service is silent
+            await asyncio.sleep(0.01)
+        assert not reading.done()
+        answer.set()
+        return await reading
+
+    assert asyncio.run(scenario()).available == 18
+
+
+def test_a_changed_connection_counts_once_the_old_one_is_forgotten(connect, answering, contract):
+    server = answering(contract())
+    hook = RiffusionHook(connect(server.url, password="old"))
+    hook.get_capacity()
+    connect(server.url, password="new")
+    hook.get_capacity()
+    hook.forget_connection()
+    hook.get_capacity()
+
+    tokens = [request.decode().partition("Bearer ")[2].split("\r\n")[0] for request in server.requests]
+    assert tokens == ["old", "old", "new"]
+
+
+class TestTheTokenStaysWhereItBelongs:
+    def test_netrc_does_not_replace_it(self, connect, answering, contract, monkeypatch, tmp_path):
+        netrc = tmp_path / "netrc"
+        netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+        monkeypatch.setenv("NETRC", str(netrc))
+        server = answering(contract())
+
+        RiffusionHook(connect(server.url)).get_capacity()
+
+        assert f"Authorization: Bearer {TOKEN}".encode() in server.requests[0]
+
+    def test_no_proxy_sees_it_over_plain_http(self, connect, answering, contract, monkeypatch):
+        server, proxy = answering(contract()), answering(contract())
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+
+        RiffusionHook(connect(server.url)).get_capacity()
+
+        assert (len(server.requests), len(proxy.requests)) == (1, 0)
+
+    def test_a_borrowed_session_takes_it_to_no_other_host(self, connect, answering, contract):
+        server, elsewhere = answering(contract()), answering(b"{}")
+        session = RiffusionHook(connect(server.url)).get_conn()
+
+        session.get(f"{elsewhere.url}/x")
+
+        assert b"Authorization" not in elsewhere.requests[0]
+
+    def test_a_borrowed_session_that_is_redirected_takes_it_to_no_other_host(self, connect, answering):
+        elsewhere = answering(b"{}")
+        server = answering(b"", "302 Found", Location=elsewhere.url)
+        session = RiffusionHook(connect(server.url)).get_conn()
+
+        session.get(f"{server.url}/x")
+
+        assert b"Authorization" not in elsewhere.requests[0]
+
+    @pytest.mark.parametrize(
+        ("status", "body"),
+        [
+            ("401 Unauthorized", json.dumps({"error": f"bad token {TOKEN}"}).encode()),
+            ("500 Oops", f"trace: Authorization: Bearer {TOKEN}".encode()),
+        ],
+    )
+    def test_an_answer_that_echoes_it_does_not_get_it_into_the_error(self, connect, answering, status, body):
+        hook = RiffusionHook(connect(answering(body, status).url))
+
+        with pytest.raises(RiffusionError) as caught:
+            hook.get_capacity()
+
+        error = caught.value
+        assert TOKEN not in f"{error} {error!r} {error.detail} {vars(error)}"
+        assert error.__cause__ is None
+
+    def test_the_hook_and_its_errors_and_logs_do_not_show_it(self, connect, answering, naps, capfd):
+        hook = RiffusionHook(connect(answering(b"", "503 x").url), retries=1)
+
+        with pytest.raises(RiffusionUnavailable) as caught:
+            hook.get_capacity()
+
+        logged = "".join(capfd.readouterr())
+        assert "Trying again" in logged
+        assert TOKEN not in f"{hook!r} {hook.settings!r} {caught.value!r} {logged}"
+
+
+def test_a_borrowed_session_is_bounded_in_time_too(connect, raw_server):
+    server = raw_server(lambda connection: server.pause(20))
+    session = RiffusionHook(connect(server.url, extra={"timeout": 0.2})).get_conn()
+
+    with pytest.raises(requests.Timeout):
+        session.get(server.url)
+
+
+def test_a_user_can_mock_the_service_with_requests_mock(connect, requests_mock, contract):
+    requests_mock.get(f"https://api.useapi.net{PATH}", content=contract())
+
+    assert RiffusionHook(connect()).get_capacity().available == 18

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from random import Random
+
+import pytest
+
+from airflow_riffusion.emulator.dialects import DIALECTS, elapsed, timestamp
+from airflow_riffusion.emulator.records import Account, Job, Reading
+
+STARTED = datetime(2025, 4, 18, 12, 34, 56, 789_000, tzinfo=UTC)
+
+
+def job(**changes):
+    fields = {
+        "job_id": "the job",
+        "user_id": "the account",
+        "prompt": "a song",
+        "instrumental": False,
+        "started": STARTED,
+        "over_at": STARTED + timedelta(minutes=5),
+        "reply_url": "https://example.com/webhook",
+        "reply_ref": "reference-id",
+    }
+    return Job(**{**fields, **changes})
+
+
+def reading(*jobs):
+    return Reading(STARTED + timedelta(seconds=225), jobs, (Account("the account", 5, len(jobs)),))
+
+
+def fields(record):
+    return {name: type(value) for name, value in record.items()}
+
+
+@pytest.mark.parametrize("service", DIALECTS)
+def test_an_answer_has_the_fields_of_the_real_service(service, contract):
+    real = json.loads(contract(service))
+    dialect = DIALECTS[service]
+    ours = dialect.available(reading(job(job_id=dialect.new_job_id("the account", 1, Random(7)))))
+    assert fields(ours) == fields(real)
+    assert fields(ours["executing"][0]) == fields(real["executing"][0])
+    assert fields(ours["available"][0]) == fields(real["available"][0])
+
+
+@pytest.mark.parametrize(
+    ("service", "answer"),
+    [
+        ("riffusion", {"job_id": "the job", "user_id": "the account"}),
+        ("tempolor", {"job_id": "the job", "user_id": "the account"}),
+        ("kling", {"id": "the job", "email": "the account"}),
+        ("ltxstudio", {"jobId": "the job", "email": "the account"}),
+    ],
+)
+def test_a_submission_is_answered_in_the_names_of_its_service(service, answer):
+    assert DIALECTS[service].accepted(job()) == answer
+
+
+def test_what_a_submission_did_not_give_is_not_listed():
+    (listed,) = DIALECTS["riffusion"].executing(reading(job(reply_url=None, reply_ref=None)))
+    assert set(listed) == {"job_id", "user_id", "started", "elapsed"}
+
+
+def test_the_report_of_a_job_without_a_reference_names_none():
+    report = DIALECTS["riffusion"].ended(job(status="completed", reply_ref=None))
+    assert report == {"job_id": "the job", "user_id": "the account", "status": "completed"}
+
+
+@pytest.mark.parametrize("service", DIALECTS)
+def test_no_two_accounts_have_the_same_name(service):
+    assert len({DIALECTS[service].account_name(number) for number in range(1, 1001)}) == 1000
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "00:00"),
+        (59.9, "00:59"),
+        (237, "03:57"),
+        (3599, "59:59"),
+        (3600, "01:00:00"),
+        (360_000, "100:00:00"),
+    ],
+)
+def test_a_duration_is_written_in_minutes_and_from_an_hour_on_in_hours(seconds, text):
+    assert elapsed(timedelta(seconds=seconds)) == text
+
+
+def test_a_clock_that_was_set_back_shows_no_negative_duration():
+    assert elapsed(timedelta(seconds=-90)) == "00:00"
+
+
+def test_a_moment_is_written_in_utc_to_the_millisecond():
+    moment = datetime(2025, 2, 12, 3, 55, 16, tzinfo=timezone(timedelta(hours=2)))
+    assert timestamp(moment) == "2025-02-12T01:55:16.000Z"

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from airflow_riffusion.emulator.faults import Fault, FaultList
+
+
+def meetings(*faults, endpoint="available", requests=6):
+    fault_list = FaultList()
+    for fault in faults:
+        fault_list.add(fault)
+    return [fault_list.meet(endpoint) for _ in range(requests)]
+
+
+def test_a_fault_applies_to_every_request_by_default():
+    fault = Fault(status=503)
+    assert meetings(fault) == [fault] * 6
+
+
+def test_a_fault_applies_to_every_nth_request():
+    fault = Fault(status=503, every=3)
+    assert meetings(fault) == [None, None, fault, None, None, fault]
+
+
+def test_a_fault_applies_so_many_times_at_most():
+    fault = Fault(status=503, every=2, times=2)
+    assert meetings(fault, requests=8) == [None, fault, None, fault, None, None, None, None]
+
+
+def test_a_fault_leaves_other_endpoints_alone():
+    assert meetings(Fault(status=503, endpoint="create-prompt")) == [None] * 6
+
+
+def test_a_fault_counts_only_requests_for_its_endpoint():
+    faults = FaultList()
+    fault = Fault(status=503, endpoint="available", every=2)
+    faults.add(fault)
+    met = [faults.meet(endpoint) for endpoint in ("available", "scheduler", "available")]
+    assert met == [None, None, fault]
+
+
+def test_of_several_faults_the_first_that_is_due_applies():
+    rare, common = Fault(status=503, every=3), Fault(status=429)
+    assert meetings(rare, common, requests=3) == [common, common, rare]
+
+
+def test_a_fault_remembers_what_it_met_and_did():
+    faults = FaultList()
+    counted = faults.add(Fault(drop=True, every=2))
+    for _ in range(5):
+        faults.meet("scheduler")
+    assert (counted.met, counted.fired) == (5, 2)
+
+
+def test_lifted_faults_apply_no_more():
+    faults = FaultList()
+    faults.add(Fault(drop=True))
+    faults.clear()
+    assert (faults.meet("available"), faults.all()) == (None, ())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"every": 2},
+        {"status": 199},
+        {"status": 600},
+        {"status": "503"},
+        {"status": True},
+        {"status": 503, "every": 0},
+        {"status": 503, "times": 0},
+        {"status": 503, "endpoint": "unheard-of"},
+        {"status": 503, "retry_after": -1},
+        {"status": 503, "retry_after": ""},
+        {"status": 503, "retry_after": "30\r\nSet-Cookie: x"},
+        {"status": 503, "retry_after": "dreißig"},
+        {"retry_after": 30, "delay_seconds": 1},
+        {"delay_seconds": 0},
+        {"delay_seconds": -1},
+        {"delay_seconds": 301},
+        {"delay_seconds": float("nan")},
+        {"delay_seconds": float("inf")},
+        {"drop": True, "status": 503},
+        {"drop": True, "body": "html"},
+        {"drop": 1},
+        {"body": "x" * 1_000_001},
+        {"body": "html", "status": 204},
+        {"status": 503, "stauts": 503},
+    ],
+)
+def test_a_fault_that_makes_no_sense_is_an_error(fields):
+    with pytest.raises(ValidationError):
+        Fault(**fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"status": 596},
+        {"status": 429, "retry_after": "Wed, 12 Feb 2025 01:55:16 GMT"},
+        {"status": 204},
+        {"body": ""},
+        {"delay_seconds": 2, "drop": True},
+        {"delay_seconds": 300, "endpoint": "cancel"},
+    ],
+)
+def test_an_odd_but_sensible_fault_is_taken(fields):
+    assert Fault(**fields).model_dump(exclude_unset=True) == fields

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from airflow_riffusion.emulator import EmulatorServer
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"accounts": 0}, "accounts: must be between 1 and 1000, not 0"),
+        ({"accounts": 1001}, "accounts: must be between 1 and 1000, not 1001"),
+        ({"accounts": {}}, "accounts: at least 1 is needed"),
+        ({"max_jobs": 0}, "max_jobs: must be between 1 and 10, not 0"),
+        ({"max_jobs": 11}, "max_jobs: must be between 1 and 10, not 11"),
+        ({"accounts": {"one": 11}}, "max_jobs: must be between 1 and 10, not 11"),
+        ({"job_seconds": 0}, "job_seconds: must be above 0"),
+        ({"job_seconds": float("nan")}, "job_seconds: must be above 0"),
+        ({"service": "suno"}, "service: must be one of riffusion, tempolor, kling, ltxstudio, not 'suno'"),
+        ({"token": ""}, "token: must be printable ASCII"),
+        ({"token": "two words"}, "token: must be printable ASCII"),
+        ({"token": "tokén"}, "token: must be printable ASCII"),
+        ({"port": -1}, "port: must be between 0 and 65535"),
+        ({"port": 65536}, "port: must be between 0 and 65535"),
+    ],
+)
+def test_settings_that_make_no_sense_are_an_error(settings, complaint):
+    with pytest.raises(ValueError, match=f"^{re.escape(complaint)}"):
+        EmulatorServer(**settings)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "emulator.example.com", ""])
+def test_a_host_beyond_loopback_needs_a_token(host):
+    with pytest.raises(ValueError, match=r"^host: .* so a token is needed"):
+        EmulatorServer(host=host)
+
+
+def test_a_host_beyond_loopback_is_taken_with_a_token():
+    assert EmulatorServer(host="0.0.0.0", port=8099, token="secret").url == "http://0.0.0.0:8099"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "localhost", "::1"])
+def test_loopback_needs_no_token(host):
+    assert host in EmulatorServer(host=host).url
+
+
+def test_each_account_can_have_its_own_number_of_slots():
+    emulator = EmulatorServer(accounts={"one": 1, "two": 10})
+    assert [(account.user_id, account.max_jobs) for account in emulator.service.read().accounts] == [
+        ("one", 1),
+        ("two", 10),
+    ]

@@ -1,0 +1,417 @@
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import logging
+import weakref
+
+import pytest
+
+from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionRejected, RiffusionUnavailable
+from airflow_riffusion.request import SlotRequest
+from airflow_riffusion.triggers import gate as gate_module
+from airflow_riffusion.triggers.gate import CapacityGate
+from tests.readings import job, reading
+from tests.virtual_time import VirtualTimeLoop, run
+
+FULL = reading(a=(0, 2))
+
+
+class FakeHook:
+    """Answers with what the test says, and remembers when it was asked."""
+
+    riffusion_conn_id = "riffusion_test"
+
+    def __init__(self):
+        self.answer = FULL
+        self.next_answers = []
+        self.asked_at = []
+        self.settings = ["token"]
+        self.lookups = 0
+        self._loaded = False
+
+    async def aload(self):
+        if not self._loaded:
+            self.lookups += 1
+            self._loaded = True
+        return self.settings[min(self.lookups, len(self.settings)) - 1]
+
+    def forget_connection(self):
+        self._loaded = False
+
+    async def aget_capacity(self):
+        await self.aload()
+        self.asked_at.append(asyncio.get_running_loop().time())
+        answer = self.next_answers.pop(0) if self.next_answers else self.answer
+        if callable(answer):
+            answer = answer()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer.model_copy()  # each reading is a new one, also if it says the same
+
+    @property
+    def pauses(self):
+        return [later - earlier for earlier, later in zip(self.asked_at, self.asked_at[1:], strict=False)]
+
+
+@pytest.fixture
+def hook(monkeypatch):
+    hook = FakeHook()
+    monkeypatch.setattr(gate_module, "RiffusionHook", lambda conn_id: hook)
+    return hook
+
+
+def wait(waiter_id, *, since=0.0, poke_interval=10.0, **request):
+    """Start a task that waits at the gate."""
+    waiting = CapacityGate.of("riffusion_test").wait(
+        waiter_id, SlotRequest(since=since, **request), poke_interval
+    )
+    return asyncio.create_task(waiting)
+
+
+async def cancel(*tasks):
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def our_tasks():
+    return [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+
+def test_many_waiters_cost_one_request_per_interval(hook):
+    async def scenario():
+        waiters = [wait(f"w{number}", since=number) for number in range(500)]
+        await asyncio.sleep(100)
+        await cancel(*waiters)
+
+    run(scenario())
+    assert len(hook.asked_at) == 10
+    assert all(10 <= pause <= 11 for pause in hook.pauses)
+
+
+def test_the_shortest_interval_among_the_waiters_counts_also_of_a_newcomer(hook):
+    async def scenario():
+        slow = wait("slow", poke_interval=60)
+        await asyncio.sleep(5)
+        fast = wait("fast", poke_interval=2)
+        await asyncio.sleep(20)
+        await cancel(fast)
+        hook.asked_at = hook.asked_at[-1:]
+        await asyncio.sleep(200)
+        await cancel(slow)
+
+    run(scenario())
+    assert all(60 <= pause <= 66 for pause in hook.pauses[1:])
+
+
+def test_an_interval_under_a_second_counts_as_a_second(hook):
+    async def scenario():
+        waiter = wait("w", poke_interval=0.001)
+        await asyncio.sleep(10.5)
+        await cancel(waiter)
+
+    run(scenario())
+    assert all(1 <= pause <= 1.1 for pause in hook.pauses)
+
+
+def test_a_free_slot_wakes_exactly_one_waiter_the_first(hook):
+    async def scenario():
+        waiters = [wait(f"w{number}", since=-number) for number in range(5)]
+        await asyncio.sleep(15)
+        hook.answer = reading(a=(1, 2))
+        await asyncio.sleep(10)
+        done = [waiter for waiter in waiters if waiter.done()]
+        await cancel(*waiters)
+        return [waiter.result().grant_id for waiter in done]
+
+    assert run(scenario()) == ["w4"]
+
+
+def test_a_newcomer_to_an_empty_queue_is_served_by_a_poll_at_once(hook):
+    hook.answer = reading(a=1)
+
+    async def scenario():
+        await wait("first")
+        before = asyncio.get_running_loop().time()
+        await asyncio.sleep(5)
+        hook.answer = reading(job("1", "a", "first"), a=1)
+        await wait("second")
+        return asyncio.get_running_loop().time() - before
+
+    assert run(scenario()) == pytest.approx(5)
+    assert len(hook.asked_at) == 2
+
+
+def test_a_newcomer_within_a_second_is_served_by_the_last_reading(hook):
+    hook.answer = reading(a=3)
+
+    async def scenario():
+        for waiter in ("first", "second", "third"):
+            await wait(waiter)
+
+    run(scenario())
+    assert len(hook.asked_at) == 1
+
+
+def test_there_are_never_two_polls_within_a_second(hook):
+    hook.answer = reading(a=1)
+
+    async def scenario():
+        await wait("first")
+        waiter = wait("second")  # what the last reading shows is held for the first
+        await asyncio.sleep(5)
+        await cancel(waiter)
+
+    run(scenario())
+    assert 1 <= hook.pauses[0] <= 1.1
+
+
+def test_an_unavailable_service_is_asked_ever_less_often_and_ends_no_wait(hook):
+    hook.answer = RiffusionUnavailable("503")
+
+    async def scenario():
+        waiter = wait("w", poke_interval=10)
+        await asyncio.sleep(3600)
+        hook.answer = reading(a=1)
+        grant = await waiter
+        return grant.grant_id
+
+    assert run(scenario()) == "w"
+    assert all(10 <= pause <= 330 for pause in hook.pauses)
+    assert len(hook.asked_at) < 60
+
+
+def test_retry_after_is_honoured_also_by_those_who_come_later(hook):
+    hook.next_answers = [RiffusionUnavailable("429", retry_after=90)]
+
+    async def scenario():
+        waiter = wait("w", poke_interval=1)
+        await asyncio.sleep(30)
+        await cancel(waiter)
+        waiter = wait("later", poke_interval=1)
+        await asyncio.sleep(100)
+        await cancel(waiter)
+
+    run(scenario())
+    assert hook.pauses[0] >= 90
+
+
+def test_an_absurd_retry_after_is_capped_at_ten_minutes(hook):
+    hook.next_answers = [RiffusionUnavailable("429", retry_after=1e9)]
+    hook.answer = reading(a=1)
+
+    async def scenario():
+        await wait("w", poke_interval=1)
+
+    run(scenario())
+    assert 600 <= hook.pauses[0] <= 601
+
+
+def test_a_rejection_ends_every_wait_with_a_message_of_its_own(hook):
+    hook.answer = RiffusionRejected("401 Unauthorized: check the API token", status=401)
+
+    async def scenario():
+        return await asyncio.gather(wait("a"), wait("b"), return_exceptions=True)
+
+    first, second = run(scenario())
+    assert str(first) == str(second) == "401 Unauthorized: check the API token"
+    assert (first.status, type(first)) == (401, RiffusionRejected)
+    assert first is not second
+    assert len(hook.asked_at) == 1  # looked the connection up again, and it was the same
+    assert hook.lookups == 2
+
+
+def test_a_token_that_was_changed_meanwhile_is_picked_up(hook):
+    hook.settings = ["old", "new"]
+    hook.next_answers = [RiffusionRejected("401")]
+    hook.answer = reading(a=1)
+
+    async def scenario():
+        return (await wait("w")).grant_id
+
+    assert run(scenario()) == "w"
+    assert hook.pauses == [0]  # the one look after a rejection is exempt from the pace
+
+
+def test_the_connection_is_looked_up_once_and_every_five_minutes(hook):
+    async def scenario():
+        waiters = [wait(f"w{number}") for number in range(50)]
+        await asyncio.sleep(299)
+        once = hook.lookups
+        await asyncio.sleep(300)
+        await cancel(*waiters)
+        return once
+
+    assert run(scenario()) == 1
+    assert hook.lookups == 2
+
+
+def test_three_bad_responses_in_a_row_count_as_a_rejection(hook):
+    hook.answer = RiffusionBadResponse("200, but it is HTML")
+
+    async def scenario():
+        with pytest.raises(RiffusionRejected, match="it is HTML"):
+            await wait("w")
+
+    run(scenario())
+    assert len(hook.asked_at) == 3
+
+
+def test_two_bad_responses_and_a_good_one_start_the_count_anew(hook):
+    bad = RiffusionBadResponse("200, but it is HTML")
+    hook.next_answers = [bad, bad, FULL, bad, bad, reading(a=1)]
+
+    async def scenario():
+        await wait("w")
+
+    run(scenario())
+    assert len(hook.asked_at) == 6
+
+
+def test_three_readings_make_a_request_hopeless(hook):
+    async def scenario():
+        with pytest.raises(RiffusionRejected, match="3 slots asked for, but the accounts have 2 in all"):
+            await wait("w", slots=3)
+
+    run(scenario())
+    assert len(hook.asked_at) == 3
+
+
+def test_an_unexpected_error_ends_no_wait_and_is_logged_once_with_its_traceback(hook, caplog):
+    hook.next_answers = [KeyError("surprise"), KeyError("surprise"), reading(a=1)]
+
+    async def scenario():
+        await wait("w")
+
+    run(scenario())
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+
+
+def test_a_failing_service_is_logged_when_it_fails_and_when_it_answers_again(hook, caplog):
+    caplog.set_level(logging.INFO)
+    hook.next_answers = [RiffusionUnavailable("503 from the service.")] * 5
+
+    async def scenario():
+        waiter = wait("w")
+        await asyncio.sleep(3600)
+        await cancel(waiter)
+
+    run(scenario())
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines.count("Connection 'riffusion_test': 503 from the service. Waiting goes on.") == 1
+    assert lines.count("Connection 'riffusion_test' answers again, after 5 readings that failed.") == 1
+
+
+def test_a_waiter_says_why_it_is_not_running_on_change_only(hook, caplog):
+    caplog.set_level(logging.INFO)
+
+    async def scenario():
+        waiters = [wait("first", since=1), wait("second", since=2)]
+        await asyncio.sleep(600)
+        await cancel(*waiters)
+
+    run(scenario())
+    lines = [record.getMessage() for record in caplog.records if "Still waiting" in record.getMessage()]
+    assert sorted(lines) == [
+        "Still waiting: 0 of 2 slots free on 1 account, 0 held, 0 tasks ahead.",
+        "Still waiting: 0 of 2 slots free on 1 account, 0 held, 1 task ahead.",
+    ]
+
+
+def test_a_cancelled_waiter_vanishes_from_the_queue(hook):
+    async def scenario():
+        first, second = wait("first", since=1), wait("second", since=2)
+        await asyncio.sleep(5)
+        await cancel(first)
+        hook.answer = reading(a=1)
+        return (await second).grant_id
+
+    assert run(scenario()) == "second"
+
+
+def test_a_grant_that_meets_a_cancelled_waiter_is_given_back(hook):
+    hook.answer = reading(a=1)
+
+    async def scenario():
+        doomed = wait("doomed")
+
+        def cancel_just_before_the_grant_arrives():
+            doomed.cancel()
+            return reading(a=1)
+
+        hook.next_answers = [cancel_just_before_the_grant_arrives]
+        await asyncio.gather(doomed, return_exceptions=True)
+        return (await wait("next")).grant_id
+
+    assert run(scenario()) == "next"
+
+
+def test_a_grant_given_back_goes_to_the_next(hook):
+    hook.answer = reading(a=1)
+
+    async def scenario():
+        await wait("first")
+        CapacityGate.of("riffusion_test").give_back("first")
+        return (await wait("second")).grant_id
+
+    assert run(scenario()) == "second"
+
+
+def test_when_the_last_waiter_goes_nothing_is_left_running(hook):
+    async def scenario():
+        waiters = [wait("a"), wait("b")]
+        await asyncio.sleep(15)
+        await cancel(*waiters)
+        asked = len(hook.asked_at)
+        await asyncio.sleep(0)
+        left = our_tasks()
+        await asyncio.sleep(1000)
+        return left, len(hook.asked_at) - asked
+
+    assert run(scenario()) == ([], 0)
+
+
+def test_the_pace_outlives_an_empty_queue(hook):
+    async def scenario():
+        for _ in range(10):
+            waiter = wait("w")
+            await asyncio.sleep(0.1)
+            await cancel(waiter)
+
+    run(scenario())
+    assert len(hook.asked_at) == 1
+
+
+def test_each_event_loop_has_gates_of_its_own_and_they_go_with_it(hook):
+    async def scenario():
+        waiter = wait("w")
+        await asyncio.sleep(5)
+        await cancel(waiter)
+        return weakref.ref(CapacityGate.of("riffusion_test")), weakref.ref(asyncio.get_running_loop())
+
+    first, second = run(scenario()), run(scenario())
+    gc.collect()
+    assert [reference() for reference in (*first, *second)] == [None] * 4
+
+
+def test_the_poll_loop_has_a_log_context_of_its_own(hook):
+    task_id = contextvars.ContextVar("task_id", default=None)
+    seen = []
+    hook.next_answers = [lambda: seen.append(task_id.get()) or reading(a=1)]
+
+    async def scenario():
+        task_id.set("the first waiter's")
+        await wait("w")
+
+    run(scenario())
+    assert seen == [None]
+
+
+def test_the_virtual_loop_refuses_to_hang():
+    async def scenario():
+        await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(RuntimeError, match="wait for ever"):
+        VirtualTimeLoop().run_until_complete(scenario())

@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferred,
+)
+
+from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionRejected, RiffusionUnavailable
+from airflow_riffusion.hooks import riffusion as hook_module
+from airflow_riffusion.sensors import capacity as sensor_module
+from airflow_riffusion.sensors.capacity import CapacitySensor
+from tests.readings import reading
+
+FULL = reading(a=(0, 2))
+FREE = reading(a=(1, 2), b=(2, 2))
+
+
+class Clock:
+    """Time that passes only while somebody sleeps (seconds)."""
+
+    def __init__(self):
+        self.now = 1_700_000_000.0
+        self.naps = []
+
+    def time(self):
+        return self.now
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.naps.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(sensor_module, "time", clock)
+    monkeypatch.setattr("airflow.sdk.bases.sensor.time", clock)
+    return clock
+
+
+@pytest.fixture
+def answers(monkeypatch, clock):
+    """Return the list of what the hook answers, one after another; the last one is repeated."""
+    answers = []
+
+    class FakeHook:
+        def __init__(self, conn_id):
+            pass
+
+        def get_capacity(self):
+            answers.asked += 1
+            answer = answers.pop(0) if len(answers) > 1 else answers[0]
+            if isinstance(answer, Exception):
+                raise answer
+            return answer.model_copy()
+
+    class Answers(list):
+        asked = 0
+
+    answers = Answers()
+    monkeypatch.setattr(hook_module, "RiffusionHook", FakeHook)
+    return answers
+
+
+def sensor(**fields):
+    fields.setdefault("deferrable", False)
+    return CapacitySensor(task_id="wait", **fields)
+
+
+def context(first_reschedule=None):
+    return {"ti": SimpleNamespace(get_first_reschedule_date=lambda context: first_reschedule)}
+
+
+class TestArguments:
+    @pytest.mark.parametrize("slots", [0, -1, "two", 1.5, None, True])
+    def test_slots_must_be_a_positive_whole_number_when_the_dag_is_parsed(self, slots):
+        with pytest.raises(ValueError, match="slots must be a positive whole number"):
+            sensor(slots=slots)
+
+    @pytest.mark.parametrize("name", ["poke_interval", "timeout"])
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), 0, -1, "10", timedelta(0)])
+    def test_intervals_must_be_finite_and_positive_when_the_dag_is_parsed(self, name, value):
+        with pytest.raises(ValueError, match=f"{name} must be seconds"):
+            sensor(**{name: value})
+
+    @pytest.mark.parametrize("hold", [float("nan"), float("inf"), -1, "long", None])
+    def test_hold_must_be_finite_and_not_negative_when_the_dag_is_parsed(self, hold):
+        with pytest.raises(ValueError, match="hold must be seconds"):
+            sensor(hold=hold)
+
+    def test_accounts_must_be_a_list_when_the_dag_is_parsed(self):
+        with pytest.raises(ValueError, match="user_ids must be a list"):
+            sensor(user_ids="a")
+
+    def test_templates_pass_and_are_checked_when_they_are_rendered(self, answers):
+        waiting = sensor(slots="{{ params.slots }}", user_ids="{{ params.accounts }}")
+        waiting.slots, waiting.user_ids = "two", ["a"]
+
+        with pytest.raises(ValueError, match="slots must be"):
+            waiting.execute(context())
+        assert answers.asked == 0
+
+    def test_a_rendered_number_is_taken_as_text(self, answers):
+        answers.append(FREE)
+        waiting = sensor(slots="{{ params.slots }}")
+        waiting.slots = "2"
+
+        assert waiting.execute(context())["granted"] == {"b": 2}
+
+    def test_times_may_be_timedeltas(self):
+        waiting = sensor(
+            poke_interval=timedelta(seconds=5), timeout=timedelta(hours=1), hold=timedelta(minutes=3)
+        )
+        assert (waiting.poke_interval, waiting.timeout, waiting.hold) == (5, 3600, 180)
+
+
+class TestPoking:
+    def test_it_waits_until_the_slots_are_free(self, answers, clock):
+        answers += [FULL, FULL, FREE]
+
+        result = sensor(slots=2, poke_interval=10).execute(context())
+
+        assert (result["user_id"], result["granted"]) == ("b", {"b": 2})
+        assert result["waited_seconds"] == 20
+        assert clock.naps == [10, 10]
+
+    def test_an_unavailable_service_does_not_end_the_wait(self, answers):
+        answers += [RiffusionUnavailable("503")] * 3 + [FREE]
+
+        assert sensor().execute(context())["user_id"] == "b"
+
+    def test_it_never_asks_sooner_than_retry_after_says(self, answers, clock):
+        answers += [RiffusionUnavailable("429", retry_after=95), FREE]
+
+        sensor(poke_interval=10).execute(context())
+
+        assert clock.naps == [95]
+
+    def test_a_rejection_ends_it_at_once(self, answers):
+        answers.append(RiffusionRejected("401"))
+
+        with pytest.raises(AirflowFailException, match="401"):
+            sensor().execute(context())
+
+    def test_with_soft_fail_a_rejection_skips_the_task(self, answers):
+        answers.append(RiffusionRejected("401"))
+
+        with pytest.raises(AirflowSkipException):
+            sensor(soft_fail=True).execute(context())
+
+    def test_three_bad_responses_in_one_poke_are_a_rejection(self, answers, clock):
+        answers.append(RiffusionBadResponse("200, but it is HTML"))
+
+        with pytest.raises(RiffusionRejected, match="it is HTML"):
+            sensor().execute(context())
+        assert (answers.asked, clock.naps) == (3, [1, 1])
+
+    def test_a_bad_response_and_a_good_one_are_none(self, answers):
+        answers += [RiffusionBadResponse("HTML"), RiffusionBadResponse("HTML"), FREE]
+
+        assert sensor().execute(context())["user_id"] == "b"
+
+    @pytest.mark.parametrize(
+        ("asked", "message"),
+        [({"slots": 9}, "9 slots asked for"), ({"user_ids": ["x"]}, "no such account; it has a, b")],
+    )
+    def test_an_impossible_request_fails_after_three_readings_a_second_apart(
+        self, answers, clock, asked, message
+    ):
+        answers.append(FREE)
+
+        with pytest.raises(RiffusionRejected, match=message):
+            sensor(**asked).execute(context())
+        assert (answers.asked, clock.naps) == (3, [1, 1])
+
+    def test_the_timeout_fails_it(self, answers):
+        answers.append(FULL)
+
+        with pytest.raises(AirflowSensorTimeout):
+            sensor(timeout=60).execute(context())
+
+    def test_with_soft_fail_the_timeout_skips_the_task(self, answers):
+        answers.append(FULL)
+
+        with pytest.raises(AirflowSkipException):
+            sensor(timeout=60, soft_fail=True).execute(context())
+
+
+def test_rescheduled_it_tells_how_long_it_waited_since_the_first_poke(answers, clock):
+    answers.append(FREE)
+    began = datetime.fromtimestamp(clock.now - 300, tz=UTC)
+
+    result = sensor(mode="reschedule").execute(context(first_reschedule=began))
+
+    assert result["waited_seconds"] == 300
+
+
+class TestDeferring:
+    def defer(self, **fields):
+        with pytest.raises(TaskDeferred) as caught:
+            sensor(deferrable=True, **fields).execute(context())
+        return caught.value
+
+    def test_it_takes_everything_along(self, clock):
+        deferred = self.defer(
+            riffusion_conn_id="mine",
+            slots=2,
+            user_ids=["b", "a"],
+            same_account=True,
+            hold=60,
+            poke_interval=7,
+            priority_weight=5,
+        )
+
+        assert deferred.trigger.serialize() == (
+            "airflow_riffusion.triggers.capacity.CapacityTrigger",
+            {
+                "riffusion_conn_id": "mine",
+                "slots": 2,
+                "user_ids": ["a", "b"],
+                "same_account": True,
+                "hold": 60.0,
+                "poke_interval": 7.0,
+                "priority": 5,
+                "since": clock.now,
+            },
+        )
+        assert deferred.method_name == "execute_complete"
+
+    def test_the_sensors_own_timeout_counts(self, clock):
+        assert self.defer(timeout=90, execution_timeout=timedelta(hours=5)).timeout == timedelta(seconds=90)
+
+    def test_it_overrides_the_mode(self, clock):
+        assert self.defer(mode="reschedule")
+
+    def test_a_grant_becomes_the_xcom(self):
+        xcom = {"available": 1, "granted": {"a": 1}, "grant_id": "g", "waited_seconds": 2.0}
+
+        assert sensor().execute_complete({}, {"status": "granted", "result": xcom}) == xcom
+
+    def test_a_rejection_fails_without_retry(self):
+        with pytest.raises(AirflowFailException, match="401 Unauthorized"):
+            sensor().execute_complete({}, {"status": "rejected", "message": "401 Unauthorized"})
+
+    @pytest.mark.parametrize(
+        "event", [None, "success", {}, {"status": "granted"}, {"status": "granted", "result": 3}]
+    )
+    def test_an_event_that_is_none_of_its_own_is_not_believed(self, event):
+        with pytest.raises(ValueError, match="none of its own"):
+            sensor().execute_complete({}, event)
