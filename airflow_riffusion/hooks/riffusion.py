@@ -7,11 +7,12 @@ import random
 import time
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import requests
 from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+from asgiref.sync import sync_to_async
 from pydantic_core import from_json
 from urllib3.exceptions import HTTPError
 
@@ -26,6 +27,9 @@ from airflow_riffusion.get_provider_info import get_provider_info
 from airflow_riffusion.hooks.answers import error_of_answer, error_of_network
 from airflow_riffusion.hooks.settings import ConnectionSettings
 from airflow_riffusion.hooks.transport import open_session
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
 
 _FIRST_BACKOFF = 1.0
 _LONGEST_BACKOFF = 30.0
@@ -116,11 +120,19 @@ class RiffusionHook(BaseHook):
         """Look the connection up without blocking the event loop; see :attr:`settings`."""
         if "settings" not in self.__dict__:
             try:
-                connection = await get_async_connection(self.riffusion_conn_id)
+                connection = await self._aget_stored_connection()
             except Exception as error:  # noqa: BLE001 - every secrets backend has errors of its own
                 self._lookup_failed(error)
             self.__dict__["settings"] = ConnectionSettings.of(self.riffusion_conn_id, connection)
         return self.settings
+
+    async def _aget_stored_connection(self) -> Connection:
+        try:
+            return await get_async_connection(self.riffusion_conn_id)
+        except AirflowNotFoundException:
+            # `airflow dags test` says so of every connection in the database, because its stand-in for the
+            # supervisor can't be asked asynchronously (3.3.2: InProcessSupervisorComms has no asend).
+            return await sync_to_async(self.get_connection)(self.riffusion_conn_id)
 
     def forget_connection(self) -> None:
         """Look the connection up anew before the next request."""

@@ -226,6 +226,7 @@ class CapacityGate:
         if self._trouble is None:
             log.warning("Connection '%s': %s Waiting goes on.", self._hook.riffusion_conn_id, error)
         self._trouble = str(error)
+        self._hook.forget_connection()  # somebody may be mending it right now
         self._failures += 1
         longest = min(_LONGEST_BACKOFF, self._interval * 2 ** min(self._failures, 16))
         backoff = random.uniform(self._interval, max(self._interval, longest))

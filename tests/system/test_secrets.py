@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def files_that_hold(text: str, folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
+def test_the_token_is_in_no_log_no_xcom_no_rendered_field_and_no_trigger(
+    airflow_stack, emulator, store_connection, token
+):
+    """Airflow's whole home is searched: every log, and the database with all that was ever stored in it."""
+    for dag_id in ("riffusion_capacity_report", "riffusion_capacity_gate"):
+        run = airflow_stack.trigger(dag_id)
+        assert airflow_stack.wait(run, 180) == "success"
+    store_connection("riffusion_default", emulator, password=f"{token}wrong")
+    run = airflow_stack.trigger("riffusion_capacity_report")
+    ended = airflow_stack.wait(run, 180)
+    store_connection("riffusion_default", emulator)
+    assert ended == "failed"
+    assert "401 Unauthorized" in airflow_stack.log(run, "capacity")
+
+    found = {path.name for path in files_that_hold("riffusion_capacity_gate", airflow_stack.home)}
+    assert "airflow.db" in found  # the search does find what is there
+    assert any(name.startswith("attempt=") for name in found)
+    assert files_that_hold(token, airflow_stack.home) == []
