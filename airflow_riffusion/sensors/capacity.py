@@ -14,7 +14,7 @@ from airflow_riffusion.request import SlotRequest, account_ids, is_template, sec
 from airflow_riffusion.slots import READINGS_UNTIL_HOPELESS, Hopeless, SlotLedger
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -181,10 +181,12 @@ class CapacitySensor(BaseSensorOperator):
         first = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
         return first.timestamp() if first else self._began
 
-    def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
-        """Return the seconds until the next poke, which never comes before what Retry-After asked for."""
-        usual: float = super()._get_next_poke_interval(*args, **kwargs)
-        return max(usual, self._not_before - time.time())
+    def _get_next_poke_interval(
+        self, started_at: Any, run_duration: Callable[[], float], poke_count: int
+    ) -> float:
+        """Return the seconds until the next poke: as Retry-After asked for, but not beyond the timeout."""
+        usual: float = super()._get_next_poke_interval(started_at, run_duration, poke_count)
+        return max(usual, min(self._not_before - time.time(), self.timeout - run_duration()))
 
     def _log_grant(self, granted: dict[str, Any]) -> None:
         self.log.info(

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from airflow_riffusion.exceptions import (
     RiffusionBadResponse,
+    RiffusionError,
     RiffusionRejected,
     RiffusionUnavailable,
 )
@@ -188,11 +189,11 @@ class CapacityGate:
                 self._postpone(error)
         except RiffusionUnavailable as error:
             self._postpone(error, error.retry_after)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # Whatever this is, it must not leave the waiters behind without a poll loop.
-            if self._trouble is None:
-                log.exception("Connection '%s': unexpected error", self._hook.riffusion_conn_id)
-            self._postpone(error)
+            unexpected = RiffusionUnavailable(f"unexpected {error!r}.")
+            unexpected.__cause__ = error
+            self._postpone(unexpected)
 
     async def _take_reading(self) -> Capacity:
         """Ask the service; after a rejection once more, if the connection has changed meanwhile."""
@@ -221,10 +222,15 @@ class CapacityGate:
         self._reading, self._read_at = reading, _now()
         self._decide(reading)
 
-    def _postpone(self, error: Exception, retry_after: float | None = None) -> None:
+    def _postpone(self, error: RiffusionError, retry_after: float | None = None) -> None:
         """Leave a failing service alone: as long as it asked for, and longer with each failure."""
         if self._trouble is None:
-            log.warning("Connection '%s': %s Waiting goes on.", self._hook.riffusion_conn_id, error)
+            log.warning(
+                "Connection '%s': %s Waiting goes on.",
+                self._hook.riffusion_conn_id,
+                error,
+                exc_info=error.__cause__,
+            )
         self._trouble = str(error)
         self._hook.forget_connection()  # somebody may be mending it right now
         self._failures += 1
@@ -241,7 +247,7 @@ class CapacityGate:
 
     def _end_all(self, error: RiffusionRejected) -> None:
         self._bad_responses = 0
-        log.error("%s %d waiting tasks fail.", error, len(self._waiting))
+        log.error("%s It ends the wait of every task at this gate: %d.", error, len(self._waiting))
         for waiter_id in list(self._waiting):
             self._tell(waiter_id, copy.copy(error))
 

@@ -8,6 +8,7 @@ import pytest
 
 from airflow_riffusion.emulator import EmulatorServer
 from dev.airflow_stack import AirflowStack
+from tests import readme
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,10 +25,12 @@ def token() -> str:
 
 @pytest.fixture(scope="session")
 def airflow_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowStack]:
-    """Start one Airflow with the example DAGs and the tests' own; it has no connections yet."""
+    """Start one Airflow with the example DAGs, the README's and the tests' own; it has no connections yet."""
     dags = tmp_path_factory.mktemp("dags")
     for folder in (EXAMPLE_DAGS, TEST_DAGS):
         shutil.copytree(folder, dags, dirs_exist_ok=True)
+    for number, example in enumerate(readme.dags()):
+        (dags / f"readme_{number}.py").write_text(example)
     with AirflowStack(tmp_path_factory.mktemp("airflow"), dags_folder=dags) as airflow:
         yield airflow
 

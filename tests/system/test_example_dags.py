@@ -65,6 +65,16 @@ def test_the_report_branches_on_what_is_free(
     assert airflow_stack.xcom(run, "capacity")["executing"] == jobs
 
 
+def test_the_readmes_dags_run(airflow_stack, emulator):
+    album = airflow_stack.trigger("album")
+    report = airflow_stack.trigger("capacity_report")
+
+    assert airflow_stack.wait(album, 240) == airflow_stack.wait(report) == "success"
+    made = {job.prompt for job in emulator.service.jobs()}
+    assert {"a lullaby for a lighthouse", "polka on the moon", "rain on a tin roof"} <= made
+    assert " free, most of them on " in airflow_stack.xcom(report, "report")
+
+
 def test_the_gate_runs_under_dags_test_with_a_stored_connection(tmp_path, token):
     """Without a scheduler beside it, which would take the tasks away."""
     airflow = AirflowStack(tmp_path, dags_folder=EXAMPLE_DAGS)

@@ -145,6 +145,15 @@ class TestPoking:
 
         assert clock.naps == [95]
 
+    def test_what_retry_after_says_does_not_outlast_the_timeout(self, answers, clock):
+        answers += [FULL, RiffusionUnavailable("429", retry_after=500), FREE]
+        began = clock.now
+
+        with pytest.raises(AirflowSensorTimeout):
+            sensor(poke_interval=10, timeout=60).execute(context())
+        assert answers.asked == 2
+        assert 60 < clock.now - began <= 70
+
     def test_a_rejection_ends_it_at_once(self, answers):
         answers.append(RiffusionRejected("401"))
 

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import shlex
+
+import pytest
+
+from airflow_riffusion.emulator import EmulatorServer
+from airflow_riffusion.hooks.riffusion import RiffusionHook
+from airflow_riffusion.request import Grant, SlotRequest
+from airflow_riffusion.sensors.capacity import CapacitySensor
+from tests import readme
+from tests.readings import job, reading
+
+
+@pytest.fixture
+def emulator(connect):
+    with EmulatorServer(accounts=2, max_jobs=2) as emulator:
+        connect(emulator.url, conn_id="riffusion_default")
+        emulator.service.submit("polka on the moon")
+        yield emulator
+
+
+@pytest.mark.parametrize("script", readme.scripts(), ids=["hook", "emulator"])
+def test_a_script_runs(script, emulator, capsys):
+    exec(compile(script, "README.md", "exec"), {})  # the README is ours
+
+
+@pytest.mark.parametrize("dag", readme.dags(), ids=["gate", "report"])
+def test_a_dag_can_be_parsed(dag):
+    exec(compile(dag, "README.md", "exec"), {})
+
+
+def test_the_xcom_has_the_shape_that_is_shown():
+    (shown,) = (json.loads(block) for block in readme.blocks("json"))
+    xcom = Grant("g", SlotRequest(), {"a": 1}, reading(job("1", "a"), a=(3, 4))).to_xcom(1.0)
+
+    assert list(shown) == list(xcom)
+    assert list(shown["accounts"][0]) == list(xcom["accounts"][0])
+    assert list(shown["jobs"][0]) == list(xcom["jobs"][0])
+
+
+def test_the_table_of_parameters_is_complete_and_right():
+    parameters = inspect.signature(CapacitySensor).parameters
+    own = {
+        name: parameter.default
+        for name, parameter in parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    shown = readme.table("### The sensor's parameters")
+
+    assert shown.pop("timeout") == "Airflow's"
+    assert own.pop("timeout") is None
+    assert {name: eval(default.strip("`")) for name, default in shown.items()} == own
+
+
+def test_the_connection_as_an_environment_variable_is_read(monkeypatch):
+    (assignment,) = re.findall(r"^    export (AIRFLOW_CONN_.*)$", readme.README, re.MULTILINE)
+    (word,) = shlex.split(assignment)
+    monkeypatch.setitem(os.environ, *word.split("=", 1))
+
+    assert RiffusionHook().settings.token == "user:1234-abcDEF"
+
+
+def test_every_file_that_is_linked_exists():
+    links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", readme.README)
+
+    assert links
+    assert [link for link in links if not (readme.ROOT / link).exists()] == []
