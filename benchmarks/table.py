@@ -1,0 +1,74 @@
+"""The one table that all measurements share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_HEAD = ("measured", "figure", "ours", "peer", "peer's", "ours / peer's", "target")
+
+
+@dataclass(frozen=True)
+class Row:
+    """
+    One figure of ours beside the same figure of a peer; both were taken in this run.
+
+    :param measured: what was measured.
+    :param figure: which figure of it, with its unit.
+    :param ours: this package's.
+    :param peer: the peer's.
+    :param peer_name: who that is.
+    :param at_most: the largest ratio of ours to the peer's that is good enough; None if there is no target.
+    """
+
+    measured: str
+    figure: str
+    ours: float
+    peer: float
+    peer_name: str
+    at_most: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        """How many times the peer's figure ours is."""
+        return self.ours / self.peer
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; None if there is none."""
+        return None if self.at_most is None else self.ratio <= self.at_most
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the row as text, one item per column."""
+        target = "" if self.at_most is None else f"≤ {self.at_most:.2f}: {'met' if self.met else 'not met'}"
+        return (
+            self.measured,
+            self.figure,
+            _number(self.ours),
+            self.peer_name,
+            _number(self.peer),
+            f"{self.ratio:.2f}",
+            target,
+        )
+
+
+def render(rows: Iterable[Row]) -> str:
+    """
+    Return rows as a Markdown table that can be read as plain text as well.
+
+    :param rows: the rows, in the order in which they are to be shown.
+    """
+    lines = [_HEAD, *(row.cells() for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEAD))]
+    lines.insert(1, tuple("-" * width for width in widths))
+    return "\n".join(
+        f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |"
+        for line in lines
+    )
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.2f}" if value < 10 else f"{value:.1f}"
