@@ -46,12 +46,13 @@ def get_provider_info() -> dict:  # type: ignore[type-arg]
                     "placeholders": {
                         "host": "https://api.useapi.net",
                         "password": "user:1234-abcDEF…",
+                        "port": "443",
                     },
                 },
                 "conn-fields": {
                     "service": {
                         "label": "Service",
-                        "description": "Which of the services with this scheduler the token is used for.",
+                        "description": "The useapi.net service whose job slots count.",
                         "schema": {
                             "type": ["string", "null"],
                             "enum": ["riffusion", "tempolor", "kling", "ltxstudio"],
@@ -60,12 +61,12 @@ def get_provider_info() -> dict:  # type: ignore[type-arg]
                     },
                     "timeout": {
                         "label": "Timeout (seconds)",
-                        "description": "How long one request may take in all, to its last byte.",
+                        "description": "For a whole request, from connecting to the last byte.",
                         "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 600, "default": 30},
                     },
                     "allow_http": {
                         "label": "Allow plain HTTP",
-                        "description": "Send the token unencrypted to a host that is not this machine.",
+                        "description": "Send the API token unencrypted, and not only to this very machine.",
                         "schema": {"type": ["boolean", "null"], "default": False},
                     },
                 },

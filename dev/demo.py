@@ -1,0 +1,339 @@
+"""``make demo``: 8 songs wait for 4 job slots, in a real Airflow, against the emulator."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import shutil
+import signal
+import sys
+import time
+from collections import Counter, defaultdict
+from contextlib import contextmanager, suppress
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from airflow_riffusion.emulator import EmulatorServer
+    from airflow_riffusion.emulator.records import Job, Stats
+    from dev.airflow_client import DagRun
+    from dev.airflow_stack import AirflowStack
+
+DAG_ID = "riffusion_capacity_gate"
+WAIT_TASK = "song.wait_for_slot"
+SONGS = (
+    "lullaby for a lighthouse",
+    "polka on the moon",
+    "sea shanty in space",
+    "bossa nova for bees",
+    "waltz of the wombats",
+    "tango with a toaster",
+    "ballad of a lost sock",
+    "funk for a foggy day",
+)
+ACCOUNTS = {"alice": 2, "bob": 2}
+SLOTS = sum(ACCOUNTS.values())
+# Longer than the DAG's poke_interval of 5 s, or a job could come and go unseen and leave its slot held; and
+# not all the same, so that slots become free one after another.
+JOB_SECONDS = (7, 8, 9, 10)
+RUN_TIMEOUT = 150
+
+REPOSITORY = Path(__file__).parents[1]
+MARKER = ".airflow-riffusion-demo"
+OVER = frozenset({"success", "failed", "upstream_failed", "skipped", "removed"})
+
+Task = dict[str, Any]
+"""A task instance, as Airflow's REST API tells of it."""
+
+
+class Event(NamedTuple):
+    """
+    Something that happens to a song, at most once.
+
+    :param kind: one word for it.
+    :param song: the song's name.
+    :param detail: what else there is to say.
+    """
+
+    kind: str
+    song: str
+    detail: str = ""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run the demo.
+
+    :param arguments: the command line's, without the program's name; by default this process's.
+    :return: the exit code: 0 only if all songs were made and no submission was refused.
+    """
+    options = _parser().parse_args(arguments)
+    _let_signals_unwind()
+    try:
+        with own_folder(options.home) as home:
+            return _make_songs(home, keep=options.keep)
+    except SystemExit:
+        print("Ended early: Airflow and the emulator are gone.", file=sys.stderr)
+        raise
+    except (OSError, RuntimeError) as error:
+        print(f"The demo can't start: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m dev.demo", description=__doc__, allow_abbrev=False)
+    option = parser.add_argument
+    default = REPOSITORY / ".work" / "demo"
+    option("--home", type=Path, default=default, metavar="DIR", help="where to write to (.work/demo)")
+    option("--keep", action="store_true", help="leave Airflow and the emulator up, until Ctrl-C")
+    return parser
+
+
+def _let_signals_unwind() -> None:
+    """Let signals end the demo by way of every clean-up."""
+
+    def unwind(number: int, _frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, unwind)
+
+
+@contextmanager
+def own_folder(path: Path) -> Iterator[Path]:
+    """
+    Provide an empty folder, and keep other demos out of it.
+
+    :param path: where it shall be. What an earlier demo left there is deleted; nothing else ever is.
+    :return: its full path.
+    """
+    home = path.resolve()
+    marker = home / MARKER
+    if home.is_dir() and any(home.iterdir()) and not marker.is_file():
+        raise RuntimeError(f"{home} is not empty, and no earlier demo's. Choose another folder with --home.")
+    home.mkdir(parents=True, exist_ok=True)
+    with marker.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(f"a demo runs in {home} already. Choose another folder with --home.") from None
+        for entry in home.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry != marker:
+                entry.unlink()
+        yield home
+
+
+def _make_songs(home: Path, *, keep: bool) -> int:
+    """Show how the songs are made; return the exit code."""
+    story = _Story()
+    story.tell("Airflow is starting, which takes half a minute or so")
+    # Late, since these imports take a second, in which Ctrl-C would end in a traceback.
+    from airflow_riffusion.emulator import EmulatorServer
+    from dev.airflow_stack import AirflowStack
+
+    emulator = EmulatorServer(accounts=ACCOUNTS, job_seconds=cycle(JOB_SECONDS).__next__)
+    try:
+        with emulator:
+            connection = {"conn_type": "riffusion", "host": emulator.url, "password": "user:1234-demo"}
+            airflow = AirflowStack(
+                home, dags_folder=REPOSITORY / "example_dags", connections={"riffusion_default": connection}
+            )
+            with airflow:
+                problems = _run_dag(airflow, emulator, story)
+                _complain(problems, home)
+                if keep:
+                    _stay_up(airflow, emulator)
+    except (OSError, RuntimeError) as error:
+        problems = [str(error)]
+        _complain(problems, home)
+    return 1 if problems else 0
+
+
+def _run_dag(airflow: AirflowStack, emulator: EmulatorServer, story: _Story) -> list[str]:
+    """Run the DAG, tell its story and print its result; return what went wrong."""
+    story.tell(f"Airflow is up, and so is the emulator: {len(ACCOUNTS)} accounts with 2 slots each")
+    run = airflow.trigger(DAG_ID, {"prompts": SONGS})
+    story.tell(f"{len(SONGS)} songs are ordered, all at once")
+    tasks = _follow(run, airflow, emulator, story)
+    stats = emulator.service.stats()
+    print(f"\n{summary(stats, story.seconds)}", flush=True)
+    logs = airflow.home / "airflow" / "logs" / f"dag_id={run.dag_id}" / f"run_id={run.run_id}"
+    return shortcomings(tasks, stats, logs)
+
+
+def _complain(problems: Sequence[str], home: Path) -> None:
+    if problems:
+        print("\nThe demo failed.", *problems, f"All logs: {home}", sep="\n", file=sys.stderr)
+
+
+class _Story:
+    """Prints what happens, as it happens."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._told: set[Event] = set()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    @property
+    def free(self) -> int:
+        kinds = Counter(event.kind for event in self._told)
+        return SLOTS - kinds["submitted"] + kinds["done"] + kinds["cancelled"]
+
+    def tell(self, text: str) -> None:
+        print(f"{self.seconds:3.0f} s  {text}", flush=True)
+
+    def tell_new(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if event not in self._told:
+                self._told.add(event)
+                self.tell(event_text(event, self.free))
+
+
+def _follow(run: DagRun, airflow: AirflowStack, emulator: EmulatorServer, story: _Story) -> list[Task]:
+    """Tell the story until the DAG run and all jobs have ended; return the last look at the tasks."""
+    from dev.airflow_client import FINAL_STATES, attempts
+
+    tasks: list[Task] = []
+    grants: dict[int, Any] = {}
+    over = False
+    for _ in attempts(RUN_TIMEOUT, interval=1):
+        # Jobs first: then Airflow, asked later, knows of every grant that led to one.
+        jobs = emulator.service.jobs()
+        if not over:
+            tasks = airflow.task_instances(run)
+            for task in tasks:
+                index = task["map_index"]
+                if (task["task_id"], task["state"]) == (WAIT_TASK, "success") and index not in grants:
+                    grants[index] = airflow.xcom(run, WAIT_TASK, map_index=index)
+        story.tell_new(happenings(tasks, grants, jobs))
+        if over and story.free == SLOTS:
+            break
+        if all(task["state"] in OVER for task in tasks):
+            over = over or airflow.state(run) in FINAL_STATES
+    return tasks
+
+
+def _stay_up(airflow: AirflowStack, emulator: EmulatorServer) -> None:
+    with suppress(SystemExit):
+        print("\nAirflow and the emulator stay up until Ctrl-C.")
+        print(f"Airflow   {airflow.url}  (user {airflow.username}, password {airflow.password})")
+        print(f"Emulator  {emulator.url}", flush=True)
+        signal.pause()
+
+
+def happenings(tasks: Iterable[Task], grants: Mapping[int, Any], jobs: Iterable[Job]) -> list[Event]:
+    """
+    List what is seen to have happened by now, in an order in which it can have happened.
+
+    :param tasks: the DAG run's task instances.
+    :param grants: what the waits that are over left as XCom, by map index.
+    :param jobs: the jobs that the emulator has accepted.
+    """
+    mapped = [task for task in tasks if task["map_index"] >= 0]
+    waiting = [task for task in mapped if task["state"] == "deferred" and task["trigger"]]
+    waiting.sort(key=lambda task: task["trigger"]["created_date"])
+    served = sorted(grants.items(), key=lambda item: (item[1]["observed_at"], -item[1]["waited_seconds"]))
+    return [
+        *(Event("waits", _song(task)) for task in waiting),
+        *(
+            Event("granted", SONGS[index], f"{grant['user_id']}, after {grant['waited_seconds']:.0f} s")
+            for index, grant in served
+        ),
+        *(event for _, event in sorted(_jobs_events(jobs))),
+        *(Event("failed", _song(task), task["task_id"]) for task in mapped if task["state"] == "failed"),
+    ]
+
+
+def _jobs_events(jobs: Iterable[Job]) -> Iterator[tuple[datetime, Event]]:
+    for job in jobs:
+        yield job.started, Event("submitted", job.prompt, f"{job.user_id}, job {str(job.job_id)[:8]}")
+        if job.ended:
+            kind = "done" if job.status == "completed" else job.status
+            seconds = (job.ended - job.started).total_seconds()
+            yield job.ended, Event(kind, job.prompt, f"{job.user_id}, in {seconds:.0f} s")
+
+
+def _song(task: Task) -> str:
+    return SONGS[task["map_index"]]
+
+
+def event_text(event: Event, free: int) -> str:
+    """
+    Format an event in columns.
+
+    :param event: what happened.
+    :param free: how many slots are free after it.
+    """
+    return f"{event.kind:<9}  {event.song:<24}  {event.detail:<20}  {free} of {SLOTS} slots free"
+
+
+def summary(stats: Stats, seconds: float) -> str:
+    """
+    Format the result.
+
+    :param stats: what the emulator counted.
+    :param seconds: the time that all took.
+    """
+    lines = {
+        "Songs made": f"{stats.completed} of {len(SONGS)}",
+        "Submissions refused": stats.refusals,
+        "Status requests sent": stats.requests_by_endpoint["available"],
+        "Most jobs at once": f"{stats.peak} on {stats.slots} slots",
+        "Time in all": f"{seconds:.0f} s",
+    }
+    return "\n".join(f"{name:<22}{value}" for name, value in lines.items())
+
+
+def shortcomings(tasks: Sequence[Task], stats: Stats, logs: Path) -> list[str]:
+    """
+    List what went wrong: nothing, if the demo succeeded.
+
+    :param tasks: the DAG run's task instances, in the end.
+    :param stats: what the emulator counted.
+    :param logs: the folder of the DAG run's logs.
+    """
+    found = []
+    if stats.refusals:
+        found.append(f"Submissions refused: {stats.refusals}.")
+    if stats.completed != len(SONGS):
+        found.append(f"Songs made: only {stats.completed} of {len(SONGS)}.")
+    if any(task["state"] not in OVER for task in tasks):
+        found.append(f"The DAG run did not end within {RUN_TIMEOUT} s.")
+    alike: dict[tuple[str, str | None], list[Task]] = defaultdict(list)
+    for task in tasks:
+        alike[task["task_id"], task["state"]].append(task)
+    for (task_id, state), group in alike.items():
+        if state == "failed":
+            log = _log(logs, group[0])
+            found += [f"{task_id}: {len(group)} failed. {_last_error(log)}", f"  Log: {log}"]
+        elif state not in OVER:
+            found.append(f"{task_id}: {len(group)} {state or 'not begun'}.")
+    return found
+
+
+def _log(logs: Path, task: Task) -> Path:
+    folder = logs / f"task_id={task['task_id']}"
+    if task["map_index"] >= 0:
+        folder /= f"map_index={task['map_index']}"
+    return folder / f"attempt={task['try_number']}.log"
+
+
+def _last_error(log: Path) -> str:
+    entries = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    causes = [json.loads(entry)["error_detail"][0] for entry in entries if '"error_detail":' in entry]
+    return f"{causes[-1]['exc_type']}: {causes[-1]['exc_value']}" if causes else "It did not say why."
+
+
+if __name__ == "__main__":
+    sys.exit(main())
