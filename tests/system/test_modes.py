@@ -47,7 +47,7 @@ def endings(airflow_stack, service, store_connection, token):
         airflow_stack.wait(run, 300)
     tasks = {task["task_id"]: task for task in airflow_stack.task_instances(run)}
     for task in tasks.values():
-        task["log"] = airflow_stack.log(run, task["task_id"])
+        task["log"] = airflow_stack.log(run, task["task_id"], try_number=task["try_number"])
     return tasks
 
 
