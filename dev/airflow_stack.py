@@ -7,24 +7,22 @@ import base64
 import json
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import psutil
 import requests
 
 from dev.airflow_client import AirflowApiError, AirflowClient, attempts
+from dev.processes import has_ended, interrupts_unwind, interrupts_wait, kill
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Mapping
 
 # -P: a folder named "airflow" in the working directory is not taken for Airflow.
 AIRFLOW = (sys.executable, "-P", "-m", "airflow")
@@ -36,8 +34,6 @@ COMPONENTS = {
     "dag-processor": (),
     "triggerer": ("--skip-serve-logs",),
 }
-
-_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class AirflowStack(AirflowClient):
@@ -81,7 +77,7 @@ class AirflowStack(AirflowClient):
 
     def __enter__(self) -> Self:
         with ExitStack() as at_end:
-            at_end.enter_context(_interrupts_unwind())
+            at_end.enter_context(interrupts_unwind())
             # For a Ctrl-C in the moment between here and the with block.
             atexit.register(self._stop)
             at_end.callback(atexit.unregister, self._stop)
@@ -99,7 +95,7 @@ class AirflowStack(AirflowClient):
 
         :param name: one of :data:`COMPONENTS`.
         """
-        _kill([self._running[name]])
+        kill([self._running[name]])
         del self._running[name]
 
     def start(self, name: str, timeout: float = 60) -> None:
@@ -151,7 +147,7 @@ class AirflowStack(AirflowClient):
     def _migrate(self, timeout: float) -> None:
         migration = self._launch("db", "migrate")
         for _ in attempts(timeout):
-            if _has_ended(migration):
+            if has_ended(migration):
                 break
         else:
             raise TimeoutError(f"Airflow has no database after {timeout:g} s. {self._last_words('db')}")
@@ -159,7 +155,7 @@ class AirflowStack(AirflowClient):
             raise RuntimeError(f"Airflow's database can't be set up. {self._last_words('db')}")
 
     def _launch(self, name: str, *options: str) -> subprocess.Popen[bytes]:
-        with _interrupts_wait(), self._output(name).open("ab") as output:
+        with interrupts_wait(), self._output(name).open("ab") as output:
             self._running[name] = subprocess.Popen(
                 [*AIRFLOW, name, *options],
                 env=self.env,
@@ -179,7 +175,7 @@ class AirflowStack(AirflowClient):
             if not silent:
                 return
             for name in names:
-                if _has_ended(self._running[name]):
+                if has_ended(self._running[name]):
                     raise RuntimeError(f"Airflow's {name} ended while starting. {self._last_words(name)}")
         reports = "\n".join(self._last_words(name) for name in sorted(silent))
         raise TimeoutError(f"No sign of life from Airflow's {', '.join(sorted(silent))}.\n{reports}")
@@ -205,7 +201,7 @@ class AirflowStack(AirflowClient):
         return "\n".join([f"The end of {self._output(name)}:", *lines[-30:]])
 
     def _stop(self) -> None:
-        _kill(self._running.values())
+        kill(self._running.values())
         self._running.clear()
 
 
@@ -256,72 +252,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    # Not poll(): that would free the process's number, which may then become somebody else's session.
-    return psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE
-
-
-def _kill(leaders: Collection[subprocess.Popen[bytes]]) -> None:
-    """Kill session leaders and all that they started, even what has a session of its own by now."""
-    sessions = {leader.pid for leader in leaders if leader.returncode is None}
-    family: set[psutil.Process] = set()
-    with _interrupts_wait():
-        # A process that is stopped can't start another one between being found and being killed.
-        for _ in attempts(10, interval=0.01):
-            found = _family(sessions) - family
-            if not found:
-                break
-            family |= found
-            for process in found:
-                with suppress(psutil.Error):
-                    process.suspend()
-        for process in family:
-            with suppress(psutil.Error):
-                process.kill()
-        for leader in leaders:
-            leader.wait(timeout=10)
-        for _ in attempts(10, interval=0.01):
-            if not _family(sessions):
-                break
-
-
-def _family(sessions: set[int]) -> set[psutil.Process]:
-    everyone = psutil.process_iter(["ppid", "status"])
-    parents = {one: one.info["ppid"] for one in everyone if one.info["status"] != psutil.STATUS_ZOMBIE}
-    pids = {one.pid for one in parents if _session(one.pid) in sessions}
-    while children := {one.pid for one, parent in parents.items() if parent in pids} - pids:
-        pids |= children
-    return {one for one in parents if one.pid in pids}
-
-
-def _session(pid: int) -> int | None:
-    with suppress(OSError):
-        return os.getsid(pid)
-    return None
-
-
-@contextmanager
-def _interrupts_unwind() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP do what Ctrl-C does, where they would end the program without any clean-up."""
-    with ExitStack() as restore:
-        if threading.current_thread() is threading.main_thread():
-            for number in _INTERRUPTS:
-                if signal.getsignal(number) is signal.SIG_DFL:
-                    signal.signal(number, signal.default_int_handler)
-                    restore.callback(signal.signal, number, signal.SIG_DFL)
-        yield
-
-
-@contextmanager
-def _interrupts_wait() -> Iterator[None]:
-    """Put off signals until the block has run: no process is started unnoticed or left half killed."""
-    held: list[int] = []
-    with ExitStack() as at_end:
-        at_end.callback(lambda: [*map(signal.raise_signal, held)])
-        if threading.current_thread() is threading.main_thread():
-            for number in _INTERRUPTS:
-                before = signal.signal(number, lambda number, _: held.append(number))
-                at_end.callback(signal.signal, number, before)
-        yield

@@ -8,16 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from airflow_riffusion.emulator.records import Job, Stats
-from dev.demo import (
-    REPOSITORY,
-    SONGS,
-    Event,
-    event_text,
-    happenings,
-    own_folder,
-    shortcomings,
-    summary,
-)
+from dev.demo import REPOSITORY, own_folder
+from dev.demo_story import SONGS, Event, event_text, happenings, shortcomings, summary
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
