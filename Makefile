@@ -55,7 +55,8 @@ constraints: $(VENV)/.uv
 	done
 
 clean:
-	rm -rf $(WORK) dist
+	rm -rf $(WORK) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.uv: $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \

@@ -63,13 +63,23 @@ class RiffusionRejected(RiffusionError, AirflowFailException):
     settings that can't work, a request for more slots than there are. Airflow does not retry the task.
     """
 
+    @classmethod
+    def hopeless(cls, conn_id: str, reason: str) -> RiffusionRejected:
+        """
+        Return the error of a request that no reading can ever serve.
+
+        :param conn_id: the connection whose accounts were read.
+        :param reason: what was asked for and what there is.
+        """
+        return cls(f"Connection '{conn_id}': {reason}. Check slots and user_ids, or the accounts' maxJobs.")
+
 
 class RiffusionConnectionNotFound(RiffusionRejected, AirflowNotFoundException):
     """The Airflow connection does not exist."""
 
 
 class RiffusionBadResponse(RiffusionError):
-    """A 200 that is no capacity answer: HTML, truncated JSON, wrong types, or more than 4 MiB."""
+    """An answer that is no capacity answer: HTML, truncated JSON, wrong types, or more than 4 MiB."""
 
     def as_rejected(self) -> RiffusionRejected:
         """Return what several of these in a row are: no passing fault, so waiting won't help."""

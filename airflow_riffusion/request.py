@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_riffusion.capacity import Capacity
+
+
+_LONGEST = timedelta.max.total_seconds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +130,36 @@ def seconds(name: str, value: object, *, zero: bool = False) -> float:
     if (
         isinstance(number, bool)
         or not isinstance(number, int | float)
-        or not math.isfinite(number)
+        or not number <= _LONGEST  # not a number, too
         or number < 0
         or (number == 0 and not zero)
     ):
         bound = "0 or more" if zero else "more than 0"
         raise ValueError(f"{name} must be seconds or a timedelta, finite and {bound}, not {value!r}")
     return float(number)
+
+
+def boolean(name: str, value: object) -> bool:
+    """
+    Return a boolean; the text ``"false"`` would count as true.
+
+    :param name: the argument's name, for the error.
+    :raises ValueError: if it is none.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, not {value!r}")
+    return value
+
+
+def conn_id(value: object) -> str:
+    """
+    Return a connection's id.
+
+    :raises ValueError: if it is no text, or empty.
+    """
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"riffusion_conn_id must be the id of a connection, not {value!r}")
+    return value
 
 
 def account_ids(value: object) -> frozenset[str] | None:
@@ -146,7 +171,7 @@ def account_ids(value: object) -> frozenset[str] | None:
     """
     if value is None:
         return None
-    if isinstance(value, str) or not isinstance(value, Collection) or not value:
+    if isinstance(value, str | Mapping) or not isinstance(value, Collection) or not value:
         raise ValueError(f"user_ids must be a list of account ids, or None for all, not {value!r}")
     ids = [str(user_id) if type(user_id) is int else user_id for user_id in value]
     for user_id in ids:
@@ -159,6 +184,6 @@ def is_template(value: object) -> bool:
     """Return whether an argument is known only after rendering: a Jinja template or another task's output."""
     if isinstance(value, str):
         return "{{" in value or "{%" in value
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, list | tuple | set):
         return any(is_template(item) for item in value)
     return hasattr(value, "resolve")

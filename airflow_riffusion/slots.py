@@ -65,8 +65,10 @@ class _Shape:
         if accounts and most >= self.slots:
             return None
         usable = reading.for_users(self.user_ids)
+        if not reading.accounts:
+            return "the service names no account at all"
         if not usable.accounts:
-            known = ", ".join(account.user_id for account in reading.accounts) or "none at all"
+            known = ", ".join(account.user_id for account in reading.accounts)
             return f"the service has no such account; it has {known}"
         if self.same_account:
             largest = max(account.max_jobs or 0 for account in usable.accounts)
@@ -177,13 +179,21 @@ class SlotLedger:
         :param now: seconds on any clock that never goes back.
         """
         self._settle(reading.jobs)
-        self._holds = {key: hold for key, hold in self._holds.items() if hold.expires > now}
+        self.expire(now)
         shapes = {waiter.shape for waiter in self._waiters.values()}
         impossible = {shape: reason for shape in shapes if (reason := shape.impossible(reading))}
         if reading is not self._reading:
             self._impossible = Counter({shape: self._impossible[shape] + 1 for shape in impossible})
             self._reading = reading
         return [*self._hopeless(impossible), *self._grants(reading, now, impossible)]
+
+    def expire(self, now: float) -> None:
+        """
+        Let go of what was held long enough.
+
+        :param now: seconds on the clock that readings are observed by.
+        """
+        self._holds = {grant_id: hold for grant_id, hold in self._holds.items() if hold.expires > now}
 
     def give_back(self, grant_id: str) -> None:
         """

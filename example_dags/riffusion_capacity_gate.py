@@ -3,12 +3,15 @@ Make songs on however many job slots are free: every song waits for a slot of it
 
 All waiting songs together cost one request per ``poke_interval`` and no worker. A free slot wakes
 exactly one of them, in order, and tells it which account to use. ``replyRef`` lets the gate see that the
-granted slot is in use, so it can stop keeping it free.
+granted slot is in use, so it can stop keeping it free. Other clients may still take a slot first, which
+is what the submission's retries are for.
 
 Needs the connection ``riffusion_default``.
 """
 
 from __future__ import annotations
+
+from datetime import timedelta
 
 from airflow.sdk import Param, dag, task, task_group
 
@@ -29,7 +32,7 @@ def riffusion_capacity_gate():
     def song(prompt: str):
         slot = CapacitySensor(task_id="wait_for_slot", poke_interval=5)
 
-        @task
+        @task(retries=3, retry_delay=timedelta(seconds=30))
         def submit(prompt: str, slot: dict) -> dict:
             from airflow_riffusion.hooks.riffusion import RiffusionHook
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import requests
 from pydantic_core import from_json
@@ -44,7 +44,7 @@ def error_of_answer(
     """
     url = url.partition("?")[0]
     status = answer.status_code
-    detail = _said(body, settings.token)
+    detail = _said(without_token(body, settings.token))
     message = f"{status} {_reason(status)} from {url}{f' ({detail})' if detail else ''}"
     if status in (408, 429) or (500 <= status < 600 and status != COOKIE_EXPIRED):
         return RiffusionUnavailable(
@@ -87,7 +87,7 @@ def error_of_network(error: Exception, url: str, settings: ConnectionSettings) -
         if isinstance(cause, TimeoutError | requests.Timeout | ReadTimeoutError):
             detail = f"no complete answer within {settings.timeout:g} s"
             return RiffusionUnavailable(f"{url}: {detail}.", url=url, detail=detail)
-    detail = _without_token(f"{type(causes[-1]).__name__}: {causes[-1]}", settings.token)
+    detail = f"{type(causes[-1]).__name__}: {causes[-1]}"
     if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError | HTTPError):
         return RiffusionUnavailable(f"No answer from {url} ({detail}).", url=url, detail=detail)
     return RiffusionRejected(f"The request to {url} can't be sent ({detail}).", url=url, detail=detail)
@@ -102,13 +102,32 @@ def _advice(answer: requests.Response, settings: ConnectionSettings) -> str | No
     if answer.status_code == COOKIE_EXPIRED:
         return "an account was logged out; renew its cookie at useapi.net"
     if 300 <= answer.status_code < 400:
-        parts = urlsplit(answer.headers.get("Location", ""))
-        target = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else "elsewhere"
-        return f"it redirects to {target}, which is not followed; check the base URL in {connection}"
+        return f"it redirects to {_target(answer)}, which is not followed; check the base URL in {connection}"
     return None
 
 
-def _said(body: bytes, token: str) -> str | None:
+def _target(answer: requests.Response) -> str:
+    """Return the origin that an answer redirects to, without what may be secret in the rest."""
+    try:
+        parts = urlsplit(answer.headers.get("Location", ""))
+    except ValueError:
+        return "an address that is none"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else "elsewhere"
+
+
+def without_token(body: bytes, token: str) -> bytes:
+    """
+    Return an answer without the API token, should the service echo it.
+
+    :param body: the body as it came.
+    :param token: the API token.
+    """
+    for spelling in {token, quote(token), quote(token, safe="")}:
+        body = body.replace(spelling.encode(), b"***")
+    return body
+
+
+def _said(body: bytes) -> str | None:
     """Return what an error's body says, shortened and on one line."""
     try:
         answer = from_json(body)
@@ -120,14 +139,8 @@ def _said(body: bytes, token: str) -> str | None:
         text = body[:2000].decode("utf-8", "replace")
         if text.lstrip().startswith("<"):
             return "an HTML page"
-    text = _without_token("".join(char if char.isprintable() else " " for char in text), token)
-    text = " ".join(text.split())
+    text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return f"{text[:_LONGEST_DETAIL]}…" if len(text) > _LONGEST_DETAIL else text or None
-
-
-def _without_token(text: str, token: str) -> str:
-    """Return a text from outside without the API token, should it echo it."""
-    return text.replace(token, "***")
 
 
 def _reason(status: int) -> str:
@@ -147,10 +160,10 @@ def _retry_after(value: str | None) -> float | None:
         return float(value[:12])
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return max(0.0, (moment - datetime.now(tz=UTC)).total_seconds())
+    except (ValueError, OverflowError):
         return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(tz=UTC)).total_seconds())
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

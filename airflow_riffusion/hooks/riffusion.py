@@ -24,7 +24,7 @@ from airflow_riffusion.exceptions import (
     RiffusionUnavailable,
 )
 from airflow_riffusion.get_provider_info import get_provider_info
-from airflow_riffusion.hooks.answers import error_of_answer, error_of_network
+from airflow_riffusion.hooks.answers import error_of_answer, error_of_network, without_token
 from airflow_riffusion.hooks.settings import ConnectionSettings
 from airflow_riffusion.hooks.transport import open_session
 
@@ -93,7 +93,7 @@ class RiffusionHook(BaseHook):
         :raises RiffusionBadResponse: the answer is no capacity answer.
         """
         endpoint = "scheduler/available"
-        body = self._send("GET", endpoint)
+        body = without_token(self._send("GET", endpoint), self.settings.token)
         try:
             capacity = Capacity.from_json(
                 body, service=self.settings.service, observed_at=datetime.now(tz=UTC)
@@ -150,6 +150,7 @@ class RiffusionHook(BaseHook):
         :raises RiffusionUnavailable: no answer could be had. The service may have done what was asked.
         :raises RiffusionRejected: the service or the connection says no.
         :raises RiffusionBadResponse: the answer is no JSON object or list.
+        :raises ValueError: the endpoint leads out of ``v1/<service>/``.
         """
         body = self._send(method.upper(), endpoint, json)
         if not body.strip():
@@ -201,9 +202,8 @@ class RiffusionHook(BaseHook):
     def _bad_response(self, endpoint: str, detail: str) -> RiffusionBadResponse:
         url = self.settings.url(endpoint).partition("?")[0]
         return RiffusionBadResponse(
-            f"200 from {url}, but it is {detail}: check the base URL in connection "
+            f"The answer from {url} is {detail}: check the base URL in connection "
             f"'{self.riffusion_conn_id}', or wait until the service is well again.",
-            status=200,
             url=url,
             detail=detail,
         )

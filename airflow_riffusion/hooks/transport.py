@@ -128,6 +128,13 @@ def _use_bounded_pools(manager: _Manager) -> _Manager:
     return manager
 
 
+class _Session(requests.Session):
+    """Follows no redirect, and doesn't look into one either: requests would unpack its body unasked."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
+        return None
+
+
 class _BearerAuth(AuthBase):
     """Signs requests to one origin, and nothing else: a borrowed session can't carry the token away."""
 
@@ -144,11 +151,11 @@ class _BearerAuth(AuthBase):
 
 def open_session(settings: ConnectionSettings) -> requests.Session:
     """
-    Return a session for one connection: signed for its origin, bounded in time and size.
+    Return a session for one connection: signed for its origin, bounded in time and size, no redirects.
 
     :param settings: the connection's settings.
     """
-    session = requests.Session()
+    session = _Session()
     adapter = _BoundedAdapter(settings.timeout)
     session.mount("https://", adapter)
     session.mount("http://", adapter)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_riffusion.request import account_ids, is_template
+from airflow_riffusion.request import account_ids, conn_id, is_template
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -45,6 +45,8 @@ class CapacityOperator(BaseOperator):
         super().__init__(multiple_outputs=multiple_outputs, **kwargs)
         self.riffusion_conn_id = riffusion_conn_id
         self.user_ids = user_ids
+        if not is_template(riffusion_conn_id):
+            conn_id(riffusion_conn_id)
         if not is_template(user_ids):
             account_ids(user_ids)
 

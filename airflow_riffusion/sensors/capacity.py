@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionRejected, RiffusionUnavailable
-from airflow_riffusion.request import SlotRequest, account_ids, is_template, seconds, whole_number
+from airflow_riffusion.request import (
+    SlotRequest,
+    account_ids,
+    boolean,
+    conn_id,
+    is_template,
+    seconds,
+    whole_number,
+)
 from airflow_riffusion.slots import READINGS_UNTIL_HOPELESS, Hopeless, SlotLedger
 
 if TYPE_CHECKING:
@@ -70,11 +78,13 @@ class CapacitySensor(BaseSensorOperator):
         self.riffusion_conn_id = riffusion_conn_id
         self.slots = slots
         self.user_ids = user_ids
-        self.same_account = same_account
+        self.same_account = boolean("same_account", same_account)
         self.hold = seconds("hold", hold, zero=True)
-        self.deferrable = deferrable
+        self.deferrable = boolean("deferrable", deferrable)
         self._began = 0.0
         self._not_before = 0.0
+        if not is_template(riffusion_conn_id):
+            conn_id(riffusion_conn_id)
         if not is_template(slots):
             whole_number("slots", slots)
         if not is_template(user_ids):
@@ -145,25 +155,25 @@ class CapacitySensor(BaseSensorOperator):
         hook = RiffusionHook(self.riffusion_conn_id)
         ledger = SlotLedger()
         ledger.join(uuid.uuid4().hex, self._request())
-        bad_response: RiffusionBadResponse | None = None
+        bad_responses = 0
         for reading_number in range(READINGS_UNTIL_HOPELESS):
             if reading_number:
                 time.sleep(_PAUSE)
             try:
                 reading = hook.get_capacity()
             except RiffusionBadResponse as error:
-                bad_response = error
+                bad_responses += 1
+                if bad_responses == READINGS_UNTIL_HOPELESS:
+                    raise error.as_rejected() from None
+                self.log.warning("%s", error)
                 continue
-            bad_response = None
             for decision in ledger.observe(reading, now=0.0):
                 if isinstance(decision, Hopeless):
-                    raise RiffusionRejected(decision.reason)
+                    raise RiffusionRejected.hopeless(self.riffusion_conn_id, decision.reason)
                 return decision
             self.log.info("Waiting for %s: %s.", self._request(), reading)
             if not ledger.in_doubt:
                 break
-        if bad_response is not None:
-            raise bad_response.as_rejected()
         return None
 
     def _request(self) -> SlotRequest:
@@ -178,7 +188,8 @@ class CapacitySensor(BaseSensorOperator):
         )
 
     def _waiting_since(self, context: Context) -> float:
-        first = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
+        first_reschedule_date = getattr(context["ti"], "get_first_reschedule_date", None)  # Airflow 3
+        first = first_reschedule_date(context) if self.reschedule and first_reschedule_date else None
         return first.timestamp() if first else self._began
 
     def _get_next_poke_interval(

@@ -48,9 +48,9 @@ class CapacityGate:
     Where the waiting tasks of one connection wait, at the cost of one request per interval.
 
     The gate paces the requests and wakes the waiters; who gets what is decided by the
-    :class:`~airflow_riffusion.slots.SlotLedger`. Its poll loop lives while somebody waits. The ledger
-    with its holds, the time of the last request and how long a failing service is left alone outlive an
-    empty queue.
+    :class:`~airflow_riffusion.slots.SlotLedger`. Its poll loop lives while somebody waits, or a granted
+    slot has not been seen in use: without readings its hold would outlast the job. The time of the last
+    request and how long a failing service is left alone outlive that.
 
     :param riffusion_conn_id: the Airflow connection.
     """
@@ -60,13 +60,14 @@ class CapacityGate:
         self._ledger = SlotLedger()
         self._waiting: dict[str, _Waiting] = {}
         self._poll_task: asyncio.Task[None] | None = None
-        self._interval_shortened: asyncio.Event | None = None
+        self._hurried: asyncio.Event | None = None
         self._interval = _SHORTEST_INTERVAL
         self._reading: Capacity | None = None
         self._read_at = self._polled_at = self._looked_up_at = self._not_before = float("-inf")
         self._failures = 0
         self._bad_responses = 0
         self._trouble: str | None = None
+        self._troubles_logged: set[tuple[type, int | None]] = set()
 
     @classmethod
     def of(cls, riffusion_conn_id: str) -> CapacityGate:
@@ -116,29 +117,44 @@ class CapacityGate:
         self._ledger.give_back(grant_id)
 
     def _serve_newcomer(self, waiter_id: str) -> None:
-        """Serve who finds the queue empty by a reading not a second old, or else by a poll at once."""
-        if self._poll_task is None:
+        """Serve who finds nobody waiting by a reading not a second old, or else by a poll at once."""
+        newcomer = self._waiting[waiter_id]
+        if len(self._waiting) == 1:
             if self._reading is not None and _now() - self._read_at < _SHORTEST_INTERVAL:
                 self._decide(self._reading)
-            if self._waiting:
-                self._interval_shortened = asyncio.Event()
-                # A context of its own, or the poll loop would write into the first waiter's task log.
-                self._poll_task = asyncio.create_task(self._poll(), context=contextvars.Context())
-        elif self._waiting[waiter_id].poke_interval < self._interval:
-            self._interval = self._waiting[waiter_id].poke_interval
-            assert self._interval_shortened is not None
-            self._interval_shortened.set()
+            self._hurry(_SHORTEST_INTERVAL)
+        elif newcomer.poke_interval < self._interval:
+            self._hurry(newcomer.poke_interval)
+
+    def _hurry(self, interval: float) -> None:
+        """Let the next poll come so many seconds after the last one."""
+        self._interval = interval
+        if self._hurried is not None:
+            self._hurried.set()
+        elif self._needs_readings():
+            self._hurried = asyncio.Event()
+            # A context of its own, or the poll loop would write into the first waiter's task log.
+            self._poll_task = asyncio.create_task(self._poll(self._hurried), context=contextvars.Context())
 
     def _leave(self, waiter_id: str) -> None:
         self._ledger.leave(waiter_id)
         self._waiting.pop(waiter_id, None)
-        if not self._waiting and self._poll_task is not None:
+        if not self._needs_readings():
+            self._stop_polling()
+
+    def _stop_polling(self) -> None:
+        if self._poll_task is not None:
             self._poll_task.cancel()
-            self._poll_task = self._interval_shortened = None
+        self._poll_task = self._hurried = None
+
+    def _needs_readings(self) -> bool:
+        self._ledger.expire(_now())
+        return bool(self._waiting or self._ledger.held)
 
     async def _log_until(self, decision: asyncio.Future[Any], waiter_id: str, pause: float) -> None:
         """Write into the waiter's own log why it is not running, on change, at most once a minute."""
         said = None
+        pause = min(pause, _BETWEEN_LOG_LINES)
         while not (await asyncio.wait([decision], timeout=pause * random.uniform(1.0, 1.1)))[0]:
             status = self._status(waiter_id)
             if status != said:
@@ -147,36 +163,35 @@ class CapacityGate:
 
     def _status(self, waiter_id: str) -> str:
         if self._trouble is not None:
-            return f"no reading can be had; {self._trouble}"
+            return f"no reading can be had: {self._trouble.removesuffix('.')}"
         if self._reading is None:
             return "no reading yet"
         ahead = self._ledger.ahead(waiter_id)
         return f"{self._reading}, {self._ledger.held} held, {ahead} {'task' if ahead == 1 else 'tasks'} ahead"
 
-    async def _poll(self) -> None:
-        """Take a reading per interval while somebody waits: the first at once, never two in a second."""
-        self._interval = _SHORTEST_INTERVAL
-        while self._waiting:
-            await self._sleep()
+    async def _poll(self, hurried: asyncio.Event) -> None:
+        """Take a reading per interval while there is need of them, never two within a second."""
+        await self._sleep(hurried)
+        while self._poll_task is asyncio.current_task() and self._needs_readings():
             await self._read()
-        self._poll_task = self._interval_shortened = None
+            await self._sleep(hurried)
+        if self._poll_task is asyncio.current_task():
+            self._poll_task = self._hurried = None
 
-    async def _sleep(self) -> None:
-        """Sleep until the next poll is due; a newcomer with a shorter interval brings it forward."""
-        assert self._interval_shortened is not None
+    async def _sleep(self, hurried: asyncio.Event) -> None:
+        """Sleep until the next poll is due; a newcomer may bring it forward."""
         jitter = random.uniform(1.0, 1.1)
-        while True:
-            due = max(self._polled_at + self._interval * jitter, self._not_before)
-            if due <= _now():
-                return
-            self._interval_shortened.clear()
+        while (due := max(self._polled_at + self._interval * jitter, self._not_before)) > _now():
+            hurried.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._interval_shortened.wait(), due - _now())
+                async with asyncio.timeout(due - _now()):
+                    await hurried.wait()
 
     async def _read(self) -> None:
         """Take one reading and hand out what it shows, or judge why there is none."""
         self._polled_at = _now()
-        self._interval = min(waiting.poke_interval for waiting in self._waiting.values())
+        if self._waiting:
+            self._interval = min(waiting.poke_interval for waiting in self._waiting.values())
         try:
             self._answered(await self._take_reading())
         except RiffusionRejected as error:
@@ -188,12 +203,11 @@ class CapacityGate:
             else:
                 self._postpone(error)
         except RiffusionUnavailable as error:
+            self._bad_responses = 0
             self._postpone(error, error.retry_after)
         except Exception as error:  # noqa: BLE001
             # Whatever this is, it must not leave the waiters behind without a poll loop.
-            unexpected = RiffusionUnavailable(f"unexpected {error!r}.")
-            unexpected.__cause__ = error
-            self._postpone(unexpected)
+            self._postpone(error)
 
     async def _take_reading(self) -> Capacity:
         """Ask the service; after a rejection once more, if the connection has changed meanwhile."""
@@ -218,36 +232,48 @@ class CapacityGate:
                 self._failures,
             )
         self._trouble = None
+        self._troubles_logged.clear()
         self._failures = self._bad_responses = 0
         self._reading, self._read_at = reading, _now()
         self._decide(reading)
 
-    def _postpone(self, error: RiffusionError, retry_after: float | None = None) -> None:
+    def _postpone(self, error: Exception, retry_after: float | None = None) -> None:
         """Leave a failing service alone: as long as it asked for, and longer with each failure."""
-        if self._trouble is None:
-            log.warning(
-                "Connection '%s': %s Waiting goes on.",
-                self._hook.riffusion_conn_id,
-                error,
-                exc_info=error.__cause__,
-            )
-        self._trouble = str(error)
-        self._hook.forget_connection()  # somebody may be mending it right now
+        self._trouble = str(error) if isinstance(error, RiffusionError) else f"Unexpected {error!r}."
+        self._log_trouble(error)
+        if getattr(error, "status", None) is None:
+            self._hook.forget_connection()  # no answer at all: somebody may be mending the connection
         self._failures += 1
         longest = min(_LONGEST_BACKOFF, self._interval * 2 ** min(self._failures, 16))
         backoff = random.uniform(self._interval, max(self._interval, longest))
         self._not_before = _now() + max(backoff, min(retry_after or 0.0, _LONGEST_RETRY_AFTER))
 
+    def _log_trouble(self, error: Exception) -> None:
+        """Log each kind of trouble once until the service answers again, with a traceback if there is one."""
+        cause = error.__cause__ if isinstance(error, RiffusionError) else error
+        kind = (type(cause or error), getattr(error, "status", None))
+        if kind not in self._troubles_logged:
+            self._troubles_logged.add(kind)
+            log.warning(
+                "Connection '%s': %s Waiting goes on.",
+                self._hook.riffusion_conn_id,
+                self._trouble,
+                exc_info=cause,
+            )
+
     def _decide(self, reading: Capacity) -> None:
         for decision in self._ledger.observe(reading, _now()):
             if isinstance(decision, Hopeless):
-                self._tell(decision.waiter_id, RiffusionRejected(f"{decision.reason}."))
+                hopeless = RiffusionRejected.hopeless(self._hook.riffusion_conn_id, decision.reason)
+                self._tell(decision.waiter_id, hopeless)
             else:
                 self._tell(decision.grant_id, decision)
 
     def _end_all(self, error: RiffusionRejected) -> None:
         self._bad_responses = 0
-        log.error("%s It ends the wait of every task at this gate: %d.", error, len(self._waiting))
+        if self._waiting:
+            log.error("%s That ends the wait of all tasks at this gate (%d).", error, len(self._waiting))
+        self._stop_polling()
         for waiter_id in list(self._waiting):
             self._tell(waiter_id, copy.copy(error))
 

@@ -2,10 +2,17 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 Handler = Callable[[socket.socket], None]
 
@@ -13,14 +20,15 @@ Handler = Callable[[socket.socket], None]
 class RawServer:
     """Speaks HTTP as badly as a test wants it to: the test writes the bytes of the answer itself."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, tls: ssl.SSLContext | None = None) -> None:
         self._handler = handler
+        self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._connections: list[socket.socket] = []
         self.requests: list[bytes] = []
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._listener.getsockname()[1]}"
         self._thread.start()
 
     def pause(self, seconds: float) -> bool:
@@ -45,6 +53,9 @@ class RawServer:
 
     def _answer(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection:
+            if self._tls is not None:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+                self._connections.append(connection)
             request = b""
             while b"\r\n\r\n" not in request:
                 received = connection.recv(65536)
@@ -60,22 +71,57 @@ def raw_server() -> Iterator[Callable[[Handler], RawServer]]:
     """Return a function that starts a server which answers by a handler, on loopback."""
     with contextlib.ExitStack() as servers:
 
-        def start(handler: Handler) -> RawServer:
-            server = RawServer(handler)
+        def start(handler: Handler, tls: ssl.SSLContext | None = None) -> RawServer:
+            server = RawServer(handler, tls)
             servers.callback(server.close)
             return server
 
         yield start
 
 
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file with a self-signed certificate for 127.0.0.1, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    alternative = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    now = datetime.now(tz=UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(alternative, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    path.write_bytes(
+        certificate.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return path
+
+
+@pytest.fixture
+def tls(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
 @pytest.fixture
 def answering(raw_server) -> Callable[..., RawServer]:
     """Return a function that starts a server which always gives the same answer."""
 
-    def start(body: bytes = b"", status: str = "200 OK", **headers: str) -> RawServer:
+    def start(
+        body: bytes = b"", status: str = "200 OK", *, tls: ssl.SSLContext | None = None, **headers: str
+    ) -> RawServer:
         lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        answer = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-        return raw_server(lambda connection: connection.sendall(answer))
+        answer = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+        return raw_server(lambda connection: connection.sendall(answer), tls)
 
     return start

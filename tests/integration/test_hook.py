@@ -114,7 +114,16 @@ def test_what_passes_by_itself_is_unavailable(connect, answering, status):
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("30", 30), ("0", 0), ("1000000000", 1e9), ("soon", None), ("-5", None), ("", None)],
+    [
+        ("30", 30),
+        ("0", 0),
+        ("1000000000", 1e9),
+        ("soon", None),
+        ("-5", None),
+        ("", None),
+        ("Mon, 01 Jan 2024 00:00:00 +99999999999999999999", None),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", None),
+    ],
 )
 def test_retry_after_is_read_in_seconds(connect, answering, header, seconds):
     server = answering(b"", "429 Too Many Requests", Retry_After=header)
@@ -145,6 +154,30 @@ def test_a_redirect_is_reported_and_not_followed(connect, answering):
     assert elsewhere.requests == []
 
 
+@pytest.mark.parametrize("location", ["http://[bad", "//user:secret@", "\xe9", "", "/relative?secret"])
+def test_a_redirect_to_nowhere_is_reported_too(connect, answering, location):
+    server = answering(b"", "302 Found", Location=location)
+
+    with pytest.raises(RiffusionRejected, match="which is not followed") as caught:
+        RiffusionHook(connect(server.url)).get_capacity()
+    assert "secret" not in str(caught.value)
+
+
+def test_a_redirect_is_not_unpacked(connect, answering):
+    bomb = gzip.compress(bytes(200 * 1024 * 1024), compresslevel=1)
+    server = answering(bomb, "302 Found", Location="/x", Content_Encoding="gzip")
+
+    hook = RiffusionHook(connect(server.url))
+    tracemalloc.start()
+    try:
+        with pytest.raises(RiffusionRejected):
+            hook.get_capacity()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 * 1024 * 1024
+
+
 @pytest.mark.parametrize(
     "body",
     [b"", b"<html>Bad gateway</html>", b'{"executing": [', b'{"error": "x"}', b"[]", gzip.compress(b"{}")],
@@ -153,7 +186,7 @@ def test_a_redirect_is_reported_and_not_followed(connect, answering):
 def test_a_200_that_is_no_capacity_answer_is_a_bad_response(connect, answering, body):
     server = answering(body)
 
-    with pytest.raises(RiffusionBadResponse, match=f"200 from {server.url}{PATH}, but it is"):
+    with pytest.raises(RiffusionBadResponse, match=f"The answer from {server.url}{PATH} is no capacity"):
         RiffusionHook(connect(server.url)).get_capacity()
 
 
@@ -189,12 +222,53 @@ def test_an_unknown_host_is_unavailable(connect, monkeypatch):
         RiffusionHook(connect("https://api.example.invalid")).get_capacity()
 
 
-def test_a_tls_handshake_that_is_cut_is_unavailable(connect, raw_server):
-    server = raw_server(lambda connection: None)
-    server_port = server.url.rpartition(":")[2]
+def test_a_tls_handshake_that_is_cut_is_unavailable(connect):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
 
-    with pytest.raises(RiffusionUnavailable):
-        RiffusionHook(connect(f"https://127.0.0.1:{server_port}", extra={"timeout": 0.5})).get_capacity()
+        def cut():
+            connection, _ = listener.accept()
+            connection.recv(5)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+
+        cutting = threading.Thread(target=cut)
+        cutting.start()
+        host = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(RiffusionUnavailable, match="No answer from"):
+            RiffusionHook(connect(host)).get_capacity()
+        cutting.join()
+
+
+def test_tls_works_with_an_authority_that_the_machine_trusts(
+    connect, answering, contract, tls, certificate, monkeypatch
+):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    server = answering(contract(), tls=tls)
+
+    assert RiffusionHook(connect(server.url)).get_capacity().available == 18
+
+
+def test_a_certificate_that_cant_be_verified_is_rejected(connect, answering, contract, tls):
+    server = answering(contract(), tls=tls)
+
+    with pytest.raises(RiffusionRejected, match="can't be verified") as caught:
+        RiffusionHook(connect(server.url)).get_capacity()
+    assert "make this machine trust its authority" in str(caught.value)
+    assert server.requests == []
+
+
+def test_a_trickling_answer_is_cut_off_over_tls_too(connect, raw_server, tls, certificate, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+
+    def trickle(connection):
+        for byte in HEAD + b"".join(b"X-%d: x\r\n" % number for number in range(90)):
+            connection.sendall(bytes([byte]))
+            if server.pause(0.02):
+                return
+
+    server = raw_server(trickle, tls)
+    with pytest.raises(RiffusionUnavailable, match=r"no complete answer within 0\.5 s"):
+        RiffusionHook(connect(server.url, extra={"timeout": 0.5})).get_capacity()
 
 
 @pytest.mark.parametrize("part", ["headers", "body", "chunks"])
@@ -336,6 +410,16 @@ def test_settings_are_checked_before_any_request(connect, answering):
     assert server.requests == []
 
 
+def test_a_lookup_that_fails_is_unavailable_and_says_why(connect, monkeypatch):
+    def broken(self, conn_id):
+        raise OSError("the vault is sealed")
+
+    monkeypatch.setattr(RiffusionHook, "get_connection", broken)
+
+    with pytest.raises(RiffusionUnavailable, match=r"can't be looked up.*the vault is sealed"):
+        RiffusionHook("riffusion_test").get_capacity()
+
+
 def test_oddities_are_logged_once(connect, answering, monkeypatch):
     body = json.dumps({"available": [{"user_id": "a", "available": "many"}]}).encode()
     hook = RiffusionHook(connect(answering(body).url))
@@ -411,20 +495,23 @@ class TestTheTokenStaysWhereItBelongs:
 
         assert b"Authorization" not in elsewhere.requests[0]
 
-    def test_a_borrowed_session_that_is_redirected_takes_it_to_no_other_host(self, connect, answering):
+    def test_a_borrowed_session_follows_no_redirect(self, connect, answering):
         elsewhere = answering(b"{}")
         server = answering(b"", "302 Found", Location=elsewhere.url)
         session = RiffusionHook(connect(server.url)).get_conn()
 
-        session.get(f"{server.url}/x")
-
-        assert b"Authorization" not in elsewhere.requests[0]
+        assert session.get(f"{server.url}/x").status_code == 302
+        assert elsewhere.requests == []
 
     @pytest.mark.parametrize(
         ("status", "body"),
         [
             ("401 Unauthorized", json.dumps({"error": f"bad token {TOKEN}"}).encode()),
             ("500 Oops", f"trace: Authorization: Bearer {TOKEN}".encode()),
+            ("500 Oops", (" " * 1985 + TOKEN).encode()),
+            ("500 Oops", b"user%3A1234-abcDEF"),
+            ("200 OK", json.dumps(f"bad token {TOKEN}").encode()),
+            ("200 OK", json.dumps({"executing": f"bad token {TOKEN}"}).encode()),
         ],
     )
     def test_an_answer_that_echoes_it_does_not_get_it_into_the_error(self, connect, answering, status, body):
@@ -434,8 +521,19 @@ class TestTheTokenStaysWhereItBelongs:
             hook.get_capacity()
 
         error = caught.value
-        assert TOKEN not in f"{error} {error!r} {error.detail} {vars(error)}"
+        shown = f"{error} {error!r} {error.detail} {vars(error)}"
+        assert "abcDE" not in shown
         assert error.__cause__ is None
+
+    def test_a_reading_that_echoes_it_is_read_without_it(self, connect, answering, capfd):
+        job = {"job_id": "1", "replyRef": TOKEN}
+        account = {"user_id": TOKEN, "available": TOKEN}
+        body = json.dumps({"executing": [job], "available": [account]}).encode()
+
+        capacity = RiffusionHook(connect(answering(body).url)).get_capacity()
+
+        assert TOKEN not in json.dumps(capacity.to_xcom()) + str(capacity.oddities)
+        assert TOKEN not in "".join(capfd.readouterr())
 
     def test_the_hook_and_its_errors_and_logs_do_not_show_it(self, connect, answering, naps, capfd):
         hook = RiffusionHook(connect(answering(b"", "503 x").url), retries=1)

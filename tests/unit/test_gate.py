@@ -98,12 +98,16 @@ def test_the_shortest_interval_among_the_waiters_counts_also_of_a_newcomer(hook)
         fast = wait("fast", poke_interval=2)
         await asyncio.sleep(20)
         await cancel(fast)
+        while_fast = hook.pauses[1:]
         hook.asked_at = hook.asked_at[-1:]
         await asyncio.sleep(200)
         await cancel(slow)
+        return while_fast
 
-    run(scenario())
-    assert all(60 <= pause <= 66 for pause in hook.pauses[1:])
+    while_fast = run(scenario())
+    assert len(while_fast) >= 8
+    assert all(2 <= pause <= 2.3 for pause in while_fast)
+    assert all(60 <= pause <= 66.1 for pause in hook.pauses[1:])
 
 
 def test_an_interval_under_a_second_counts_as_a_second(hook):
@@ -235,6 +239,17 @@ def test_a_token_that_was_changed_meanwhile_is_picked_up(hook):
     assert hook.pauses == [0]  # the one look after a rejection is exempt from the pace
 
 
+def test_a_connection_that_gives_no_answer_at_all_is_looked_up_again(hook):
+    hook.next_answers = [RiffusionUnavailable("no such host"), RiffusionUnavailable("503", status=503)]
+    hook.answer = reading(a=1)
+
+    async def scenario():
+        await wait("w", poke_interval=1)
+
+    run(scenario())
+    assert (len(hook.asked_at), hook.lookups) == (3, 2)
+
+
 def test_the_connection_is_looked_up_once_and_every_five_minutes(hook):
     async def scenario():
         waiters = [wait(f"w{number}") for number in range(50)]
@@ -270,23 +285,41 @@ def test_two_bad_responses_and_a_good_one_start_the_count_anew(hook):
     assert len(hook.asked_at) == 6
 
 
-def test_three_readings_make_a_request_hopeless(hook):
-    async def scenario():
-        with pytest.raises(RiffusionRejected, match="3 slots asked for, but the accounts have 2 in all"):
-            await wait("w", slots=3)
-
-    run(scenario())
-    assert len(hook.asked_at) == 3
-
-
-def test_an_unexpected_error_ends_no_wait_and_is_logged_once_with_its_traceback(hook, caplog):
-    hook.next_answers = [KeyError("surprise"), KeyError("surprise"), reading(a=1)]
+def test_a_bad_response_only_now_and_then_ends_no_wait(hook):
+    bad, unavailable = RiffusionBadResponse("200, but it is HTML"), RiffusionUnavailable("503")
+    hook.next_answers = [bad, unavailable, bad, unavailable, bad, unavailable, reading(a=1)]
 
     async def scenario():
         await wait("w")
 
     run(scenario())
-    assert len([record for record in caplog.records if record.exc_info]) == 1
+    assert len(hook.asked_at) == 7
+
+
+def test_three_readings_make_a_request_hopeless(hook):
+    async def scenario():
+        with pytest.raises(RiffusionRejected) as caught:
+            await wait("w", slots=3)
+        return str(caught.value)
+
+    assert run(scenario()) == (
+        "Connection 'riffusion_test': 3 slots asked for, but the accounts have 2 in all. "
+        "Check slots and user_ids, or the accounts' maxJobs."
+    )
+    assert len(hook.asked_at) == 3
+
+
+def test_an_unexpected_error_ends_no_wait_and_is_logged_once_with_its_traceback(hook, caplog):
+    hook.next_answers = [RiffusionUnavailable("503", status=503), *[KeyError("surprise")] * 3, reading(a=1)]
+
+    async def scenario():
+        await wait("w")
+
+    run(scenario())
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert record.getMessage() == (
+        "Connection 'riffusion_test': Unexpected KeyError('surprise'). Waiting goes on."
+    )
 
 
 def test_a_failing_service_is_logged_when_it_fails_and_when_it_answers_again(hook, caplog):
@@ -320,6 +353,94 @@ def test_a_waiter_says_why_it_is_not_running_on_change_only(hook, caplog):
     ]
 
 
+def test_a_status_is_logged_at_most_once_a_minute_however_often_it_changes(hook, caplog):
+    caplog.set_level(logging.INFO)
+    hook.next_answers = [reading(a=(0, number)) for number in range(2, 2000)]
+
+    async def scenario():
+        waiter = wait("w", poke_interval=1)
+        await asyncio.sleep(600)
+        await cancel(waiter)
+
+    run(scenario())
+    lines = [record for record in caplog.records if "Still waiting" in record.getMessage()]
+    assert 9 <= len(lines) <= 11
+
+
+def test_the_first_status_does_not_wait_for_a_long_interval(hook, caplog):
+    caplog.set_level(logging.INFO)
+
+    async def scenario():
+        waiter = wait("w", poke_interval=3600)
+        await asyncio.sleep(70)
+        await cancel(waiter)
+
+    run(scenario())
+    assert "Still waiting" in caplog.text
+
+
+def test_readings_go_on_until_a_granted_slot_was_seen_in_use(hook):
+    hook.answer = reading(a=1)
+
+    async def scenario():
+        await wait("first")
+        await asyncio.sleep(25)
+        hook.answer = reading(job("1", "a", "first"), a=0)
+        await asyncio.sleep(15)
+        asked = len(hook.asked_at)
+        await asyncio.sleep(300)
+        hook.answer = reading(a=1)  # the job has ended while nobody waited
+        grant = await asyncio.wait_for(wait("second"), 1)
+        return grant.grant_id, asked, len(hook.asked_at)
+
+    assert run(scenario()) == ("second", 4, 5)
+
+
+def test_readings_for_a_slot_that_is_never_used_end_with_its_hold(hook):
+    hook.answer = reading(a=1)
+
+    async def scenario():
+        await wait("w", hold=60)
+        await asyncio.sleep(600)
+        return our_tasks()
+
+    assert run(scenario()) == []
+    assert 6 <= len(hook.asked_at) <= 7
+
+
+def test_a_rejection_while_nobody_waits_ends_the_readings(hook):
+    hook.next_answers = [reading(a=1)]
+    hook.answer = RiffusionRejected("401")
+
+    async def scenario():
+        await wait("w")
+        await asyncio.sleep(60)
+        return our_tasks()
+
+    assert run(scenario()) == []
+    assert len(hook.asked_at) == 2
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_there_is_only_one_poll_loop_whoever_comes_and_goes(hook, turns):
+    async def scenario():
+        for _ in range(20):
+            slow, fast = wait("slow", poke_interval=60), wait("fast", poke_interval=5)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            slow.cancel()
+            fast.cancel()
+            await asyncio.sleep(0)
+        waiter = wait("w")
+        await asyncio.sleep(3)
+        polling = [task for task in our_tasks() if task is not waiter]
+        await cancel(waiter)
+        await asyncio.sleep(0.001)
+        return len(polling), our_tasks()
+
+    assert run(scenario()) == (1, [])
+
+
 def test_a_cancelled_waiter_vanishes_from_the_queue(hook):
     async def scenario():
         first, second = wait("first", since=1), wait("second", since=2)
@@ -343,7 +464,7 @@ def test_a_grant_that_meets_a_cancelled_waiter_is_given_back(hook):
 
         hook.next_answers = [cancel_just_before_the_grant_arrives]
         await asyncio.gather(doomed, return_exceptions=True)
-        return (await wait("next")).grant_id
+        return (await asyncio.wait_for(wait("next"), 11)).grant_id  # long before the hold would expire
 
     assert run(scenario()) == "next"
 
@@ -354,7 +475,7 @@ def test_a_grant_given_back_goes_to_the_next(hook):
     async def scenario():
         await wait("first")
         CapacityGate.of("riffusion_test").give_back("first")
-        return (await wait("second")).grant_id
+        return (await asyncio.wait_for(wait("second"), 11)).grant_id
 
     assert run(scenario()) == "second"
 

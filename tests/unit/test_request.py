@@ -24,7 +24,9 @@ def test_seconds_may_be_a_number_or_a_timedelta(value, expected):
     assert seconds("hold", value) == expected
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1, "10", None, True, timedelta(seconds=-1)])
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), 1e300, -1, "10", None, True, timedelta(seconds=-1)]
+)
 def test_seconds_must_be_finite_and_not_negative(value):
     with pytest.raises(ValueError, match="hold must be seconds or a timedelta"):
         seconds("hold", value, zero=True)
@@ -41,7 +43,7 @@ def test_account_ids_may_be_numbers_and_are_compared_as_text():
     assert account_ids(None) is None
 
 
-@pytest.mark.parametrize("value", ["a", "['a', 'b']", [], [""], [None], [1.5], 3])
+@pytest.mark.parametrize("value", ["a", "['a', 'b']", [], [""], [None], [1.5], 3, {"a": 1}])
 def test_a_list_of_account_ids_is_needed(value):
     with pytest.raises(ValueError, match="user_ids must"):
         account_ids(value)

@@ -101,6 +101,19 @@ class TestArguments:
         with pytest.raises(ValueError, match="user_ids must be a list"):
             sensor(user_ids="a")
 
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("same_account", "false"),
+            ("deferrable", "no"),
+            ("riffusion_conn_id", ""),
+            ("riffusion_conn_id", None),
+        ],
+    )
+    def test_other_arguments_are_checked_too(self, name, value):
+        with pytest.raises(ValueError, match=name):
+            sensor(**{name: value})
+
     def test_templates_pass_and_are_checked_when_they_are_rendered(self, answers):
         waiting = sensor(slots="{{ params.slots }}", user_ids="{{ params.accounts }}")
         waiting.slots, waiting.user_ids = "two", ["a"]
@@ -138,6 +151,13 @@ class TestPoking:
 
         assert sensor().execute(context())["user_id"] == "b"
 
+    def test_an_absurd_retry_after_is_capped_at_ten_minutes(self, answers, clock):
+        answers += [RiffusionUnavailable("429", retry_after=1e9), FREE]
+
+        sensor(poke_interval=10).execute(context())
+
+        assert clock.naps == [600]
+
     def test_it_never_asks_sooner_than_retry_after_says(self, answers, clock):
         answers += [RiffusionUnavailable("429", retry_after=95), FREE]
 
@@ -172,6 +192,13 @@ class TestPoking:
         with pytest.raises(RiffusionRejected, match="it is HTML"):
             sensor().execute(context())
         assert (answers.asked, clock.naps) == (3, [1, 1])
+
+    @pytest.mark.parametrize("blank_at", [0, 1, 2])
+    def test_bad_and_blank_answers_in_turn_end_no_wait(self, answers, blank_at):
+        bad = RiffusionBadResponse("200, but it is HTML")
+        answers += [*(reading() if at == blank_at else bad for at in range(3)), FREE]
+
+        assert sensor().execute(context())["user_id"] == "b"
 
     def test_a_bad_response_and_a_good_one_are_none(self, answers):
         answers += [RiffusionBadResponse("HTML"), RiffusionBadResponse("HTML"), FREE]

@@ -114,7 +114,20 @@ def test_the_token_is_not_in_the_repr():
     assert TOKEN not in repr(settings())
 
 
-@pytest.mark.parametrize("endpoint", ["", "/", "../accounts", "a/../../b", "https://example.com/x", "a\nb"])
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "",
+        "/",
+        "../accounts",
+        "a/../../b",
+        "a/%2e%2e/%2E%2e/b",
+        "a\\..\\b",
+        "a#b",
+        "https://example.com/x",
+        "a\nb",
+    ],
+)
 def test_an_endpoint_that_leads_elsewhere_is_an_error(endpoint):
     with pytest.raises(ValueError, match="below v1/riffusion/"):
         settings().url(endpoint)

@@ -187,6 +187,13 @@ def test_three_readings_in_a_row_make_a_request_hopeless(ledger, request_, reaso
     assert len(ledger) == 0
 
 
+def test_a_service_without_any_account_is_hopeless_in_its_own_words(ledger):
+    ledger.join("x", ask())
+    told = [ledger.observe(reading(), now) for now in range(3)]
+
+    assert told == [[], [], [Hopeless("x", "1 slot asked for, but the service names no account at all")]]
+
+
 def test_a_blank_answer_in_between_fails_nobody(ledger):
     ledger.join("x", ask())
     for _ in range(3):
