@@ -55,7 +55,7 @@ def endings(airflow_stack, service, store_connection, token):
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        ("timeout", "imed out"),
+        ("timeout", "AirflowSensorTimeout"),
         ("wrong_token", "check the API token in connection 'riffusion_wrong_token'"),
         ("no_connection", "The connection 'riffusion_missing' does not exist"),
         ("too_many_slots", "99 slots asked for, but the accounts have 4 in all"),
