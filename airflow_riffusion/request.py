@@ -102,6 +102,20 @@ class Grant:
         }
 
 
+def grant_line(granted: dict[str, Any]) -> str:
+    """
+    Say in one line of the log what was granted.
+
+    :param granted: the sensor's XCom.
+    """
+    slots = [
+        f"{slots} {'slot' if slots == 1 else 'slots'} on account {user_id}"
+        for user_id, slots in granted["granted"].items()
+    ]
+    waited = f"{granted['waited_seconds']:.1f} s"
+    return f"Granted {', '.join(slots)} after {waited}; the grant is {granted['grant_id']}."
+
+
 def whole_number(name: str, value: object) -> int:
     """
     Return a positive whole number; a template may have rendered it to text.

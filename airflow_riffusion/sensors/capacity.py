@@ -15,6 +15,7 @@ from airflow_riffusion.request import (
     account_ids,
     boolean,
     conn_id,
+    grant_line,
     is_template,
     seconds,
     whole_number,
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from airflow.providers.common.compat.sdk import Context
+    from airflow.sdk.definitions.mappedoperator import OperatorPartial
+    from airflow.triggers.base import StartTriggerArgs
 
     from airflow_riffusion.request import Grant
 
@@ -54,6 +57,12 @@ class CapacitySensor(BaseSensorOperator):
     :param poke_interval: seconds, or a timedelta, between readings.
     :param timeout: seconds, or a timedelta, after which the wait fails.
     :param deferrable: wait in the triggerer; overrides ``mode``.
+    :param start_from_trigger: start the wait in the triggerer, without a worker (Airflow 3.3). What the
+        task does before it waits is skipped then: pools and ``max_active_tasks`` don't count it.
+    :param end_from_trigger: end the task in the triggerer when slots are granted, without a worker
+        (Airflow 3.3); failures still go by a worker, for ``retries`` and ``soft_fail``. Success callbacks
+        and listeners are not called.
+    :param start_trigger_args: what the triggerer starts with; ``.partial()`` sets it by itself.
     """
 
     template_fields: Sequence[str] = ("riffusion_conn_id", "user_ids", "slots")
@@ -70,6 +79,9 @@ class CapacitySensor(BaseSensorOperator):
         poke_interval: timedelta | float = 10,
         timeout: timedelta | float | None = None,
         deferrable: bool = True,
+        start_from_trigger: bool = False,
+        end_from_trigger: bool = False,
+        start_trigger_args: StartTriggerArgs | None = None,
         **kwargs: Any,
     ) -> None:
         if timeout is not None:
@@ -83,12 +95,45 @@ class CapacitySensor(BaseSensorOperator):
         self.deferrable = boolean("deferrable", deferrable)
         self._began = 0.0
         self._not_before = 0.0
+        self.end_from_trigger = boolean("end_from_trigger", end_from_trigger)
+        self.start_from_trigger = boolean("start_from_trigger", start_from_trigger)
         if not is_template(riffusion_conn_id):
             conn_id(riffusion_conn_id)
         if not is_template(slots):
             whole_number("slots", slots)
         if not is_template(user_ids):
             account_ids(user_ids)
+        if start_from_trigger or end_from_trigger:
+            self._check_zero_worker_mode()
+        if start_from_trigger:
+            self.start_trigger_args = start_trigger_args or self._own_start_args()
+
+    @classmethod
+    def start_args(cls, **arguments: Any) -> StartTriggerArgs:
+        """
+        Return what the triggerer needs to start this sensor without a worker.
+
+        :param arguments: any of the sensor's own arguments, and ``priority_weight``.
+        :raises TypeError: if another one is given, which would be lost.
+        """
+        from airflow_riffusion.sensors.zero_worker import start_args
+
+        return start_args(**arguments)
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> OperatorPartial:
+        """
+        Map the sensor; with ``start_from_trigger`` its arguments travel to the triggerer.
+
+        A mapped sensor that starts in the triggerer is never constructed, so its arguments can't be
+        checked or taken there by ``__init__``.
+        """
+        partial: OperatorPartial = super().partial(**kwargs)
+        if not partial.kwargs.get("start_from_trigger"):
+            return partial
+        from airflow_riffusion.sensors.zero_worker import partial_with_start_args
+
+        return partial_with_start_args(partial, kwargs.get("default_args"))
 
     def execute(self, context: Context) -> Any:
         """
@@ -104,7 +149,12 @@ class CapacitySensor(BaseSensorOperator):
         from airflow_riffusion.triggers.capacity import CapacityTrigger
 
         self.defer(
-            trigger=CapacityTrigger.of(self.riffusion_conn_id, request, poke_interval=self.poke_interval),
+            trigger=CapacityTrigger.of(
+                self.riffusion_conn_id,
+                request,
+                poke_interval=self.poke_interval,
+                end_from_trigger=self.end_from_trigger,
+            ),
             method_name="execute_complete",
             timeout=timedelta(seconds=self.timeout),
         )
@@ -124,7 +174,7 @@ class CapacitySensor(BaseSensorOperator):
         granted = event.get("result") if status == "granted" else None
         if not isinstance(granted, dict):
             raise ValueError(f"the trigger sent an event that is none of its own: {event!r:.200}")
-        self._log_grant(granted)
+        self.log.info("%s", grant_line(granted))
         return granted
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
@@ -145,7 +195,7 @@ class CapacitySensor(BaseSensorOperator):
         if grant is None:
             return False
         granted = grant.to_xcom(waited_seconds=time.time() - self._waiting_since(context))
-        self._log_grant(granted)
+        self.log.info("%s", grant_line(granted))
         return PokeReturnValue(is_done=True, xcom_value=granted)
 
     def _look(self) -> Grant | None:
@@ -176,6 +226,19 @@ class CapacitySensor(BaseSensorOperator):
                 break
         return None
 
+    def _check_zero_worker_mode(self) -> None:
+        from airflow_riffusion.versions import require_zero_worker_mode
+
+        name = "start_from_trigger" if self.start_from_trigger else "end_from_trigger"
+        require_zero_worker_mode(name)
+        if not self.deferrable:
+            raise ValueError(f"{name} needs deferrable=True")
+
+    def _own_start_args(self) -> StartTriggerArgs:
+        from airflow_riffusion.sensors.zero_worker import OWN_ARGUMENTS
+
+        return self.start_args(**{name: getattr(self, name) for name in OWN_ARGUMENTS})
+
     def _request(self) -> SlotRequest:
         """Return what is asked for, checked (again): templates are rendered by now."""
         return SlotRequest.checked(
@@ -198,15 +261,3 @@ class CapacitySensor(BaseSensorOperator):
         """Return the seconds until the next poke: as Retry-After asked for, but not beyond the timeout."""
         usual: float = super()._get_next_poke_interval(started_at, run_duration, poke_count)
         return max(usual, min(self._not_before - time.time(), self.timeout - run_duration()))
-
-    def _log_grant(self, granted: dict[str, Any]) -> None:
-        self.log.info(
-            "Granted %s after %.1f s; the grant is %s.",
-            ", ".join(_of_account(*slots) for slots in granted["granted"].items()),
-            granted["waited_seconds"],
-            granted["grant_id"],
-        )
-
-
-def _of_account(user_id: str, slots: int) -> str:
-    return f"{slots} {'slot' if slots == 1 else 'slots'} on account {user_id}"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_riffusion.exceptions import RiffusionRejected
-from airflow_riffusion.request import SlotRequest, seconds
+from airflow_riffusion.request import SlotRequest, grant_line, seconds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from airflow.models.taskinstance import TaskInstance
 
 
 class CapacityTrigger(BaseTrigger):
@@ -28,6 +31,9 @@ class CapacityTrigger(BaseTrigger):
     :param priority: the task's ``priority_weight``; a higher one is served first.
     :param since: when the task began to wait, in seconds since the epoch. It is stored with the trigger,
         so that a restarted triggerer keeps the order.
+    :param timeout: seconds that the task may wait, if it starts in the triggerer: Airflow keeps the time at
+        which they are over, which tells a restarted triggerer when the task began.
+    :param end_from_trigger: end the task here when slots are granted, without a worker.
     """
 
     def __init__(
@@ -40,6 +46,8 @@ class CapacityTrigger(BaseTrigger):
         poke_interval: float = 10,
         priority: int = 1,
         since: float | None = None,
+        timeout: float | None = None,
+        end_from_trigger: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.riffusion_conn_id = riffusion_conn_id
@@ -49,16 +57,26 @@ class CapacityTrigger(BaseTrigger):
         self.hold = hold
         self.poke_interval = poke_interval
         self.priority = priority
-        self.since = time.time() if since is None else since
+        self.since = since
+        self.timeout = timeout
+        self.end_from_trigger = end_from_trigger
 
     @classmethod
-    def of(cls, riffusion_conn_id: str, request: SlotRequest, *, poke_interval: float) -> CapacityTrigger:
+    def of(
+        cls,
+        riffusion_conn_id: str,
+        request: SlotRequest,
+        *,
+        poke_interval: float,
+        end_from_trigger: bool = False,
+    ) -> CapacityTrigger:
         """
         Return the trigger for a request that is already checked.
 
         :param riffusion_conn_id: the Airflow connection.
         :param request: what the task asks for.
         :param poke_interval: seconds between readings.
+        :param end_from_trigger: end the task in the triggerer.
         """
         return cls(
             riffusion_conn_id=riffusion_conn_id,
@@ -69,6 +87,7 @@ class CapacityTrigger(BaseTrigger):
             poke_interval=poke_interval,
             priority=request.priority,
             since=request.since,
+            end_from_trigger=end_from_trigger,
         )
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -84,20 +103,28 @@ class CapacityTrigger(BaseTrigger):
                 "poke_interval": self.poke_interval,
                 "priority": self.priority,
                 "since": self.since,
+                "timeout": self.timeout,
+                "end_from_trigger": self.end_from_trigger,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, then yield one event: ``granted`` with the XCom, or ``rejected`` with a message."""
+        """
+        Wait, then yield one event.
+
+        ``granted`` with the XCom, or ``rejected`` with a message, for a worker to go on with; or the task's
+        success, if it is to end here.
+        """
         from airflow_riffusion.triggers.gate import CapacityGate
 
+        since = self._since()
         request = SlotRequest.checked(
             slots=self.slots,
             user_ids=self.user_ids,
             same_account=self.same_account,
             hold=self.hold,
             priority=self.priority,
-            since=self.since,
+            since=since,
         )
         gate = CapacityGate.of(self.riffusion_conn_id)
         grant_id = uuid.uuid4().hex
@@ -107,10 +134,42 @@ class CapacityTrigger(BaseTrigger):
             yield TriggerEvent({"status": "rejected", "message": str(error)})
             return
         try:
-            yield TriggerEvent(
-                {"status": "granted", "result": grant.to_xcom(waited_seconds=time.time() - self.since)}
-            )
+            granted = grant.to_xcom(waited_seconds=time.time() - since)
+            # `airflow dags test` knows no task here, and no end of one: there, it ends in a worker.
+            if self.end_from_trigger and self.task_instance is not None:
+                self.log.info("%s", grant_line(granted))
+                await _push(self.task_instance, granted)
+                yield TaskSuccessEvent()
+            else:
+                yield TriggerEvent({"status": "granted", "result": granted})
         except BaseException:
             # Cancelled before the event left: nobody will use the slots.
             gate.give_back(grant_id)
             raise
+
+    def _since(self) -> float:
+        if self.since is not None:
+            return self.since
+        timeout_after = getattr(self, "timeout_after", None)
+        if timeout_after is not None and self.timeout is not None:
+            return float(timeout_after.timestamp() - self.timeout)
+        return time.time()
+
+
+async def _push(ti: TaskInstance, granted: dict[str, Any]) -> None:
+    """
+    Write a task's XCom.
+
+    ``TaskSuccessEvent(xcoms=…)`` would store it encoded twice (Airflow 3.3.2): a dict arrives as text.
+    """
+    from airflow.sdk.execution_time.xcom import XCom
+
+    await asyncio.to_thread(
+        XCom.set,
+        key="return_value",
+        value=granted,
+        dag_id=ti.dag_id,
+        task_id=ti.task_id,
+        run_id=ti.run_id,
+        map_index=ti.map_index,
+    )

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
+from airflow.triggers.base import TaskSuccessEvent
 
 from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.request import Grant
@@ -57,6 +60,8 @@ def test_it_survives_being_stored():
         poke_interval=2.5,
         priority=7,
         since=123.5,
+        timeout=60.0,
+        end_from_trigger=True,
     )
     path, kwargs = trigger.serialize()
 
@@ -98,3 +103,58 @@ def test_a_grant_whose_event_did_not_leave_is_given_back(gate):
 def test_arguments_that_a_template_rendered_wrong_are_an_error(gate):
     with pytest.raises(ValueError, match="slots must be"):
         events_of(CapacityTrigger(slots="two"))
+
+
+def test_a_wait_that_began_in_the_triggerer_is_dated_by_its_timeout_so_that_a_restart_keeps_the_order(gate):
+    trigger = CapacityTrigger(timeout=60.0)
+    trigger.timeout_after = datetime(2026, 1, 1, 12, 1, tzinfo=UTC)
+
+    events_of(trigger)
+
+    assert gate.waited_for[0].since == datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
+
+
+class TestEndingTheTask:
+    @pytest.fixture
+    def pushed(self, monkeypatch):
+        pushed = []
+        monkeypatch.setattr("airflow.sdk.execution_time.xcom.XCom.set", lambda **xcom: pushed.append(xcom))
+        return pushed
+
+    def trigger(self):
+        trigger = CapacityTrigger(end_from_trigger=True)
+        trigger._task_instance = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=3)
+        return trigger
+
+    def test_the_xcom_is_pushed_before_the_task_ends(self, gate, pushed):
+        (event,) = events_of(self.trigger())
+
+        (xcom,) = pushed
+        assert isinstance(event, TaskSuccessEvent)
+        assert {key: xcom[key] for key in ("key", "dag_id", "task_id", "run_id", "map_index")} == {
+            "key": "return_value",
+            "dag_id": "d",
+            "task_id": "t",
+            "run_id": "r",
+            "map_index": 3,
+        }
+        assert xcom["value"]["granted"] == {"a": 1}
+
+    def test_an_xcom_that_cant_be_written_gives_the_grant_back(self, gate, monkeypatch):
+        def broken(**xcom):
+            raise OSError("no database")
+
+        monkeypatch.setattr("airflow.sdk.execution_time.xcom.XCom.set", broken)
+        before = len(gate.given_back)
+
+        with pytest.raises(OSError, match="no database"):
+            events_of(self.trigger())
+        assert len(gate.given_back) == before + 1
+
+    def test_a_rejection_goes_to_a_worker_for_retries_and_soft_fail(self, gate, pushed):
+        gate.error = RiffusionRejected("401")
+
+        (event,) = events_of(self.trigger())
+
+        assert event.payload == {"status": "rejected", "message": "401"}
+        assert pushed == []

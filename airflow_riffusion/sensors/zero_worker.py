@@ -1,0 +1,118 @@
+"""How a sensor's arguments get to the triggerer when no worker starts it (Airflow 3.3)."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import conf
+from airflow.sdk.definitions.mappedoperator import MappedOperator, OperatorPartial
+from airflow.triggers.base import StartTriggerArgs
+
+from airflow_riffusion.request import account_ids, boolean, conn_id, is_template, seconds, whole_number
+from airflow_riffusion.versions import require_zero_worker_mode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OWN_ARGUMENTS = frozenset(
+    {
+        "riffusion_conn_id",
+        "slots",
+        "user_ids",
+        "same_account",
+        "hold",
+        "poke_interval",
+        "timeout",
+        "priority_weight",
+        "end_from_trigger",
+    }
+)
+
+
+def start_args(
+    *,
+    riffusion_conn_id: str = "riffusion_default",
+    slots: Any = 1,
+    user_ids: Any = None,
+    same_account: bool = False,
+    hold: timedelta | float = 120,
+    poke_interval: timedelta | float = 10,
+    timeout: timedelta | float | None = None,
+    priority_weight: int = 1,
+    end_from_trigger: bool = False,
+) -> StartTriggerArgs:
+    """
+    Return what the triggerer starts with; the arguments are the sensor's.
+
+    :raises ValueError: if one of them can't be what it should, or is another task's output.
+    """
+    for name, value in (("riffusion_conn_id", riffusion_conn_id), ("slots", slots), ("user_ids", user_ids)):
+        _only_text_templates(name, value)
+    if timeout is None:
+        timeout = conf.getfloat("sensors", "default_timeout")
+    timeout = seconds("timeout", timeout)
+    ids = user_ids if is_template(user_ids) else account_ids(user_ids)
+    return StartTriggerArgs(
+        trigger_cls="airflow_riffusion.triggers.capacity.CapacityTrigger",
+        next_method="execute_complete",
+        timeout=timedelta(seconds=timeout),
+        trigger_kwargs={
+            "riffusion_conn_id": conn_id(riffusion_conn_id),
+            "slots": slots if is_template(slots) else whole_number("slots", slots),
+            "user_ids": sorted(ids) if isinstance(ids, frozenset) else ids,
+            "same_account": boolean("same_account", same_account),
+            "hold": seconds("hold", hold, zero=True),
+            "poke_interval": seconds("poke_interval", poke_interval),
+            "priority": priority_weight,
+            "timeout": timeout,
+            "end_from_trigger": boolean("end_from_trigger", end_from_trigger),
+        },
+    )
+
+
+def partial_with_start_args(
+    partial: OperatorPartial, default_args: Mapping[str, Any] | None
+) -> OperatorPartial:
+    """
+    Let the arguments of ``.partial()`` travel to the triggerer.
+
+    :param partial: what Airflow made of them.
+    :param default_args: the task's own; those of the DAG and of the task group count as well.
+    :raises ValueError: if an argument can't be what it should, or would be lost.
+    """
+    require_zero_worker_mode("start_from_trigger")
+    kwargs = dict(partial.kwargs)
+    parents = [parent.default_args or {} for parent in (kwargs["dag"], kwargs["task_group"]) if parent]
+    given = dict(ChainMap(kwargs, dict(default_args or {}), *reversed(parents)))
+    own = {name: given[name] for name in OWN_ARGUMENTS & given.keys()}
+    if kwargs.get("start_trigger_args") is None:
+        kwargs["start_trigger_args"] = start_args(**own)
+    elif lost := sorted(OWN_ARGUMENTS & kwargs.keys() - {"priority_weight"}):
+        raise ValueError(f"{', '.join(lost)} would be lost: give all arguments to start_args()")
+    partial._expand_called = True  # noqa: SLF001 - or Airflow warns that this one never was
+    return _ZeroWorkerPartial(operator_class=partial.operator_class, kwargs=kwargs, params=partial.params)
+
+
+class _ZeroWorkerPartial(OperatorPartial):
+    """Refuses to map over what would never reach the triggerer."""
+
+    def _expand(self, expand_input: Any, *, strict: bool) -> MappedOperator:
+        mapped = expand_input.value
+        lost = sorted(OWN_ARGUMENTS & set(mapped)) if isinstance(mapped, dict) else ["expand_kwargs"]
+        if lost:
+            self._expand_called = True
+            raise ValueError(
+                f"start_from_trigger can't map over {', '.join(lost)}: Airflow starts them all with the same "
+                "arguments. Use a template that depends on ti.map_index, or a mapped task group."
+            )
+        return super()._expand(expand_input, strict=strict)
+
+
+def _only_text_templates(name: str, value: object) -> None:
+    if hasattr(value, "resolve"):
+        raise ValueError(
+            f"{name} can't be another task's output with start_from_trigger; use a template such as "
+            "\"{{ ti.xcom_pull('other_task') }}\""
+        )

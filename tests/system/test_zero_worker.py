@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airflow_riffusion.emulator import EmulatorServer
+from dev.airflow_stack import AirflowStack
+from tests.system.conftest import TEST_DAGS
+
+WITHOUT_ANY_WORKER = {("both", -1), *(("mapped", index) for index in range(3)), ("group.in_group", 0)}
+
+
+@pytest.fixture(scope="module")
+def service(token, store_connection):
+    with EmulatorServer(accounts=2, max_jobs=2, token=token) as emulator:
+        store_connection("riffusion_zero_worker", emulator)
+        store_connection("riffusion_zero_worker_rejected", emulator, password="user:0-wrong")
+        yield emulator.service
+
+
+@pytest.fixture(scope="module")
+def run(airflow_stack, service):
+    account = service.read().accounts[1].user_id
+    run = airflow_stack.trigger("zero_worker", {"account": account, "slots": 2})
+    assert airflow_stack.wait(run, 120) == "success"
+    return run
+
+
+def test_no_worker_process_is_started(airflow_stack, run):
+    tasks = {(task["task_id"], task["map_index"]): task for task in airflow_stack.task_instances(run)}
+
+    assert {tasks[key]["pid"] for key in WITHOUT_ANY_WORKER} == {None}
+    assert {tasks[key]["hostname"] for key in WITHOUT_ANY_WORKER} == {""}
+    assert tasks["starts", -1]["pid"]  # resumed in a worker, so pids do tell
+
+
+@pytest.mark.parametrize(
+    ("task_id", "map_index"),
+    [("both", -1), ("starts", -1), ("ends", -1), ("mapped", 2), ("group.in_group", 1)],
+)
+def test_the_xcom_arrives_whole_and_from_rendered_templates(airflow_stack, run, service, task_id, map_index):
+    account = service.read().accounts[1].user_id
+
+    xcom = airflow_stack.xcom(run, task_id, map_index=map_index)
+
+    assert (xcom["user_id"], xcom["granted"], xcom["max_jobs"]) == (account, {account: 2}, 2)
+    assert 0 < xcom["waited_seconds"] < 60
+
+
+def test_the_triggers_log_says_what_was_granted(airflow_stack, run):
+    assert "Granted 2 slots on account" in airflow_stack.log(run, "both")
+
+
+def test_failures_end_like_those_of_every_other_mode(airflow_stack, service, store_connection, token):
+    with EmulatorServer(accounts=1, max_jobs=1, job_seconds=3600, token=token) as full:
+        full.service.submit("a very long song")
+        store_connection("riffusion_zero_worker_full", full)
+        run = airflow_stack.trigger("zero_worker_that_fails")
+        airflow_stack.wait(run, 180)
+
+    tasks = airflow_stack.task_instances(run)
+    assert {task["task_id"]: (task["state"], task["try_number"]) for task in tasks} == {
+        "timeout_fails": ("failed", 1),
+        "timeout_skips": ("skipped", 1),
+        "wrong_token_fails": ("failed", 1),
+        "wrong_token_skips": ("skipped", 1),
+    }
+    assert "AirflowSensorTimeout" in airflow_stack.log(run, "timeout_fails")
+    assert "check the API token" in airflow_stack.log(run, "wrong_token_fails")
+
+
+def test_it_runs_under_dags_test(tmp_path, token):
+    airflow = AirflowStack(tmp_path, dags_folder=TEST_DAGS)
+    with EmulatorServer(accounts=2, max_jobs=2, token=token) as emulator:
+        account = emulator.service.read().accounts[0].user_id
+        connection = json.dumps({"conn_type": "riffusion", "host": emulator.url, "password": token})
+        for command in (
+            ["db", "migrate"],
+            ["connections", "add", "riffusion_zero_worker", "--conn-json", connection],
+            ["dags", "test", "zero_worker", "--conf", json.dumps({"account": account, "slots": 1})],
+        ):
+            ended = airflow.cli(*command, timeout=240)
+            assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
