@@ -9,6 +9,7 @@ import logging
 import random
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -33,6 +34,8 @@ _LONGEST_BACKOFF = 300.0
 _LONGEST_RETRY_AFTER = 600.0
 _CONNECTION_LIFETIME = 300.0
 _BETWEEN_LOG_LINES = 60.0
+_QUIET_BEFORE_FIRST_READING = 1.0
+_LONGEST_GATHERING = 10.0
 
 _gates: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, CapacityGate]] = WeakKeyDictionary()
 
@@ -56,6 +59,7 @@ class CapacityGate:
     """
 
     def __init__(self, riffusion_conn_id: str) -> None:
+        self._born = _now()
         self._hook = RiffusionHook(riffusion_conn_id)
         self._ledger = SlotLedger()
         self._waiting: dict[str, _Waiting] = {}
@@ -97,7 +101,7 @@ class CapacityGate:
         log.info("Waiting for %s on connection '%s'.", request, self._hook.riffusion_conn_id)
         try:
             self._serve_newcomer(waiter_id)
-            await self._log_until(decision, waiter_id, poke_interval)
+            await self._log_until(decision, waiter_id, request.since, poke_interval)
             result = decision.result()
             if isinstance(result, RiffusionRejected):
                 raise result
@@ -119,6 +123,9 @@ class CapacityGate:
     def _serve_newcomer(self, waiter_id: str) -> None:
         """Serve who finds nobody waiting by a reading not a second old, or else by a poll at once."""
         newcomer = self._waiting[waiter_id]
+        if self._polled_at == float("-inf"):
+            # A triggerer that was restarted gets its tasks back one after another, in no order.
+            self._not_before = min(_now() + _QUIET_BEFORE_FIRST_READING, self._born + _LONGEST_GATHERING)
         if len(self._waiting) == 1:
             if self._reading is not None and _now() - self._read_at < _SHORTEST_INTERVAL:
                 self._decide(self._reading)
@@ -151,14 +158,17 @@ class CapacityGate:
         self._ledger.expire(_now())
         return bool(self._waiting or self._ledger.held)
 
-    async def _log_until(self, decision: asyncio.Future[Any], waiter_id: str, pause: float) -> None:
+    async def _log_until(
+        self, decision: asyncio.Future[Any], waiter_id: str, since: float, pause: float
+    ) -> None:
         """Write into the waiter's own log why it is not running, on change, at most once a minute."""
+        began = datetime.fromtimestamp(since, tz=UTC).strftime("%H:%M:%S UTC")
         said = None
         pause = min(pause, _BETWEEN_LOG_LINES)
         while not (await asyncio.wait([decision], timeout=pause * random.uniform(1.0, 1.1)))[0]:
             status = self._status(waiter_id)
             if status != said:
-                log.info("Still waiting: %s.", status)
+                log.info("Still waiting since %s: %s; %s.", began, status, self._outlook())
             said, pause = status, _BETWEEN_LOG_LINES
 
     def _status(self, waiter_id: str) -> str:
@@ -168,6 +178,10 @@ class CapacityGate:
             return "no reading yet"
         ahead = self._ledger.ahead(waiter_id)
         return f"{self._reading}, {self._ledger.held} held, {ahead} {'task' if ahead == 1 else 'tasks'} ahead"
+
+    def _outlook(self) -> str:
+        seconds = max(self._polled_at + self._interval, self._not_before) - _now()
+        return f"next reading in {seconds:.0f} s" if seconds > 0 else "a reading is being taken"
 
     async def _poll(self, hurried: asyncio.Event) -> None:
         """Take a reading per interval while there is need of them, never two within a second."""

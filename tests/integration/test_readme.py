@@ -29,7 +29,7 @@ def test_a_script_runs(script, emulator, capsys):
     exec(compile(script, "README.md", "exec"), {})  # the README is ours
 
 
-@pytest.mark.parametrize("dag", readme.dags(), ids=["gate", "report"])
+@pytest.mark.parametrize("dag", readme.dags(), ids=["gate", "report", "zero-worker"])
 def test_a_dag_can_be_parsed(dag):
     exec(compile(dag, "README.md", "exec"), {})
 

@@ -68,8 +68,9 @@ def test_the_report_branches_on_what_is_free(
 def test_the_readmes_dags_run(airflow_stack, emulator):
     album = airflow_stack.trigger("album")
     report = airflow_stack.trigger("capacity_report")
+    no_worker = airflow_stack.trigger("no_worker_at_all")
 
-    assert airflow_stack.wait(album, 240) == airflow_stack.wait(report) == "success"
+    assert {airflow_stack.wait(run, 240) for run in (album, report, no_worker)} == {"success"}
     made = {job.prompt for job in emulator.service.jobs()}
     assert {"a lullaby for a lighthouse", "polka on the moon", "rain on a tin roof"} <= made
     assert " free, most of them on " in airflow_stack.xcom(report, "report")

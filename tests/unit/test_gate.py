@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import gc
 import logging
+import re
 import weakref
 
 import pytest
@@ -347,9 +348,11 @@ def test_a_waiter_says_why_it_is_not_running_on_change_only(hook, caplog):
 
     run(scenario())
     lines = [record.getMessage() for record in caplog.records if "Still waiting" in record.getMessage()]
-    assert sorted(lines) == [
-        "Still waiting: 0 of 2 slots free on 1 account, 0 held, 0 tasks ahead.",
-        "Still waiting: 0 of 2 slots free on 1 account, 0 held, 1 task ahead.",
+    lines = sorted(re.sub(r"in \d+ s", "in n s", line) for line in lines)
+    free = "0 of 2 slots free on 1 account, 0 held"
+    assert lines == [
+        f"Still waiting since 00:00:01 UTC: {free}, 0 tasks ahead; next reading in n s.",
+        f"Still waiting since 00:00:02 UTC: {free}, 1 task ahead; next reading in n s.",
     ]
 
 
@@ -496,13 +499,41 @@ def test_when_the_last_waiter_goes_nothing_is_left_running(hook):
 
 def test_the_pace_outlives_an_empty_queue(hook):
     async def scenario():
-        for _ in range(10):
+        for seconds in (1.5, *[0.05] * 10):
             waiter = wait("w")
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(seconds)
             await cancel(waiter)
 
     run(scenario())
     assert len(hook.asked_at) == 1
+
+
+def test_the_first_reading_waits_until_those_who_waited_before_a_restart_have_come_back(hook):
+    hook.answer = reading(a=1)
+
+    async def scenario():
+        waiters = []
+        for number in range(5):
+            waiters.append(wait(f"w{number}", since=-number))
+            await asyncio.sleep(0.9)
+        await asyncio.sleep(1)
+        done = [waiter.result().grant_id for waiter in waiters if waiter.done()]
+        await cancel(*waiters)
+        return done
+
+    assert run(scenario()) == ["w4"]
+
+
+def test_the_first_reading_comes_after_ten_seconds_however_many_still_come(hook):
+    async def scenario():
+        waiters = []
+        for number in range(30):
+            waiters.append(wait(f"w{number}"))
+            await asyncio.sleep(0.5)
+        await cancel(*waiters)
+
+    run(scenario())
+    assert hook.asked_at[0] == pytest.approx(1010, abs=0.1)
 
 
 def test_each_event_loop_has_gates_of_its_own_and_they_go_with_it(hook):

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from airflow_riffusion.emulator import EmulatorServer
+from dev.airflow_client import attempts
+
+
+@pytest.fixture(scope="module")
+def grants(airflow_stack, store_connection, token):
+    """Kill the triggerer while 50 tasks wait, start another one, free the slots; return all XComs."""
+    with EmulatorServer(accounts=2, max_jobs=5, job_seconds=3600, token=token) as emulator:
+        jobs = [emulator.service.submit("somebody else's song") for _ in range(10)]
+        store_connection("riffusion_restart", emulator)
+        run = airflow_stack.trigger("many_wait")
+        for _ in attempts(120):
+            waiting = [task for task in airflow_stack.task_instances(run) if task["state"] == "deferred"]
+            if len(waiting) == 50 and all(task["triggerer_job"] for task in waiting):
+                break
+        else:
+            pytest.fail(f"only {len(waiting)} tasks wait")
+        airflow_stack.kill("triggerer")
+        airflow_stack.start("triggerer")
+        for job in jobs:
+            emulator.service.cancel(str(job.job_id))
+        assert airflow_stack.wait(run, 300) == "success"
+    tasks = airflow_stack.task_instances(run)
+    assert {task["try_number"] for task in tasks} == {1}
+    return [airflow_stack.xcom(run, task["task_id"], map_index=task["map_index"]) for task in tasks]
+
+
+def test_a_killed_triggerer_loses_no_waiting_task_and_serves_none_twice(grants):
+    assert len({grant["grant_id"] for grant in grants}) == 50
+
+
+def test_the_order_in_which_they_began_to_wait_survives(grants):
+    def granted_at(grant):
+        return datetime.fromisoformat(grant["observed_at"])
+
+    began = sorted(grants, key=lambda grant: granted_at(grant) - timedelta(seconds=grant["waited_seconds"]))
+
+    assert len({granted_at(grant) for grant in grants}) >= 5  # 10 slots, 50 tasks
+    assert [granted_at(grant) for grant in began] == sorted(granted_at(grant) for grant in grants)
