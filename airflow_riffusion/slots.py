@@ -44,10 +44,11 @@ class _Shape:
     slots: int
     user_ids: frozenset[str] | None
     same_account: bool
+    plain_check: bool
 
     @classmethod
     def of(cls, request: SlotRequest) -> _Shape:
-        return cls(request.slots, request.user_ids, request.same_account)
+        return cls(request.slots, request.user_ids, request.same_account, plain_check=request.hold == 0)
 
     def accounts(self, reading: Capacity) -> list[AccountCapacity]:
         """Return the accounts that could have a part in serving it, now or later."""
@@ -116,6 +117,7 @@ class SlotLedger:
     def __init__(self) -> None:
         self._waiters: dict[str, _Waiter] = {}
         self._queue: list[_Place] = []
+        self._shapes: Counter[_Shape] = Counter()
         self._joined = 0
         self._holds: dict[str, _Hold] = {}
         self._executing: set[Hashable] = set()
@@ -147,7 +149,8 @@ class SlotLedger:
         self._joined += 1
         place = (request.hold == 0, -request.priority, request.since, self._joined, waiter_id)
         insort(self._queue, place)
-        self._waiters[waiter_id] = _Waiter(request, _Shape.of(request), place)
+        self._waiters[waiter_id] = waiter = _Waiter(request, _Shape.of(request), place)
+        self._shapes[waiter.shape] += 1
 
     def leave(self, waiter_id: str) -> None:
         """
@@ -158,6 +161,9 @@ class SlotLedger:
         waiter = self._waiters.pop(waiter_id, None)
         if waiter is not None:
             del self._queue[bisect_left(self._queue, waiter.place)]
+            self._shapes[waiter.shape] -= 1
+            if not self._shapes[waiter.shape]:
+                del self._shapes[waiter.shape]
 
     def ahead(self, waiter_id: str) -> int:
         """
@@ -180,8 +186,7 @@ class SlotLedger:
         """
         self._settle(reading.jobs)
         self.expire(now)
-        shapes = {waiter.shape for waiter in self._waiters.values()}
-        impossible = {shape: reason for shape in shapes if (reason := shape.impossible(reading))}
+        impossible = {shape: reason for shape in self._shapes if (reason := shape.impossible(reading))}
         if reading is not self._reading:
             self._impossible = Counter({shape: self._impossible[shape] + 1 for shape in impossible})
             self._reading = reading
@@ -236,9 +241,10 @@ class SlotLedger:
 
     def _hopeless(self, impossible: dict[_Shape, str]) -> list[Hopeless]:
         """Tell those whose request could not be served by so many readings in a row."""
+        hopeless = {shape for shape in impossible if self._impossible[shape] >= READINGS_UNTIL_HOPELESS}
         told = []
-        for waiter_id, waiter in list(self._waiters.items()):
-            if self._impossible[waiter.shape] >= READINGS_UNTIL_HOPELESS:
+        for waiter_id, waiter in list(self._waiters.items()) if hopeless else []:
+            if waiter.shape in hopeless:
                 told.append(
                     Hopeless(waiter_id, f"{waiter.request} asked for, but {impossible[waiter.shape]}")
                 )
@@ -253,9 +259,11 @@ class SlotLedger:
         granted = []
         for *_, waiter_id in list(self._queue):
             waiter = self._waiters[waiter_id]
-            if waiter.request.hold == 0:
+            if waiter.shape.plain_check:
                 picked = _pick(reported, waiter.request)
             elif waiter.shape in stuck:
+                if len(stuck) == len(self._shapes):
+                    break  # Nobody else can be served; thousands may wait, and a look at each takes long.
                 continue
             elif picked := _pick(free, waiter.request):
                 for user_id, slots in picked.items():

@@ -10,7 +10,7 @@ import tempfile
 from importlib.metadata import PackageNotFoundError
 from typing import TYPE_CHECKING
 
-from benchmarks import imports, machine, readings
+from benchmarks import imports, machine, model, readings
 from benchmarks.table import render
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     option("--interpreters", type=_several, default=7, metavar="N", help="for each side (%(default)s)")
     option("--calls", type=_several, default=300, metavar="N", help="of each client in a round (%(default)s)")
     option("--rounds", type=_several, default=5, metavar="N", help="of calls (%(default)s)")
+    option("--tasks", type=int, nargs="+", choices=model.TASKS, default=model.TASKS, help="modelled (all)")
     options = parser.parse_args(arguments)
     try:
         where = machine.describe()
@@ -41,8 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = imports.measure(options.interpreters)
         _say(f"Reading {options.rounds} x {options.calls} times with each client ...")
         rows += readings.measure(options.calls, rounds=options.rounds)
+    _say(f"Simulating {', '.join(map(str, options.tasks))} tasks ...")
+    rows += model.measure(options.tasks)
     command = shlex.join(["python", "-m", "benchmarks", *arguments])
-    print(f"{render(rows)}\n\nMachine: {where}.\nCommand: `{command}`.\n\n{imports.NOTE}\n\n{readings.NOTE}")
+    notes = (f"Machine: {where}.\nCommand: `{command}`.", imports.NOTE, readings.NOTE, model.NOTE)
+    print("\n\n".join([render(rows), *notes]))
     return 0
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _HEAD = ("measured", "figure", "ours", "peer", "peer's", "ours / peer's", "target")
 
@@ -21,7 +21,9 @@ class Row:
     :param ours: this package's.
     :param peer: the peer's.
     :param peer_name: who that is.
-    :param at_most: the largest ratio of ours to the peer's that is good enough; None if there is no target.
+    :param at_most: the largest ratio of ours to the peer's that is good enough; None if that is no target.
+    :param ours_at_most: the largest figure of ours that is good enough, whatever the peer's.
+    :param ours_at_least: the smallest figure of ours that is good enough, whatever the peer's.
     """
 
     measured: str
@@ -30,29 +32,39 @@ class Row:
     peer: float
     peer_name: str
     at_most: float | None = None
+    ours_at_most: float | None = None
+    ours_at_least: float | None = None
 
     @property
-    def ratio(self) -> float:
-        """How many times the peer's figure ours is."""
-        return self.ours / self.peer
+    def ratio(self) -> float | None:
+        """How many times the peer's figure ours is; None if the peer's is 0."""
+        return self.ours / self.peer if self.peer else None
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is met; None if there is none."""
-        return None if self.at_most is None else self.ratio <= self.at_most
+        """Whether the targets are met; None if there is none."""
+        met = [met for _, met in self._targets()]
+        return all(met) if met else None
 
     def cells(self) -> tuple[str, ...]:
         """Return the row as text, one item per column."""
-        target = "" if self.at_most is None else f"≤ {self.at_most:.2f}: {'met' if self.met else 'not met'}"
         return (
             self.measured,
             self.figure,
             _number(self.ours),
             self.peer_name,
             _number(self.peer),
-            f"{self.ratio:.2f}",
-            target,
+            "" if self.ratio is None else f"{self.ratio:.2f}",
+            ", ".join(f"{target}: {'met' if met else 'not met'}" for target, met in self._targets()),
         )
+
+    def _targets(self) -> Iterator[tuple[str, bool]]:
+        if self.at_most is not None:
+            yield f"≤ {self.at_most:.2f}", self.ours <= self.at_most * self.peer
+        if self.ours_at_most is not None:
+            yield f"ours ≤ {_number(self.ours_at_most)}", self.ours <= self.ours_at_most
+        if self.ours_at_least is not None:
+            yield f"ours ≥ {_number(self.ours_at_least)}", self.ours >= self.ours_at_least
 
 
 def render(rows: Iterable[Row]) -> str:

@@ -30,7 +30,7 @@ def riffusion_capacity_gate():
 
     @task_group
     def song(prompt: str):
-        slot = CapacitySensor(task_id="wait_for_slot", poke_interval=5)
+        slot = CapacitySensor(task_id="wait_for_slot")
 
         @task(retries=3, retry_delay=timedelta(seconds=30))
         def submit(prompt: str, slot: dict) -> dict:

@@ -76,7 +76,7 @@ class CapacitySensor(BaseSensorOperator):
         user_ids: Collection[str] | None = None,
         same_account: bool = False,
         hold: timedelta | float = 120,
-        poke_interval: timedelta | float = 10,
+        poke_interval: timedelta | float = 5,
         timeout: timedelta | float | None = None,
         deferrable: bool = True,
         start_from_trigger: bool = False,

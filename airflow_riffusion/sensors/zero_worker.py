@@ -38,7 +38,7 @@ def start_args(
     user_ids: Any = None,
     same_account: bool = False,
     hold: timedelta | float = 120,
-    poke_interval: timedelta | float = 10,
+    poke_interval: timedelta | float = 5,
     timeout: timedelta | float | None = None,
     priority_weight: int = 1,
     end_from_trigger: bool = False,

@@ -43,7 +43,7 @@ class CapacityTrigger(BaseTrigger):
         user_ids: list[str] | None = None,
         same_account: bool = False,
         hold: float = 120,
-        poke_interval: float = 10,
+        poke_interval: float = 5,
         priority: int = 1,
         since: float | None = None,
         timeout: float | None = None,

@@ -146,6 +146,16 @@ def test_a_plain_check_takes_nothing_and_keeps_no_place(ledger):
     assert ledger.held == 1
 
 
+def test_a_plain_check_passes_beside_waiters_that_a_held_slot_keeps_waiting(ledger):
+    ledger.join("granted", ask())
+    ledger.at(0, reading(a=1))
+    for waiter in ("second", "third"):
+        ledger.join(waiter, ask())
+    ledger.join("check", ask(hold=0))
+
+    assert ledger.at(1, reading(a=1)) == {"check": {"a": 1}}
+
+
 def test_who_leaves_is_not_served(ledger):
     ledger.join("gone", ask(since=1))
     ledger.join("here", ask(since=2))
