@@ -4,7 +4,7 @@ Make songs on however many job slots are free: every song waits for a slot of it
 All waiting songs together cost one request per ``poke_interval`` and no worker. A free slot wakes
 exactly one of them, in order, and tells it which account to use. ``replyRef`` lets the gate see that the
 granted slot is in use, so it can stop keeping it free. Other clients may still take a slot first, which
-is what the submission's retries are for.
+is one thing that the retries are for.
 
 Needs the connection ``riffusion_default``.
 """
@@ -20,6 +20,7 @@ from airflow_riffusion.sensors.capacity import CapacitySensor
 
 @dag(
     schedule=None,
+    default_args={"retries": 3, "retry_delay": timedelta(seconds=30)},
     params={"prompts": Param(["a lullaby for a lighthouse", "polka on the moon"], type="array", minItems=1)},
     tags=["riffusion", "example"],
 )
@@ -32,7 +33,7 @@ def riffusion_capacity_gate():
     def song(prompt: str):
         slot = CapacitySensor(task_id="wait_for_slot")
 
-        @task(retries=3, retry_delay=timedelta(seconds=30))
+        @task
         def submit(prompt: str, slot: dict) -> dict:
             from airflow_riffusion.hooks.riffusion import RiffusionHook
 

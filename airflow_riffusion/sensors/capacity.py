@@ -57,8 +57,8 @@ class CapacitySensor(BaseSensorOperator):
     :param poke_interval: seconds, or a timedelta, between readings.
     :param timeout: seconds, or a timedelta, after which the wait fails.
     :param deferrable: wait in the triggerer; overrides ``mode``.
-    :param start_from_trigger: start the wait in the triggerer, without a worker (Airflow 3.3). What the
-        task does before it waits is skipped then: pools and ``max_active_tasks`` don't count it.
+    :param start_from_trigger: start the wait in the triggerer, without a worker (Airflow 3.3). Neither
+        its pool nor ``max_active_tasks`` counts the waiting task then.
     :param end_from_trigger: end the task in the triggerer when slots are granted, without a worker
         (Airflow 3.3); failures still go by a worker, for ``retries`` and ``soft_fail``. Success callbacks
         and listeners are not called.

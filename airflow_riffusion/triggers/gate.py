@@ -146,7 +146,7 @@ class CapacityGate:
     def _leave(self, waiter_id: str) -> None:
         self._ledger.leave(waiter_id)
         self._waiting.pop(waiter_id, None)
-        if not self._needs_readings():
+        if not self._waiting and not self._needs_readings():
             self._stop_polling()
 
     def _stop_polling(self) -> None:
