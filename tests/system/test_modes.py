@@ -48,8 +48,8 @@ def endings(airflow_stack, service, store_connection, token):
     scheduler_log = (airflow_stack.home / "scheduler.log").read_text().splitlines()
     tasks = {task["task_id"]: task for task in airflow_stack.task_instances(run)}
     for task in tasks.values():
-        # Airflow's scheduler takes a task that is resumed before the worker that deferred it is quite gone for
-        # one that was killed, and retries it: that is no retry of the sensor's making.
+        # Airflow takes a task that is resumed before its first worker is quite gone for one that was killed,
+        # and retries it: that is no retry of the sensor's making.
         taken_away = f"reported that the task instance <TaskInstance: {run.dag_id}.{task['task_id']} "
         task["tries"] = task["try_number"] - sum(taken_away in line for line in scheduler_log)
         task["log"] = airflow_stack.log(run, task["task_id"], try_number=task["try_number"])
