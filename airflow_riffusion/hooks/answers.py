@@ -156,7 +156,8 @@ def _retry_after(value: str | None) -> float | None:
     """Return the seconds of a ``Retry-After`` header, a number or a date; None if it makes no sense."""
     if value is None:
         return None
-    if value.strip().isascii() and value.strip().isdigit():
+    value = value.strip()
+    if value.isascii() and value.isdigit():
         return float(value[:12])
     try:
         moment = parsedate_to_datetime(value)

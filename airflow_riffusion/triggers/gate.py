@@ -256,7 +256,8 @@ class CapacityGate:
         self._trouble = str(error) if isinstance(error, RiffusionError) else f"Unexpected {error!r}."
         self._log_trouble(error)
         if getattr(error, "status", None) is None:
-            self._hook.forget_connection()  # no answer at all: somebody may be mending the connection
+            # No answer, or none of the service's: somebody may be mending the connection right now.
+            self._hook.forget_connection()
         self._failures += 1
         longest = min(_LONGEST_BACKOFF, self._interval * 2 ** min(self._failures, 16))
         backoff = random.uniform(self._interval, max(self._interval, longest))

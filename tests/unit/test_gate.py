@@ -1,3 +1,5 @@
+"""The gate in virtual time: ``asyncio.sleep`` in here takes none."""
+
 from __future__ import annotations
 
 import asyncio
