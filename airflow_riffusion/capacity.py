@@ -127,7 +127,12 @@ class AccountCapacity(_Frozen):
 
     def to_xcom(self) -> dict[str, Any]:
         """Return the account as plain JSON."""
-        return self.model_dump()
+        return {
+            "user_id": self.user_id,
+            "max_jobs": self.max_jobs,
+            "executing": self.executing,
+            "available": self.available,
+        }
 
 
 class Capacity(_Frozen):

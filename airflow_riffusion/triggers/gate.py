@@ -8,9 +8,8 @@ import copy
 import logging
 import random
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from airflow_riffusion.exceptions import (
@@ -21,10 +20,12 @@ from airflow_riffusion.exceptions import (
 )
 from airflow_riffusion.hooks.riffusion import RiffusionHook
 from airflow_riffusion.slots import READINGS_UNTIL_HOPELESS, Hopeless, SlotLedger
+from airflow_riffusion.triggers.waiters import Waiters
 
 if TYPE_CHECKING:
     from airflow_riffusion.capacity import Capacity
     from airflow_riffusion.request import Grant, SlotRequest
+    from airflow_riffusion.triggers.waiters import Waiter
 
 log = logging.getLogger(__name__)
 
@@ -33,17 +34,10 @@ _SHORTEST_INTERVAL = 1.0
 _LONGEST_BACKOFF = 300.0
 _LONGEST_RETRY_AFTER = 600.0
 _CONNECTION_LIFETIME = 300.0
-_BETWEEN_LOG_LINES = 60.0
 _QUIET_BEFORE_FIRST_READING = 1.0
 _LONGEST_GATHERING = 10.0
 
 _gates: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, CapacityGate]] = WeakKeyDictionary()
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    decision: asyncio.Future[Grant | RiffusionRejected]
-    poke_interval: float
 
 
 class CapacityGate:
@@ -62,10 +56,11 @@ class CapacityGate:
         self._born = _now()
         self._hook = RiffusionHook(riffusion_conn_id)
         self._ledger = SlotLedger()
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiters = Waiters()
         self._poll_task: asyncio.Task[None] | None = None
         self._hurried: asyncio.Event | None = None
         self._interval = _SHORTEST_INTERVAL
+        self._jitter = 1.0
         self._reading: Capacity | None = None
         self._read_at = self._polled_at = self._looked_up_at = self._not_before = float("-inf")
         self._failures = 0
@@ -95,17 +90,16 @@ class CapacityGate:
         :return: the granted slots.
         :raises RiffusionRejected: if waiting won't help.
         """
-        decision: asyncio.Future[Grant | RiffusionRejected] = asyncio.get_running_loop().create_future()
         self._ledger.join(waiter_id, request)
-        self._waiting[waiter_id] = _Waiting(decision, max(poke_interval, _SHORTEST_INTERVAL))
+        waiter = self._waiters.add(waiter_id, max(poke_interval, _SHORTEST_INTERVAL))
         log.info("Waiting for %s on connection '%s'.", request, self._hook.riffusion_conn_id)
         try:
-            self._serve_newcomer(waiter_id)
-            await self._log_until(decision, waiter_id, request.since, poke_interval)
-            result = decision.result()
-            if isinstance(result, RiffusionRejected):
-                raise result
-            return result
+            self._serve_newcomer(waiter)
+            while (decision := await waiter.told()) is None:
+                self._log_status(waiter, self._ledger.ahead(waiter_id), request.since)
+            if isinstance(decision, RiffusionRejected):
+                raise decision
+            return decision
         except BaseException:
             self.give_back(waiter_id)
             raise
@@ -120,13 +114,12 @@ class CapacityGate:
         """
         self._ledger.give_back(grant_id)
 
-    def _serve_newcomer(self, waiter_id: str) -> None:
+    def _serve_newcomer(self, newcomer: Waiter) -> None:
         """Serve who finds nobody waiting by a reading not a second old, or else by a poll at once."""
-        newcomer = self._waiting[waiter_id]
         if self._polled_at == float("-inf"):
             # A triggerer that was restarted gets its tasks back one after another, in no order.
             self._not_before = min(_now() + _QUIET_BEFORE_FIRST_READING, self._born + _LONGEST_GATHERING)
-        if len(self._waiting) == 1:
+        if len(self._waiters) == 1:
             if self._reading is not None and _now() - self._read_at < _SHORTEST_INTERVAL:
                 self._decide(self._reading)
             self._hurry(_SHORTEST_INTERVAL)
@@ -145,8 +138,8 @@ class CapacityGate:
 
     def _leave(self, waiter_id: str) -> None:
         self._ledger.leave(waiter_id)
-        self._waiting.pop(waiter_id, None)
-        if not self._waiting and not self._needs_readings():
+        self._waiters.remove(waiter_id)
+        if not self._waiters and not self._needs_readings():
             self._stop_polling()
 
     def _stop_polling(self) -> None:
@@ -156,31 +149,25 @@ class CapacityGate:
 
     def _needs_readings(self) -> bool:
         self._ledger.expire(_now())
-        return bool(self._waiting or self._ledger.held)
+        return bool(self._waiters or self._ledger.held)
 
-    async def _log_until(
-        self, decision: asyncio.Future[Any], waiter_id: str, since: float, pause: float
-    ) -> None:
-        """Write into the waiter's own log why it is not running, on change, at most once a minute."""
-        began = datetime.fromtimestamp(since, tz=UTC).strftime("%H:%M:%S UTC")
-        said = None
-        pause = min(pause, _BETWEEN_LOG_LINES)
-        while not (await asyncio.wait([decision], timeout=pause * random.uniform(1.0, 1.1)))[0]:
-            status = self._status(waiter_id)
-            if status != said:
-                log.info("Still waiting since %s: %s; %s.", began, status, self._outlook())
-            said, pause = status, _BETWEEN_LOG_LINES
+    def _log_status(self, waiter: Waiter, ahead: int, since: float) -> None:
+        """Write into the waiter's own log why it is not running, if that has changed."""
+        status = self._status(ahead)
+        if status != waiter.said:
+            began = datetime.fromtimestamp(since, tz=UTC).strftime("%H:%M:%S UTC")
+            log.info("Still waiting since %s: %s; %s.", began, status, self._outlook())
+            waiter.said = status
 
-    def _status(self, waiter_id: str) -> str:
+    def _status(self, ahead: int) -> str:
         if self._trouble is not None:
             return f"no reading can be had: {self._trouble.removesuffix('.')}"
         if self._reading is None:
             return "no reading yet"
-        ahead = self._ledger.ahead(waiter_id)
         return f"{self._reading}, {self._ledger.held} held, {ahead} {'task' if ahead == 1 else 'tasks'} ahead"
 
     def _outlook(self) -> str:
-        seconds = max(self._polled_at + self._interval, self._not_before) - _now()
+        seconds = self._due() - _now()
         return f"next reading in {seconds:.0f} s" if seconds > 0 else "a reading is being taken"
 
     async def _poll(self, hurried: asyncio.Event) -> None:
@@ -194,18 +181,21 @@ class CapacityGate:
 
     async def _sleep(self, hurried: asyncio.Event) -> None:
         """Sleep until the next poll is due; a newcomer may bring it forward."""
-        jitter = random.uniform(1.0, 1.1)
-        while (due := max(self._polled_at + self._interval * jitter, self._not_before)) > _now():
+        self._jitter = random.uniform(1.0, 1.1)
+        while (due := self._due()) > _now():
             hurried.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(due - _now()):
                     await hurried.wait()
 
+    def _due(self) -> float:
+        return max(self._polled_at + self._interval * self._jitter, self._not_before)
+
     async def _read(self) -> None:
         """Take one reading and hand out what it shows, or judge why there is none."""
         self._polled_at = _now()
-        if self._waiting:
-            self._interval = min(waiting.poke_interval for waiting in self._waiting.values())
+        if self._waiters:
+            self._interval = self._waiters.poke_interval
         try:
             self._answered(await self._take_reading())
         except RiffusionRejected as error:
@@ -280,20 +270,17 @@ class CapacityGate:
         for decision in self._ledger.observe(reading, _now()):
             if isinstance(decision, Hopeless):
                 hopeless = RiffusionRejected.hopeless(self._hook.riffusion_conn_id, decision.reason)
-                self._tell(decision.waiter_id, hopeless)
+                self._waiters.tell(decision.waiter_id, hopeless)
             else:
-                self._tell(decision.grant_id, decision)
+                self._waiters.tell(decision.grant_id, decision)
 
     def _end_all(self, error: RiffusionRejected) -> None:
         self._bad_responses = 0
-        if self._waiting:
-            log.error("%s That ends the wait of all tasks at this gate (%d).", error, len(self._waiting))
+        if self._waiters:
+            log.error("%s That ends the wait of all tasks at this gate (%d).", error, len(self._waiters))
         self._stop_polling()
-        for waiter_id in list(self._waiting):
-            self._tell(waiter_id, copy.copy(error))
-
-    def _tell(self, waiter_id: str, decision: Grant | RiffusionRejected) -> None:
-        self._waiting.pop(waiter_id).decision.set_result(decision)
+        for waiter_id in self._waiters:
+            self._waiters.tell(waiter_id, copy.copy(error))
 
 
 def _now() -> float:
