@@ -14,12 +14,12 @@ _HEAD = ("measured", "figure", "ours", "peer", "peer's", "ours / peer's", "targe
 @dataclass(frozen=True)
 class Row:
     """
-    One figure of ours beside the same figure of a peer; both were taken in this run.
+    One figure of ours, beside the same figure of a peer if there is one; both were taken in this run.
 
     :param measured: what was measured.
     :param figure: which figure of it, with its unit.
     :param ours: this package's.
-    :param peer: the peer's.
+    :param peer: the peer's; None if nobody does the like.
     :param peer_name: who that is.
     :param at_most: the largest ratio of ours to the peer's that is good enough; None if that is no target.
     :param ours_at_most: the largest figure of ours that is good enough, whatever the peer's.
@@ -29,15 +29,15 @@ class Row:
     measured: str
     figure: str
     ours: float
-    peer: float
-    peer_name: str
+    peer: float | None = None
+    peer_name: str = ""
     at_most: float | None = None
     ours_at_most: float | None = None
     ours_at_least: float | None = None
 
     @property
     def ratio(self) -> float | None:
-        """How many times the peer's figure ours is; None if the peer's is 0."""
+        """How many times the peer's figure ours is; None if the peer's is 0, or there is none."""
         return self.ours / self.peer if self.peer else None
 
     @property
@@ -53,13 +53,13 @@ class Row:
             self.figure,
             _number(self.ours),
             self.peer_name,
-            _number(self.peer),
+            "" if self.peer is None else _number(self.peer),
             "" if self.ratio is None else f"{self.ratio:.2f}",
             ", ".join(f"{target}: {'met' if met else 'not met'}" for target, met in self._targets()),
         )
 
     def _targets(self) -> Iterator[tuple[str, bool]]:
-        if self.at_most is not None:
+        if self.at_most is not None and self.peer is not None:
             yield f"≤ {self.at_most:.2f}", self.ours <= self.at_most * self.peer
         if self.ours_at_most is not None:
             yield f"ours ≤ {_number(self.ours_at_most)}", self.ours <= self.ours_at_most
