@@ -26,6 +26,7 @@ class SlotRequest:
         seen executing. 0 is a plain check: it takes nothing and keeps no place.
     :param priority: a higher one is served first; the task's ``priority_weight``.
     :param since: when the task began to wait, in seconds since the epoch; the earlier is served first.
+    :param reply_ref: the ``replyRef`` that its job will have; None if that is the grant's id.
     """
 
     slots: int = 1
@@ -34,6 +35,7 @@ class SlotRequest:
     hold: float = 120.0
     priority: int = 1
     since: float = 0.0
+    reply_ref: str | None = None
 
     @classmethod
     def checked(
@@ -45,6 +47,7 @@ class SlotRequest:
         hold: object = 120,
         priority: int = 1,
         since: float = 0.0,
+        reply_ref: str | None = None,
     ) -> SlotRequest:
         """
         Build a request from what a DAG author gave.
@@ -58,6 +61,7 @@ class SlotRequest:
             hold=seconds("hold", hold, zero=True),
             priority=priority,
             since=since,
+            reply_ref=reply_ref,
         )
 
     def usable(self, user_id: str | None) -> bool:
@@ -76,7 +80,7 @@ class Grant:
     """
     Slots handed to one task.
 
-    :param grant_id: name of the grant; a job submitted with it as ``replyRef`` settles exactly this grant.
+    :param grant_id: name of the grant.
     :param request: what was asked for.
     :param slots: how many slots on which account, the account with most of them first.
     :param reading: what the service said when the slots were granted.
@@ -86,6 +90,11 @@ class Grant:
     request: SlotRequest
     slots: dict[str, int]
     reading: Capacity
+
+    @property
+    def reply_ref(self) -> str:
+        """The ``replyRef`` of a job that settles exactly this grant."""
+        return self.request.reply_ref or self.grant_id
 
     def to_xcom(self, waited_seconds: float) -> dict[str, Any]:
         """

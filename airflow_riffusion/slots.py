@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_riffusion.request import Grant
+from airflow_riffusion.shape import Shape
 
 if TYPE_CHECKING:
     from collections.abc import Container, Hashable, Iterable
 
-    from airflow_riffusion.capacity import AccountCapacity, Capacity, ExecutingJob
+    from airflow_riffusion.capacity import Capacity, ExecutingJob
     from airflow_riffusion.request import SlotRequest
 
 # One reading may be blank or stale: so many in a row must agree that a request can never be served.
@@ -37,46 +38,6 @@ class Hopeless:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """What of a request decides whether a reading can serve it."""
-
-    slots: int
-    user_ids: frozenset[str] | None
-    same_account: bool
-    plain_check: bool
-
-    @classmethod
-    def of(cls, request: SlotRequest) -> _Shape:
-        return cls(request.slots, request.user_ids, request.same_account, plain_check=request.hold == 0)
-
-    def accounts(self, reading: Capacity) -> list[AccountCapacity]:
-        """Return the accounts that could have a part in serving it, now or later."""
-        usable = reading.for_users(self.user_ids).accounts
-        if not self.same_account:
-            return list(usable)
-        return [account for account in usable if account.max_jobs is None or account.max_jobs >= self.slots]
-
-    def impossible(self, reading: Capacity) -> str | None:
-        """Return why no slot that becomes free could help, judged by this reading alone."""
-        accounts = self.accounts(reading)
-        if any(account.max_jobs is None for account in accounts):
-            return None
-        most = sum(account.max_jobs or 0 for account in accounts)
-        if accounts and most >= self.slots:
-            return None
-        usable = reading.for_users(self.user_ids)
-        if not reading.accounts:
-            return "the service names no account at all"
-        if not usable.accounts:
-            known = ", ".join(account.user_id for account in reading.accounts)
-            return f"the service has no such account; it has {known}"
-        if self.same_account:
-            largest = max(account.max_jobs or 0 for account in usable.accounts)
-            return f"the largest account has {largest} in all"
-        return f"the accounts have {most} in all"
-
-
 # Plain checks last, then by priority, then by time, then by arrival.
 _Place = tuple[bool, int, float, int, str]
 
@@ -84,7 +45,7 @@ _Place = tuple[bool, int, float, int, str]
 @dataclass(frozen=True, slots=True)
 class _Waiter:
     request: SlotRequest
-    shape: _Shape
+    shape: Shape
     place: _Place
 
 
@@ -117,12 +78,12 @@ class SlotLedger:
     def __init__(self) -> None:
         self._waiters: dict[str, _Waiter] = {}
         self._queue: list[_Place] = []
-        self._shapes: Counter[_Shape] = Counter()
+        self._shapes: Counter[Shape] = Counter()
         self._joined = 0
         self._holds: dict[str, _Hold] = {}
         self._executing: set[Hashable] = set()
         self._references_seen = False
-        self._impossible: Counter[_Shape] = Counter()
+        self._impossible: Counter[Shape] = Counter()
         self._reading: Capacity | None = None
 
     def __len__(self) -> int:
@@ -143,13 +104,19 @@ class SlotLedger:
         """
         Queue a waiter.
 
+        If it has a reference of its own and waits once more, what it was granted before is given back.
+
         :param waiter_id: a new id, which becomes the id of its grant.
         :param request: what it asks for.
         """
+        if request.reply_ref is not None:
+            for hold in list(self._holds.values()):
+                if hold.grant.reply_ref == request.reply_ref:
+                    self.give_back(hold.grant.grant_id)
         self._joined += 1
         place = (request.hold == 0, -request.priority, request.since, self._joined, waiter_id)
         insort(self._queue, place)
-        self._waiters[waiter_id] = waiter = _Waiter(request, _Shape.of(request), place)
+        self._waiters[waiter_id] = waiter = _Waiter(request, Shape.of(request), place)
         self._shapes[waiter.shape] += 1
 
     def leave(self, waiter_id: str) -> None:
@@ -213,13 +180,15 @@ class SlotLedger:
         executing = {_identity(job): job for job in jobs}
         new = [job for identity, job in executing.items() if identity not in self._executing]
         self._executing = set(executing)
+        by_reference = {hold.grant.reply_ref: hold for hold in self._holds.values()}
         others = []
         for job in new:
-            if job.reply_ref in self._holds:
-                self._references_seen = True
-                self._settle_one(self._holds[job.reply_ref], job)
-            else:
+            hold = by_reference.get(job.reply_ref or "")
+            if hold is None or not hold.left:
                 others.append(job)
+            else:
+                self._references_seen = True
+                self._settle_one(hold, job)
         if self._references_seen:
             return  # Who submits with references settles by them: the other jobs are somebody else's.
         for job in others:
@@ -239,7 +208,7 @@ class SlotLedger:
         if not hold.left:
             del self._holds[hold.grant.grant_id]
 
-    def _hopeless(self, impossible: dict[_Shape, str]) -> list[Hopeless]:
+    def _hopeless(self, impossible: dict[Shape, str]) -> list[Hopeless]:
         """Tell those whose request could not be served by so many readings in a row."""
         hopeless = {shape for shape in impossible if self._impossible[shape] >= READINGS_UNTIL_HOPELESS}
         told = []
@@ -251,11 +220,11 @@ class SlotLedger:
                 self.leave(waiter_id)
         return told
 
-    def _grants(self, reading: Capacity, now: float, impossible: Container[_Shape]) -> list[Grant]:
+    def _grants(self, reading: Capacity, now: float, impossible: Container[Shape]) -> list[Grant]:
         """Serve the waiters in order, as far as the free slots go."""
         reported = {account.user_id: account.available for account in reading.accounts}
         free = self._without_held(reported)
-        stuck: set[_Shape] = set()
+        stuck: set[Shape] = set()
         granted = []
         for *_, waiter_id in list(self._queue):
             waiter = self._waiters[waiter_id]

@@ -21,6 +21,7 @@ from airflow_riffusion.request import (
     whole_number,
 )
 from airflow_riffusion.slots import READINGS_UNTIL_HOPELESS, Hopeless, SlotLedger
+from airflow_riffusion.workers import seconds_until_worker_is_gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -258,6 +259,12 @@ class CapacitySensor(BaseSensorOperator):
     def _get_next_poke_interval(
         self, started_at: Any, run_duration: Callable[[], float], poke_count: int
     ) -> float:
-        """Return the seconds until the next poke: as Retry-After asked for, but not beyond the timeout."""
+        """
+        Return the seconds until the next poke.
+
+        No sooner than Retry-After asked for, unless the timeout comes first; and rescheduled, not before
+        the worker is gone.
+        """
         usual: float = super()._get_next_poke_interval(started_at, run_duration, poke_count)
-        return max(usual, min(self._not_before - time.time(), self.timeout - run_duration()))
+        interval = max(usual, min(self._not_before - time.time(), self.timeout - run_duration()))
+        return max(interval, seconds_until_worker_is_gone()) if self.reschedule else interval

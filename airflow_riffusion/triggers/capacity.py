@@ -11,6 +11,7 @@ from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.request import SlotRequest, grant_line, seconds
+from airflow_riffusion.workers import seconds_until_worker_is_gone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -117,6 +118,7 @@ class CapacityTrigger(BaseTrigger):
         """
         from airflow_riffusion.triggers.gate import CapacityGate
 
+        began = asyncio.get_running_loop().time()
         since = self._since()
         request = SlotRequest.checked(
             slots=self.slots,
@@ -131,6 +133,7 @@ class CapacityTrigger(BaseTrigger):
         try:
             grant = await gate.wait(grant_id, request, seconds("poke_interval", self.poke_interval))
         except RiffusionRejected as error:
+            await self._let_worker_go(began)
             yield TriggerEvent({"status": "rejected", "message": str(error)})
             return
         try:
@@ -141,11 +144,18 @@ class CapacityTrigger(BaseTrigger):
                 await _push(self.task_instance, granted)
                 yield TaskSuccessEvent()
             else:
+                await self._let_worker_go(began)
                 yield TriggerEvent({"status": "granted", "result": granted})
         except BaseException:
             # Cancelled before the event left: nobody will use the slots.
             gate.give_back(grant_id)
             raise
+
+    async def _let_worker_go(self, began: float) -> None:
+        """Wait until no worker has this task in its hands; there was none if it started in the triggerer."""
+        if self.since is not None and self.task_instance is not None:
+            gone = began + seconds_until_worker_is_gone()
+            await asyncio.sleep(gone - asyncio.get_running_loop().time())
 
     def _since(self) -> float:
         if self.since is not None:

@@ -6,17 +6,22 @@ import asyncio
 import copy
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.hooks.riffusion import RiffusionHook
+from airflow_riffusion.jobs import JobLedger, Sighting
 from airflow_riffusion.slots import Hopeless, SlotLedger
 from airflow_riffusion.triggers.poll import SHORTEST_INTERVAL, PollLoop
 from airflow_riffusion.triggers.waiters import Waiters
 
 if TYPE_CHECKING:
-    from airflow_riffusion.capacity import Capacity
+    from collections.abc import Callable
+
+    from airflow_riffusion.capacity import Capacity, ExecutingJob
+    from airflow_riffusion.jobs import WantedJob
     from airflow_riffusion.request import Grant, SlotRequest
     from airflow_riffusion.triggers.waiters import Waiter
 
@@ -29,7 +34,8 @@ class CapacityGate:
     """
     Where the waiting tasks of one connection wait, at the cost of one request per interval.
 
-    Who gets what is decided by the :class:`~airflow_riffusion.slots.SlotLedger`, when to ask by the
+    Who gets what is decided by the :class:`~airflow_riffusion.slots.SlotLedger`, whose job has ended by the
+    :class:`~airflow_riffusion.jobs.JobLedger`, and when to ask by the
     :class:`~airflow_riffusion.triggers.poll.PollLoop`, which lives while somebody waits, or a granted slot
     has not been seen in use: without readings its hold would outlast the job.
 
@@ -39,6 +45,7 @@ class CapacityGate:
     def __init__(self, riffusion_conn_id: str) -> None:
         self._hook = RiffusionHook(riffusion_conn_id)
         self._ledger = SlotLedger()
+        self._jobs = JobLedger()
         self._waiters = Waiters()
         self._poll_loop = PollLoop(self._hook, self)
 
@@ -68,17 +75,39 @@ class CapacityGate:
         waiter = self._waiters.add(waiter_id, max(poke_interval, SHORTEST_INTERVAL))
         log.info("Waiting for %s on connection '%s'.", request, self._hook.riffusion_conn_id)
         try:
-            self._serve_newcomer(waiter)
-            while (decision := await waiter.told()) is None:
-                self._log_status(waiter, self._ledger.ahead(waiter_id), request.since)
-            if isinstance(decision, RiffusionRejected):
-                raise decision
-            return decision
+            self._poll_for(waiter)
+            grant: Grant = await self._told(waiter, partial(self._queue, waiter_id, request.since))
+            return grant
         except BaseException:
             self.give_back(waiter_id)
             raise
         finally:
+            self._ledger.leave(waiter_id)
             self._leave(waiter_id)
+
+    async def watch(
+        self, watcher_id: str, wanted: WantedJob, poke_interval: float, *, unseen_for: float = 0.0
+    ) -> ExecutingJob | None:
+        """
+        Wait until a job is seen, or is over, by the readings that the tasks share which wait for slots.
+
+        :param watcher_id: a new id.
+        :param wanted: which job, and which of the two.
+        :param poke_interval: seconds between readings; the smallest of all waiters counts.
+        :param unseen_for: seconds for which it may still be on its way, if it is not seen.
+        :return: the job as it was seen last, None if it never was.
+        :raises RiffusionRejected: if waiting won't help.
+        """
+        self._jobs.join(watcher_id, wanted, _now() + unseen_for)
+        waiter = self._waiters.add(watcher_id, max(poke_interval, SHORTEST_INTERVAL))
+        log.info("Looking for %s on connection '%s'.", wanted, self._hook.riffusion_conn_id)
+        try:
+            self._poll_for(waiter)
+            sighting: Sighting = await self._told(waiter, partial(self._progress, watcher_id))
+            return sighting.job
+        finally:
+            self._jobs.leave(watcher_id)
+            self._leave(watcher_id)
 
     def give_back(self, grant_id: str) -> None:
         """
@@ -88,10 +117,10 @@ class CapacityGate:
         """
         self._ledger.give_back(grant_id)
 
-    def _serve_newcomer(self, newcomer: Waiter) -> None:
-        """Serve who finds nobody waiting by a reading not a second old, or else by a poll at once."""
+    def _poll_for(self, newcomer: Waiter) -> None:
+        """Read as often as a newcomer wants; at once, or not at all, for the only one who waits for slots."""
         self._poll_loop.gather()
-        if len(self._waiters) > 1:
+        if len(self._ledger) != 1:
             self._poll_loop.hurry(newcomer.poke_interval)
             return
         if reading := self._poll_loop.fresh_reading:
@@ -99,7 +128,6 @@ class CapacityGate:
         self._poll_loop.hurry(SHORTEST_INTERVAL)
 
     def _leave(self, waiter_id: str) -> None:
-        self._ledger.leave(waiter_id)
         self._waiters.remove(waiter_id)
         if not self.needs_readings():
             self._poll_loop.stop()
@@ -118,10 +146,12 @@ class CapacityGate:
 
     def answered(self, reading: Capacity) -> None:
         """
-        Hand out what a reading shows.
+        Tell everybody what a reading shows.
 
         :param reading: the reading.
         """
+        for sighting in self._jobs.observe(reading, _now()):
+            self._waiters.tell(sighting.watcher_id, sighting)
         self._grant(reading)
 
     def rejected(self, error: RiffusionRejected) -> None:
@@ -135,22 +165,37 @@ class CapacityGate:
         for waiter_id in self._waiters:
             self._waiters.tell(waiter_id, copy.copy(error))
 
-    def _log_status(self, waiter: Waiter, ahead: int, since: float) -> None:
-        """Write into the waiter's own log why it is not running, if that has changed."""
-        status = self._status(ahead)
-        if status != waiter.said:
-            began = datetime.fromtimestamp(since, tz=UTC).strftime("%H:%M:%S UTC")
-            log.info("Still waiting since %s: %s; %s.", began, status, self._poll_loop.outlook)
-            waiter.said = status
+    async def _told(self, waiter: Waiter, status: Callable[[], str]) -> Any:
+        """Wait for what a waiter is told; meanwhile write into its own log how it stands, if that changes."""
+        said = None
+        while (decision := await waiter.told()) is None:
+            says = status()
+            if says != said:
+                log.info("%s; %s.", says, self._poll_loop.outlook)
+                said = says
+        if isinstance(decision, RiffusionRejected):
+            raise decision
+        return decision
 
-    def _status(self, ahead: int) -> str:
-        poll_loop = self._poll_loop
-        if poll_loop.trouble is not None:
-            return f"no reading can be had: {poll_loop.trouble.removesuffix('.')}"
-        if poll_loop.reading is None:
-            return "no reading yet"
+    def _queue(self, waiter_id: str, since: float) -> str:
+        began = datetime.fromtimestamp(since, tz=UTC).strftime("%H:%M:%S UTC")
+        return f"Still waiting since {began}: {self._trouble() or self._free(self._ledger.ahead(waiter_id))}"
+
+    def _free(self, ahead: int) -> str:
         tasks = "1 task" if ahead == 1 else f"{ahead} tasks"
-        return f"{poll_loop.reading}, {self._ledger.held} held, {tasks} ahead"
+        return f"{self._poll_loop.reading}, {self._ledger.held} held, {tasks} ahead"
+
+    def _progress(self, watcher_id: str) -> str:
+        job = self._jobs.seen(watcher_id)
+        if job is None:
+            return f"The job was not seen executing yet: {self._trouble() or self._poll_loop.reading}"
+        on_account = f" on account {job.user_id}" if job.user_id is not None else ""
+        return f"Job {job.job_id} is executing{on_account}{self._trouble(': ')}"
+
+    def _trouble(self, separator: str = "") -> str:
+        if self._poll_loop.trouble is not None:
+            return f"{separator}no reading can be had: {self._poll_loop.trouble.removesuffix('.')}"
+        return "" if self._poll_loop.reading is not None else f"{separator}no reading yet"
 
     def _grant(self, reading: Capacity) -> None:
         for decision in self._ledger.observe(reading, _now()):

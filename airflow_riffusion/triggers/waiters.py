@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_riffusion.exceptions import RiffusionRejected
+    from airflow_riffusion.jobs import Sighting
     from airflow_riffusion.request import Grant
 
 # Seconds, and how many at a time.
@@ -28,15 +29,13 @@ class Waiter:
 
     :param poke_interval: seconds between readings that it asked for.
     :param decision: what it was told.
-    :param said: what it said last about its wait.
     """
 
     poke_interval: float
-    decision: Grant | RiffusionRejected | None = None
-    said: str | None = None
+    decision: Grant | Sighting | RiffusionRejected | None = None
     _woken: asyncio.Future[None] | None = None
 
-    async def told(self) -> Grant | RiffusionRejected | None:
+    async def told(self) -> Grant | Sighting | RiffusionRejected | None:
         """Wait for the decision, or for a reminder; return None if it was the reminder."""
         if self.decision is None:
             self._woken = asyncio.get_running_loop().create_future()
@@ -88,7 +87,7 @@ class Waiters:
             self._remind()
         return waiter
 
-    def tell(self, waiter_id: str, decision: Grant | RiffusionRejected) -> None:
+    def tell(self, waiter_id: str, decision: Grant | Sighting | RiffusionRejected) -> None:
         """
         End a wait.
 

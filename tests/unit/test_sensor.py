@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import (
     DAG,
     AirflowFailException,
@@ -242,6 +243,16 @@ def test_rescheduled_it_tells_how_long_it_waited_since_the_first_poke(answers, c
     result = sensor(mode="reschedule").execute(context(first_reschedule=began))
 
     assert result["waited_seconds"] == 300
+
+
+def test_it_is_not_rescheduled_before_the_worker_is_gone(answers):
+    answers.append(FULL)
+    before = datetime.now(tz=UTC)
+
+    with pytest.raises(AirflowRescheduleException) as caught:
+        sensor(mode="reschedule", poke_interval=1).execute(context())
+
+    assert caught.value.reschedule_date >= before + timedelta(seconds=8)
 
 
 class TestDeferring:

@@ -13,6 +13,7 @@ from airflow_riffusion.request import Grant
 from airflow_riffusion.triggers import gate as gate_module
 from airflow_riffusion.triggers.capacity import CapacityTrigger
 from tests.readings import reading
+from tests.virtual_time import run
 
 
 @pytest.fixture
@@ -43,11 +44,11 @@ def gate(monkeypatch):
     return FakeGate
 
 
-def events_of(trigger):
+def events_of(trigger, run=asyncio.run):
     async def collect():
         return [event async for event in trigger.run()]
 
-    return asyncio.run(collect())
+    return run(collect())
 
 
 def test_it_survives_being_stored():
@@ -114,6 +115,40 @@ def test_a_wait_that_began_in_the_triggerer_is_dated_by_its_timeout_so_that_a_re
     assert gate.waited_for[0].since == datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
 
 
+class TestResumingAWorker:
+    """A task that is resumed while its worker is still going is failed by Airflow's scheduler."""
+
+    def seconds_until_the_event(self, *, in_airflow=True, **arguments):
+        trigger = CapacityTrigger(**arguments)
+        trigger._task_instance = SimpleNamespace(dag_id="d") if in_airflow else None
+
+        async def scenario():
+            began = asyncio.get_running_loop().time()
+            await anext(trigger.run())
+            return asyncio.get_running_loop().time() - began
+
+        return run(scenario())
+
+    def test_the_event_leaves_when_the_worker_that_deferred_is_gone(self, gate):
+        assert self.seconds_until_the_event(since=1.0) == pytest.approx(8, abs=0.01)
+
+    def test_a_rejection_waits_likewise(self, gate):
+        gate.error = RiffusionRejected("401")
+
+        assert self.seconds_until_the_event(since=1.0) == pytest.approx(8, abs=0.01)
+
+    def test_it_takes_as_long_as_airflow_is_configured_to(self, gate, monkeypatch):
+        monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "1")
+
+        assert self.seconds_until_the_event(since=1.0) == pytest.approx(4, abs=0.01)
+
+    def test_a_task_that_no_worker_started_waits_for_none(self, gate):
+        assert self.seconds_until_the_event() < 0.1
+
+    def test_neither_does_dags_test(self, gate):
+        assert self.seconds_until_the_event(since=1.0, in_airflow=False) < 0.1
+
+
 class TestEndingTheTask:
     @pytest.fixture
     def pushed(self, monkeypatch):
@@ -122,7 +157,7 @@ class TestEndingTheTask:
         return pushed
 
     def trigger(self):
-        trigger = CapacityTrigger(end_from_trigger=True)
+        trigger = CapacityTrigger(end_from_trigger=True, since=1.0)
         trigger._task_instance = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=3)
         return trigger
 
@@ -154,7 +189,7 @@ class TestEndingTheTask:
     def test_a_rejection_goes_to_a_worker_for_retries_and_soft_fail(self, gate, pushed):
         gate.error = RiffusionRejected("401")
 
-        (event,) = events_of(self.trigger())
+        (event,) = events_of(self.trigger(), run)
 
         assert event.payload == {"status": "rejected", "message": "401"}
         assert pushed == []

@@ -9,9 +9,7 @@ from airflow_riffusion.sensors.capacity import CapacitySensor
 
 MODES = {
     "poke": {"deferrable": False, "mode": "poke", "poke_interval": 2},
-    # Rescheduled sooner than the scheduler has taken note of the first run's end, a task is queued while it
-    # counts as ended, which the scheduler takes for a failure.
-    "reschedule": {"deferrable": False, "mode": "reschedule", "poke_interval": 6},
+    "reschedule": {"deferrable": False, "mode": "reschedule", "poke_interval": 2},
     "deferred": {"deferrable": True, "poke_interval": 2},
 }
 
@@ -31,7 +29,7 @@ def modes_that_succeed():
 @dag(schedule=None)
 def modes_that_fail():
     cases = {
-        "timeout": {"riffusion_conn_id": "riffusion_full", "timeout": 3},
+        "timeout": {"riffusion_conn_id": "riffusion_full", "timeout": 9},
         "wrong_token": {"riffusion_conn_id": "riffusion_wrong_token"},
         "no_connection": {"riffusion_conn_id": "riffusion_missing"},
         "too_many_slots": {"riffusion_conn_id": "riffusion_modes", "slots": 99},

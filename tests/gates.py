@@ -1,0 +1,75 @@
+"""A gate whose service says what the test says, and those who wait at it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from airflow_riffusion.jobs import WantedJob
+from airflow_riffusion.request import SlotRequest
+from airflow_riffusion.triggers.gate import CapacityGate
+from tests.readings import reading
+
+FULL = reading(a=(0, 2))
+
+
+class FakeHook:
+    """Answers with what the test says, and remembers when it was asked."""
+
+    riffusion_conn_id = "riffusion_test"
+
+    def __init__(self):
+        self.answer = FULL
+        self.next_answers = []
+        self.asked_at = []
+        self.settings = ["token"]
+        self.lookups = 0
+        self._loaded = False
+
+    async def aload(self):
+        if not self._loaded:
+            self.lookups += 1
+            self._loaded = True
+        return self.settings[min(self.lookups, len(self.settings)) - 1]
+
+    def forget_connection(self):
+        self._loaded = False
+
+    async def aget_capacity(self):
+        await self.aload()
+        self.asked_at.append(asyncio.get_running_loop().time())
+        answer = self.next_answers.pop(0) if self.next_answers else self.answer
+        if callable(answer):
+            answer = answer()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer.model_copy()  # each reading is a new one, also if it says the same
+
+    @property
+    def pauses(self):
+        return [later - earlier for earlier, later in zip(self.asked_at, self.asked_at[1:], strict=False)]
+
+
+def wait(waiter_id, *, since=0.0, poke_interval=10.0, **request):
+    """Start a task that waits at the gate."""
+    waiting = CapacityGate.of("riffusion_test").wait(
+        waiter_id, SlotRequest(since=since, **request), poke_interval
+    )
+    return asyncio.create_task(waiting)
+
+
+async def cancel(*tasks):
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def our_tasks():
+    return [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+
+def watch(watcher_id, *, poke_interval=10.0, unseen_for=0.0, **wanted):
+    """Start a task that watches a job at the gate."""
+    watching = CapacityGate.of("riffusion_test").watch(
+        watcher_id, WantedJob(**wanted), poke_interval, unseen_for=unseen_for
+    )
+    return asyncio.create_task(watching)
