@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 # Seconds for the rest: the end of the worker's process, and a turn of the scheduler.
 _SPARE = 3.0
 
@@ -20,3 +22,13 @@ def seconds_until_worker_is_gone() -> float:
     from airflow.providers.common.compat.sdk import conf
 
     return float(conf.getint("workers", "min_heartbeat_interval", fallback=5)) + _SPARE
+
+
+async def worker_is_gone(began: float) -> None:
+    """
+    Sleep until a task that a worker deferred may be resumed.
+
+    :param began: when its trigger began, on the event loop's clock: after the worker had deferred it.
+    """
+    gone = began + seconds_until_worker_is_gone()
+    await asyncio.sleep(gone - asyncio.get_running_loop().time())

@@ -7,7 +7,9 @@ import random
 import time
 from datetime import UTC, datetime
 from functools import cached_property
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import quote
 
 import requests
 from airflow.providers.common.compat.connection import get_async_connection
@@ -21,6 +23,7 @@ from airflow_riffusion.exceptions import (
     RiffusionBadResponse,
     RiffusionConnectionNotFound,
     RiffusionError,
+    RiffusionRejected,
     RiffusionUnavailable,
 )
 from airflow_riffusion.get_provider_info import get_provider_info
@@ -31,6 +34,8 @@ from airflow_riffusion.hooks.transport import open_session
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
+# A DELETE that is repeated finds nothing to delete.
+_HARMLESS_TWICE = ("GET", "DELETE")
 _FIRST_BACKOFF = 1.0
 _LONGEST_BACKOFF = 30.0
 
@@ -40,8 +45,8 @@ class RiffusionHook(BaseHook):
     Reads how many job slots are free, and reaches the service's other endpoints.
 
     :param riffusion_conn_id: the Airflow connection of type ``riffusion``.
-    :param retries: how often a GET is tried again when the service is unavailable. Nothing else is ever
-        sent twice. Sensors and triggers use 0: they have a pace of their own.
+    :param retries: how often a GET or DELETE is tried again when the service is unavailable. Nothing else
+        is ever sent twice. Sensors and triggers use 0: they have a pace of their own.
     """
 
     conn_name_attr = "riffusion_conn_id"
@@ -163,6 +168,29 @@ class RiffusionHook(BaseHook):
             raise self._bad_response(endpoint, "neither a JSON object nor a list")
         return answer
 
+    def cancel_job(self, job_id: str | None = None, reply_ref: str | None = None) -> bool:
+        """
+        Drop an executing job, which frees its slot.
+
+        :param job_id: the job's id.
+        :param reply_ref: without an id, the reference it was submitted with.
+        :return: whether there was one; False if none such is executing (any more).
+        :raises RiffusionUnavailable: no answer could be had. The job may be dropped all the same.
+        :raises RiffusionRejected: the service or the connection says no.
+        """
+        if job_id is None:
+            jobs = self.get_capacity().jobs
+            job_id = next((job.job_id for job in jobs if reply_ref and job.reply_ref == reply_ref), None)
+            if job_id is None:
+                return False
+        try:
+            self.run(f"scheduler/{quote(job_id, safe='')}", "DELETE")
+        except RiffusionRejected as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            return False
+        return True
+
     def test_connection(self) -> tuple[bool, str]:
         """Say in one sentence what a reading shows, or what to mend; Airflow's *Test* button calls it."""
         try:
@@ -171,8 +199,8 @@ class RiffusionHook(BaseHook):
             return False, str(error)
 
     def _send(self, method: str, endpoint: str, json: Any = None) -> bytes:
-        """Send a request, a GET several times if need be, and return the body of the good answer."""
-        tries_left = self.retries if method == "GET" else 0
+        """Send a request, several times if need be and harmless, and return the body of the good answer."""
+        tries_left = self.retries if method in _HARMLESS_TWICE else 0
         backoff = _FIRST_BACKOFF
         while True:
             try:

@@ -59,6 +59,11 @@ class ConnectionSettings:
         except ValueError as error:
             raise RiffusionRejected(f"Connection '{conn_id}': {error}") from None
 
+    @property
+    def account_field(self) -> str:
+        """What a submission calls the account: ``user_id``, or ``email`` on kling and ltxstudio."""
+        return "email" if self.service in ("kling", "ltxstudio") else "user_id"
+
     def url(self, endpoint: str) -> str:
         """
         Return the address of one of the service's endpoints.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.request import SlotRequest, grant_line, seconds
-from airflow_riffusion.workers import seconds_until_worker_is_gone
+from airflow_riffusion.workers import worker_is_gone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -61,6 +61,7 @@ class CapacityTrigger(BaseTrigger):
         self.since = since
         self.timeout = timeout
         self.end_from_trigger = end_from_trigger
+        self._began: float | None = None
 
     @classmethod
     def of(
@@ -69,15 +70,15 @@ class CapacityTrigger(BaseTrigger):
         request: SlotRequest,
         *,
         poke_interval: float,
-        end_from_trigger: bool = False,
-    ) -> CapacityTrigger:
+        **arguments: Any,
+    ) -> Self:
         """
         Return the trigger for a request that is already checked.
 
         :param riffusion_conn_id: the Airflow connection.
         :param request: what the task asks for.
         :param poke_interval: seconds between readings.
-        :param end_from_trigger: end the task in the triggerer.
+        :param arguments: the trigger's others.
         """
         return cls(
             riffusion_conn_id=riffusion_conn_id,
@@ -88,7 +89,7 @@ class CapacityTrigger(BaseTrigger):
             poke_interval=poke_interval,
             priority=request.priority,
             since=request.since,
-            end_from_trigger=end_from_trigger,
+            **arguments,
         )
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -118,22 +119,15 @@ class CapacityTrigger(BaseTrigger):
         """
         from airflow_riffusion.triggers.gate import CapacityGate
 
-        began = asyncio.get_running_loop().time()
+        self._begin()
         since = self._since()
-        request = SlotRequest.checked(
-            slots=self.slots,
-            user_ids=self.user_ids,
-            same_account=self.same_account,
-            hold=self.hold,
-            priority=self.priority,
-            since=since,
-        )
+        request = self._request(since)
         gate = CapacityGate.of(self.riffusion_conn_id)
         grant_id = uuid.uuid4().hex
         try:
             grant = await gate.wait(grant_id, request, seconds("poke_interval", self.poke_interval))
         except RiffusionRejected as error:
-            await self._let_worker_go(began)
+            await self._let_worker_go()
             yield TriggerEvent({"status": "rejected", "message": str(error)})
             return
         try:
@@ -144,18 +138,31 @@ class CapacityTrigger(BaseTrigger):
                 await _push(self.task_instance, granted)
                 yield TaskSuccessEvent()
             else:
-                await self._let_worker_go(began)
+                await self._let_worker_go()
                 yield TriggerEvent({"status": "granted", "result": granted})
         except BaseException:
             # Cancelled before the event left: nobody will use the slots.
             gate.give_back(grant_id)
             raise
 
-    async def _let_worker_go(self, began: float) -> None:
+    def _request(self, since: float) -> SlotRequest:
+        return SlotRequest.checked(
+            slots=self.slots,
+            user_ids=self.user_ids,
+            same_account=self.same_account,
+            hold=self.hold,
+            priority=self.priority,
+            since=since,
+        )
+
+    def _begin(self) -> None:
+        if self._began is None:
+            self._began = asyncio.get_running_loop().time()
+
+    async def _let_worker_go(self) -> None:
         """Wait until no worker has this task in its hands; there was none if it started in the triggerer."""
-        if self.since is not None and self.task_instance is not None:
-            gone = began + seconds_until_worker_is_gone()
-            await asyncio.sleep(gone - asyncio.get_running_loop().time())
+        if self._began is not None and self.since is not None and self.task_instance is not None:
+            await worker_is_gone(self._began)
 
     def _since(self) -> float:
         if self.since is not None:

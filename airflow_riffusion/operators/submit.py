@@ -1,0 +1,293 @@
+"""A whole song in one task: wait for a slot, submit, see it end."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.common.compat.sdk import AirflowException, BaseOperator
+
+from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionRejected, RiffusionUnavailable
+from airflow_riffusion.request import (
+    SlotRequest,
+    account_ids,
+    boolean,
+    conn_id,
+    grant_line,
+    is_template,
+    seconds,
+    whole_number,
+)
+from airflow_riffusion.song import Song, failure, fill_in
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_riffusion.hooks.riffusion import RiffusionHook
+
+_RETRIES = 3
+_TOO_MANY_REQUESTS = 429
+# Seconds.
+_LONGEST_PAUSE = 300.0
+_LONGEST_RETRY_AFTER = 600.0
+
+_BACK_TO_ITS_PLACE = "It goes back to its place in the queue."
+_LOOK_FOR_IT = "Whether the job was accepted all the same, the next readings tell."
+
+
+class RiffusionSubmitOperator(BaseOperator):
+    """
+    Wait for a slot, submit one job, and see it end; no worker is used while it waits for either.
+
+    It waits at the connection's gate, in one queue with every
+    :class:`~airflow_riffusion.sensors.capacity.CapacitySensor`. A submission that is refused after all (429)
+    goes back to its place. The job has a ``replyRef`` that is the same for every try of the task: after a
+    lost answer and in every retry it is looked for among the executing jobs first, so that it is not
+    submitted twice. Its end is seen by the gate's own readings. A person who ends the task cancels the job
+    (Airflow 3.3).
+
+    :param json: what is submitted; the account and, unless it is there, ``replyRef`` are added. (templated)
+    :param endpoint: where to, relative to ``v1/<service>/``. (templated)
+    :param riffusion_conn_id: the Airflow connection. (templated)
+    :param slots: how many free slots the job needs. (templated)
+    :param user_ids: only these accounts count; None for all, or for the one that ``json`` names. (templated)
+    :param same_account: all slots must be on one account.
+    :param hold: seconds, or a timedelta, for which a granted slot is kept until its job is seen executing,
+        and for which a submitted job may be on its way until it is.
+    :param wait_for_completion: whether to see the job end.
+    :param result_endpoint: asked once when the job is over, for its outcome; ``{job_id}`` and ``{user_id}``
+        are filled in, as in ``"music/?user_id={user_id}&id={job_id}"``. (templated)
+    :param poke_interval: seconds, or a timedelta, between readings.
+    :param timeout: seconds, or a timedelta, after which a try fails; a job that is executing goes on, and a
+        retry takes it up again.
+    """
+
+    template_fields: Sequence[str] = (
+        "riffusion_conn_id",
+        "json",
+        "endpoint",
+        "slots",
+        "user_ids",
+        "result_endpoint",
+    )
+    template_fields_renderers = {"json": "json"}  # noqa: RUF012 - as Airflow declares it
+    ui_color = "#e4f0e8"
+
+    def __init__(
+        self,
+        *,
+        json: Mapping[str, Any],
+        endpoint: str = "music/create-prompt",
+        riffusion_conn_id: str = "riffusion_default",
+        slots: int | str = 1,
+        user_ids: Collection[str] | None = None,
+        same_account: bool = False,
+        hold: timedelta | float = 120,
+        wait_for_completion: bool = True,
+        result_endpoint: str | None = None,
+        poke_interval: timedelta | float = 5,
+        timeout: timedelta | float = timedelta(days=7),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.json = json
+        self.endpoint = endpoint
+        self.riffusion_conn_id = riffusion_conn_id
+        self.slots = slots
+        self.user_ids = user_ids
+        self.same_account = boolean("same_account", same_account)
+        self.hold = seconds("hold", hold)
+        self.wait_for_completion = boolean("wait_for_completion", wait_for_completion)
+        self.result_endpoint = result_endpoint
+        self.poke_interval = seconds("poke_interval", poke_interval)
+        self.timeout = seconds("timeout", timeout)
+        self._on_its_way: str | None = None
+        if not is_template(riffusion_conn_id):
+            conn_id(riffusion_conn_id)
+        if not is_template(slots):
+            whole_number("slots", slots)
+        if not is_template(user_ids):
+            account_ids(user_ids)
+        if not is_template(json):
+            _checked_json(json)
+        if result_endpoint is not None and not is_template(result_endpoint):
+            fill_in(result_endpoint, job_id="", user_id="")
+
+    def execute(self, context: Context) -> Any:
+        """
+        Wait for a slot, or for the job of an earlier try.
+
+        :return: the job and what became of it, as plain JSON.
+        """
+        ti = context["ti"]
+        # Alike in every try, so that a retry can tell whether its job exists.
+        own_ref = f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}"
+        song = Song(reply_ref=_checked_json(self.json).get("replyRef") or own_ref, since=time.time())
+        self._wait_for_slot(song, search=ti.try_number > 1)
+
+    def submit(self, context: Context, event: dict[str, Any], song: dict[str, Any]) -> Any:
+        """
+        Submit the job, or take up the one that an earlier submission made after all.
+
+        :param event: the trigger's event.
+        :param song: how far the song has come.
+        :return: the job and what became of it, as plain JSON.
+        :raises RiffusionRejected: if waiting won't help.
+        """
+        progress = replace(Song(**song), waited_seconds=round(time.time() - song["since"], 3))
+        if _status(event, "found", "granted") == "found":
+            progress = progress.adopt(event["job"], time.time())
+            self.log.info("Job %s of an earlier submission is executing: no other is made.", progress.job_id)
+        else:
+            self.log.info("%s", grant_line(event["result"]))
+            progress = self._submit(progress, event["result"]["user_id"])
+        return self._wait_for_end(progress) if self.wait_for_completion else progress.to_xcom(None)
+
+    def finish(self, context: Context, event: dict[str, Any], song: dict[str, Any]) -> dict[str, Any]:
+        """
+        Fetch what became of the job.
+
+        :param event: the trigger's event.
+        :param song: how far the song has come.
+        :return: the job and what became of it, as plain JSON.
+        :raises RiffusionRejected: if the outcome can't be had.
+        :raises AirflowException: if the outcome says that the job failed.
+        """
+        _status(event, "over")
+        progress = Song(**song)
+        if event["job"] is not None:
+            progress = progress.over(event["job"], event["at"])
+        elif progress.ran_seconds is None:
+            self.log.warning("No reading showed job %s: it was very short, or is lost.", progress.job_id)
+        return progress.to_xcom(self._result(progress))
+
+    def on_kill(self) -> None:
+        """Cancel the job that is just being submitted; Airflow calls this when the worker is told to end."""
+        if self._on_its_way is not None:
+            self._hook().cancel_job(reply_ref=self._on_its_way)
+            self._on_its_way = None
+
+    def _wait_for_slot(self, song: Song, *, search: bool, not_before: float = 0.0) -> NoReturn:
+        from airflow_riffusion.triggers.submission import SubmissionTrigger
+
+        json = _checked_json(self.json)
+        named = json.get("user_id") or json.get("email")
+        request = SlotRequest.checked(
+            slots=self.slots,
+            user_ids=[named] if named and self.user_ids is None else self.user_ids,
+            same_account=self.same_account,
+            hold=self.hold,
+            priority=self.priority_weight,
+            since=song.since,
+        )
+        self._defer(
+            SubmissionTrigger.of(
+                self.riffusion_conn_id,
+                request,
+                poke_interval=self.poke_interval,
+                reply_ref=song.reply_ref,
+                search=search,
+                not_before=not_before,
+            ),
+            "submit",
+            song,
+        )
+
+    def _wait_for_end(self, song: Song) -> NoReturn:
+        from airflow_riffusion.triggers.job import JobTrigger
+
+        self._defer(
+            JobTrigger(
+                riffusion_conn_id=self.riffusion_conn_id,
+                job_id=song.job_id,
+                reply_ref=song.reply_ref,
+                submitted_at=song.submitted_at,
+                hold=self.hold,
+                poke_interval=self.poke_interval,
+                cancel_on_kill=True,
+            ),
+            "finish",
+            song,
+        )
+
+    def _defer(self, trigger: Any, method_name: str, song: Song) -> NoReturn:
+        left = max(1.0, song.since + self.timeout - time.time())
+        self.defer(
+            trigger=trigger,
+            method_name=method_name,
+            kwargs={"song": asdict(song)},
+            timeout=timedelta(seconds=left),
+        )
+        raise AssertionError("defer() always raises")
+
+    def _submit(self, song: Song, user_id: str) -> Song:
+        """Send the one submission of this grant; what is left unclear goes back to the gate."""
+        hook = self._hook()
+        json = {hook.settings.account_field: user_id, "replyRef": song.reply_ref, **_checked_json(self.json)}
+        song = replace(song, submissions=song.submissions + 1, submitted_at=time.time())
+        self._on_its_way = song.reply_ref
+        try:
+            answer = hook.run(self.endpoint, "POST", json)
+        except RiffusionUnavailable as error:
+            refused = error.status == _TOO_MANY_REQUESTS
+            self.log.warning("%s %s", error, _BACK_TO_ITS_PLACE if refused else _LOOK_FOR_IT)
+            self._wait_for_slot(song, search=not refused, not_before=self._pause(song, error.retry_after))
+        except RiffusionBadResponse as error:
+            self.log.warning("%s %s", error, _LOOK_FOR_IT)
+            self._wait_for_slot(song, search=True)
+        finally:
+            self._on_its_way = None
+        song = replace(song, user_id=user_id).identify(answer)
+        self.log.info("Submitted job %s on account %s.", song.job_id, song.user_id)
+        return song
+
+    def _pause(self, song: Song, retry_after: float | None) -> float:
+        """Return until when (seconds since the epoch) to leave a service alone that refused or failed."""
+        longest = min(_LONGEST_PAUSE, self.poke_interval * (2 ** min(song.submissions - 1, 16) - 1))
+        asked_for = min(retry_after or 0.0, _LONGEST_RETRY_AFTER)
+        return time.time() + max(asked_for, random.uniform(0, longest))
+
+    def _result(self, song: Song) -> Any:
+        if self.result_endpoint is None:
+            return None
+        if song.job_id is None:
+            self.log.warning("The job's id is not known, so its outcome can't be asked for.")
+            return None
+        try:
+            endpoint = fill_in(self.result_endpoint, job_id=song.job_id, user_id=song.user_id or "")
+            result = self._hook().run(endpoint)
+        except RiffusionBadResponse as error:
+            raise error.as_rejected() from None
+        except RiffusionUnavailable as error:
+            # The song is made. To fail would make a retry submit it once more.
+            self.log.warning("%s The outcome is asked for again later.", error)
+            self._wait_for_end(song)
+        if reason := failure(result):
+            raise AirflowException(f"Job {song.job_id} failed: {reason}")
+        return result
+
+    def _hook(self) -> RiffusionHook:
+        from airflow_riffusion.hooks.riffusion import RiffusionHook
+
+        return RiffusionHook(self.riffusion_conn_id, retries=_RETRIES)
+
+
+def _checked_json(json: object) -> Mapping[str, Any]:
+    if not isinstance(json, Mapping):
+        raise ValueError(f"json must be a dict, what is to be submitted, not {json!r:.200}")
+    return json
+
+
+def _status(event: Any, *expected: str) -> str:
+    status = event.get("status") if isinstance(event, dict) else None
+    if status == "rejected":
+        raise RiffusionRejected(str(event.get("message")))
+    if status not in expected:
+        raise ValueError(f"the trigger sent an event that is none of its own: {event!r:.200}")
+    return str(status)

@@ -1,0 +1,121 @@
+"""Waits in the triggerer until a job is over."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_riffusion.exceptions import RiffusionRejected
+from airflow_riffusion.jobs import WantedJob
+from airflow_riffusion.request import seconds
+from airflow_riffusion.workers import worker_is_gone
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+# Tries of a cancellation while the service is unavailable: Airflow gives it 30 s in all.
+_RETRIES = 2
+
+
+class JobTrigger(BaseTrigger):
+    """
+    Watch a job by the readings of the connection's gate, and fire when it is over.
+
+    It is over when two readings in a row miss it. It costs no request of its own while tasks wait for slots.
+
+    :param riffusion_conn_id: the Airflow connection. No credential is ever stored with the trigger.
+    :param job_id: the job's id, if it is known.
+    :param reply_ref: the reference that it was submitted with, if it has one.
+    :param submitted_at: when it was submitted, in seconds since the epoch.
+    :param hold: seconds after ``submitted_at`` for which it may be on its way; if no reading has shown it by
+        then, none will.
+    :param poke_interval: seconds between readings; the gate takes the smallest among its waiters.
+    :param cancel_on_kill: cancel the job when a person ends the task (Airflow 3.3).
+    """
+
+    def __init__(
+        self,
+        *,
+        riffusion_conn_id: str = "riffusion_default",
+        job_id: str | None = None,
+        reply_ref: str | None = None,
+        submitted_at: float,
+        hold: float = 120,
+        poke_interval: float = 5,
+        cancel_on_kill: bool = False,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.riffusion_conn_id = riffusion_conn_id
+        self.job_id = job_id
+        self.reply_ref = reply_ref
+        self.submitted_at = submitted_at
+        self.hold = hold
+        self.poke_interval = poke_interval
+        self.cancel_on_kill = cancel_on_kill
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class's path and all arguments."""
+        return (
+            "airflow_riffusion.triggers.job.JobTrigger",
+            {
+                "riffusion_conn_id": self.riffusion_conn_id,
+                "job_id": self.job_id,
+                "reply_ref": self.reply_ref,
+                "submitted_at": self.submitted_at,
+                "hold": self.hold,
+                "poke_interval": self.poke_interval,
+                "cancel_on_kill": self.cancel_on_kill,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """
+        Watch, then yield one event.
+
+        ``over`` with the job as it was seen last (None if it never was) and the time; or ``rejected`` with a
+        message.
+        """
+        from airflow_riffusion.triggers.gate import CapacityGate
+
+        began = asyncio.get_running_loop().time()
+        gate = CapacityGate.of(self.riffusion_conn_id)
+        try:
+            job = await gate.watch(
+                uuid.uuid4().hex,
+                WantedJob(self.job_id, self.reply_ref),
+                seconds("poke_interval", self.poke_interval),
+                unseen_for=self.submitted_at + self.hold - time.time(),
+            )
+            payload = {"status": "over", "job": job.to_xcom() if job else None, "at": time.time()}
+        except RiffusionRejected as error:
+            payload = {"status": "rejected", "message": str(error)}
+        if self.task_instance is not None:
+            await worker_is_gone(began)
+        yield TriggerEvent(payload)
+
+    async def on_kill(self) -> None:
+        """Cancel the job; Airflow calls this when a person ends the task, and at no other time."""
+        if self.cancel_on_kill:
+            await cancel_job(self.riffusion_conn_id, self.job_id, self.reply_ref)
+
+
+async def cancel_job(riffusion_conn_id: str, job_id: str | None = None, reply_ref: str | None = None) -> None:
+    """
+    Cancel a job without blocking the event loop, and log what came of it.
+
+    :param riffusion_conn_id: the Airflow connection.
+    :param job_id: the job's id, if it is known.
+    :param reply_ref: otherwise the reference that it was submitted with.
+    :raises RiffusionError: if it could not be cancelled.
+    """
+    from airflow_riffusion.hooks.riffusion import RiffusionHook
+
+    hook = RiffusionHook(riffusion_conn_id, retries=_RETRIES)
+    await hook.aload()
+    cancelled = await asyncio.to_thread(hook.cancel_job, job_id, reply_ref)
+    name = f"Job {job_id}" if job_id is not None else f"The job with replyRef {reply_ref!r}"
+    hook.log.info("%s %s.", name, "is cancelled" if cancelled else "was not executing")

@@ -1,0 +1,87 @@
+"""Waits in the triggerer until a job may be submitted, or turns out to have been submitted already."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import TriggerEvent
+
+from airflow_riffusion.exceptions import RiffusionRejected
+from airflow_riffusion.jobs import WantedJob
+from airflow_riffusion.request import seconds
+from airflow_riffusion.triggers.capacity import CapacityTrigger
+from airflow_riffusion.triggers.job import cancel_job
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from airflow_riffusion.request import SlotRequest
+
+
+class SubmissionTrigger(CapacityTrigger):
+    """
+    Wait for a slot as every sensor does, for a job whose reference is known beforehand.
+
+    :param reply_ref: the ``replyRef`` that the job will be submitted with.
+    :param search: it may have been submitted already: look for it among the executing jobs, and go on only
+        if two readings don't show it.
+    :param not_before: do nothing until then, in seconds since the epoch; the place in the queue is kept.
+    :param arguments: those of :class:`~airflow_riffusion.triggers.capacity.CapacityTrigger`.
+    """
+
+    def __init__(
+        self, *, reply_ref: str, search: bool = False, not_before: float = 0.0, **arguments: Any
+    ) -> None:
+        super().__init__(**arguments)
+        self.reply_ref = reply_ref
+        self.search = search
+        self.not_before = not_before
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class's path and all arguments."""
+        own = {"reply_ref": self.reply_ref, "search": self.search, "not_before": self.not_before}
+        return "airflow_riffusion.triggers.submission.SubmissionTrigger", {**super().serialize()[1], **own}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """
+        Wait, then yield one event.
+
+        ``found`` with the job that is executing already, or one of those of a sensor's wait.
+        """
+        self._begin()
+        await asyncio.sleep(self.not_before - time.time())
+        try:
+            found = await self._find() if self.search else None
+        except RiffusionRejected as error:
+            await self._let_worker_go()
+            yield TriggerEvent({"status": "rejected", "message": str(error)})
+            return
+        if found is not None:
+            await self._let_worker_go()
+            yield TriggerEvent({"status": "found", "job": found})
+            return
+        # Closed with this one, or a grant would not be given back if it is stopped at the event.
+        async with aclosing(super().run()) as waiting:  # type: ignore[type-var]
+            async for event in waiting:
+                yield event
+
+    async def on_kill(self) -> None:
+        """Cancel the job that may be on its way; Airflow calls this when a person ends the task."""
+        if self.search:
+            await cancel_job(self.riffusion_conn_id, reply_ref=self.reply_ref)
+
+    async def _find(self) -> dict[str, Any] | None:
+        from airflow_riffusion.triggers.gate import CapacityGate
+
+        gate = CapacityGate.of(self.riffusion_conn_id)
+        wanted = WantedJob(reply_ref=self.reply_ref, until_seen=True)
+        job = await gate.watch(uuid.uuid4().hex, wanted, seconds("poke_interval", self.poke_interval))
+        return job.to_xcom() if job is not None else None
+
+    def _request(self, since: float) -> SlotRequest:
+        return replace(super()._request(since), reply_ref=self.reply_ref)

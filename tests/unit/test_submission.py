@@ -1,0 +1,195 @@
+"""The triggers of a song, at a gate in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from airflow_riffusion.exceptions import RiffusionRejected
+from airflow_riffusion.hooks import riffusion as hook_module
+from airflow_riffusion.request import SlotRequest
+from airflow_riffusion.triggers.gate import CapacityGate
+from airflow_riffusion.triggers.job import JobTrigger
+from airflow_riffusion.triggers.submission import SubmissionTrigger
+from tests.gates import our_tasks
+from tests.readings import job, reading
+from tests.virtual_time import run
+
+FULL = reading(a=(0, 1))
+FREE = reading(a=(1, 1))
+RUNNING = reading(job("1", "a", "ref"), a=(0, 1))
+
+
+def submission(**arguments):
+    return SubmissionTrigger.of(
+        "riffusion_test", SlotRequest(since=1.0), poke_interval=10, reply_ref="ref", **arguments
+    )
+
+
+def watching(**arguments):
+    return JobTrigger(
+        riffusion_conn_id="riffusion_test",
+        job_id="1",
+        submitted_at=time.time(),
+        poke_interval=10,
+        **arguments,
+    )
+
+
+def event_of(trigger):
+    """Return a trigger's one event, and after how many seconds it came."""
+
+    async def scenario():
+        began = asyncio.get_running_loop().time()
+        (event,) = [event async for event in trigger.run()]
+        return event.payload, asyncio.get_running_loop().time() - began
+
+    return run(scenario())
+
+
+@pytest.mark.parametrize("trigger", [submission(search=True, not_before=5.0), watching(cancel_on_kill=True)])
+def test_it_survives_being_stored(trigger):
+    path, kwargs = trigger.serialize()
+
+    assert path == f"{type(trigger).__module__}.{type(trigger).__qualname__}"
+    assert type(trigger)(**json.loads(json.dumps(kwargs))).serialize() == (path, kwargs)
+
+
+class TestWaitingToSubmit:
+    def test_it_waits_for_a_slot_like_a_sensor(self, hook):
+        hook.next_answers = [FULL]
+        hook.answer = FREE
+
+        payload, waited = event_of(submission())
+
+        assert payload["status"] == "granted"
+        assert payload["result"]["user_id"] == "a"
+        assert 11 <= waited <= 12.1
+
+    def test_a_job_of_an_earlier_submission_is_found(self, hook):
+        hook.next_answers = [FULL]
+        hook.answer = RUNNING
+
+        payload, _ = event_of(submission(search=True))
+
+        assert (payload["status"], payload["job"]["job_id"]) == ("found", "1")
+
+    def test_a_slot_is_taken_only_after_two_readings_did_not_show_such_a_job(self, hook):
+        hook.answer = FREE
+
+        payload, _ = event_of(submission(search=True))
+
+        assert payload["status"] == "granted"
+        assert len(hook.asked_at) == 2
+
+    def test_it_does_nothing_before_its_time(self, hook):
+        hook.answer = FREE
+
+        payload, waited = event_of(submission(not_before=time.time() + 60))
+
+        assert payload["status"] == "granted"
+        assert waited >= 60
+
+    def test_a_rejection_while_it_looks_is_an_event(self, hook):
+        hook.answer = RiffusionRejected("401 Unauthorized")
+
+        payload, _ = event_of(submission(search=True))
+
+        assert payload == {"status": "rejected", "message": "401 Unauthorized"}
+
+    def test_a_grant_whose_event_did_not_leave_is_given_back(self, hook):
+        hook.answer = FREE
+
+        async def scenario():
+            running = submission().run()
+            await anext(running)
+            await running.aclose()
+            return CapacityGate.of("riffusion_test").needs_readings()
+
+        assert run(scenario()) is False
+
+    def test_its_job_settles_what_it_was_granted(self, hook):
+        hook.next_answers = [FREE]
+        hook.answer = RUNNING
+
+        async def scenario():
+            async for _ in submission().run():
+                pass
+            await asyncio.sleep(30)
+            return our_tasks()
+
+        assert run(scenario()) == []
+        assert len(hook.asked_at) == 2
+
+
+class TestSeeingTheEnd:
+    def test_it_fires_when_two_readings_in_a_row_miss_the_job(self, hook):
+        hook.next_answers = [RUNNING, FREE, RUNNING]
+        hook.answer = FREE
+
+        payload, waited = event_of(watching())
+
+        assert (payload["status"], payload["job"]["job_id"]) == ("over", "1")
+        assert payload["at"] == pytest.approx(time.time(), abs=60)
+        assert waited >= 40
+
+    def test_a_job_that_is_never_seen_is_over_after_the_hold(self, hook):
+        hook.answer = FREE
+
+        payload, waited = event_of(watching(hold=60))
+
+        assert (payload["status"], payload["job"]) == ("over", None)
+        assert 60 <= waited <= 72
+
+    def test_a_rejection_is_an_event(self, hook):
+        hook.answer = RiffusionRejected("401 Unauthorized")
+
+        assert event_of(watching())[0] == {"status": "rejected", "message": "401 Unauthorized"}
+
+    def test_the_event_leaves_when_the_worker_that_deferred_is_gone(self, hook):
+        hook.answer = RiffusionRejected("401 Unauthorized")
+        trigger = watching()
+        trigger._task_instance = SimpleNamespace(dag_id="d")
+
+        assert event_of(trigger)[1] == pytest.approx(8, abs=0.01)
+
+
+class TestBeingKilled:
+    @pytest.fixture
+    def cancelled(self, monkeypatch):
+        cancelled = []
+
+        class FakeHook(hook_module.RiffusionHook):
+            async def aload(self):
+                pass
+
+            def cancel_job(self, job_id=None, reply_ref=None):
+                cancelled.append((self.riffusion_conn_id, job_id, reply_ref))
+                return True
+
+        monkeypatch.setattr(hook_module, "RiffusionHook", FakeHook)
+        return cancelled
+
+    def test_the_job_is_cancelled(self, cancelled):
+        asyncio.run(watching(reply_ref="ref", cancel_on_kill=True).on_kill())
+
+        assert cancelled == [("riffusion_test", "1", "ref")]
+
+    def test_somebody_elses_job_is_not(self, cancelled):
+        asyncio.run(watching().on_kill())
+
+        assert cancelled == []
+
+    def test_a_job_that_may_be_on_its_way_is_cancelled(self, cancelled):
+        asyncio.run(submission(search=True).on_kill())
+
+        assert cancelled == [("riffusion_test", None, "ref")]
+
+    def test_who_only_waits_for_a_slot_has_nothing_to_cancel(self, cancelled):
+        asyncio.run(submission().on_kill())
+
+        assert cancelled == []
