@@ -107,8 +107,10 @@ def failure(result: object) -> str | None:
     """
     Return why a job failed, or None if its outcome does not say that it did.
 
-    :param result: what the service says of the job's outcome.
+    :param result: what the service says of the job's outcome, or a list of it, as ``GET music`` answers.
     """
+    if isinstance(result, list):
+        return next((reason for each in result if (reason := failure(each))), None)
     if not isinstance(result, Mapping):
         return None
     status, error = result.get("status"), result.get("error")

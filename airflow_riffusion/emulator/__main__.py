@@ -59,20 +59,22 @@ def _parser() -> argparse.ArgumentParser:
     option("--accounts", type=int, default=2, metavar="N", help="how many accounts there are (%(default)s)")
     option("--max-jobs", type=int, default=2, metavar="N", help="slots per account, 1 to 10 (%(default)s)")
     option("--job-seconds", type=float, default=20, metavar="S", help="how long a job takes (%(default)s s)")
+    option("--foreign-rate", type=float, default=0, metavar="R", help="other clients a minute (%(default)s)")
     option("--port", type=int, default=8099, help="port to listen on; 0 picks a free one (%(default)s)")
     option("--host", default="127.0.0.1", help="address to listen on; beyond loopback only with a --token")
     option("--token", metavar="T", help="the one API token to accept; without it, any will do")
     option("--service", choices=list(DIALECTS), default="riffusion", help="what to speak like (%(default)s)")
-    option("--seed", type=int, metavar="N", help="makes the choice of accounts repeat itself")
+    option("--seed", type=int, metavar="N", help="makes whatever is left to chance repeat itself")
     return parser
 
 
 def _announce(url: str, options: argparse.Namespace) -> None:
     accounts = f"{options.accounts} account{'s' if options.accounts > 1 else ''}"
     slots = f"{options.max_jobs} slot{'s' if options.max_jobs > 1 else ''}"
+    others = f", {options.foreign_rate:g} other clients a minute" if options.foreign_rate else ""
     sys.stdout.write(
         f"{DIALECTS[options.service].title} emulator ready on {url} "
-        f"({accounts} x {slots}, jobs take {options.job_seconds:g} s)\n"
+        f"({accounts} x {slots}, jobs take {options.job_seconds:g} s{others})\n"
     )
     sys.stdout.flush()
 

@@ -10,13 +10,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from airflow_riffusion.emulator.callbacks import report_completed_jobs
+from airflow_riffusion.emulator.callbacks import report_ended_jobs
 from airflow_riffusion.emulator.control import control_routes
 from airflow_riffusion.emulator.dialects import Dialect
 from airflow_riffusion.emulator.faults import FaultList
 from airflow_riffusion.emulator.front import OPENAPI_PATH, Front
 from airflow_riffusion.emulator.misbehaviour import error_answer
-from airflow_riffusion.emulator.records import NoFreeSlot, UnknownAccount, UnknownJob
+from airflow_riffusion.emulator.records import NoFreeSlot, NotExecuting, UnknownAccount, UnknownJob
 from airflow_riffusion.emulator.routes import service_routes
 from airflow_riffusion.emulator.service import SchedulerService
 
@@ -45,7 +45,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        reports = asyncio.create_task(report_completed_jobs(service, dialect))
+        reports = asyncio.create_task(report_ended_jobs(service, dialect))
         yield
         reports.cancel()
         with suppress(asyncio.CancelledError):
@@ -98,6 +98,10 @@ def _answer_errors_like_the_service(app: FastAPI, dialect: Dialect) -> None:
 
     @app.exception_handler(UnknownJob)
     async def unknown_job(_request: Request, _error: UnknownJob) -> JSONResponse:
+        return error_answer(404, f"Unable to locate {dialect.job_field}")
+
+    @app.exception_handler(NotExecuting)
+    async def not_executing(_request: Request, _error: NotExecuting) -> JSONResponse:
         return error_answer(404, f"Unable to locate running {dialect.job_field}")
 
 

@@ -21,7 +21,7 @@ _TICK_SECONDS = 0.05
 _log = logging.getLogger(__name__)
 
 
-async def report_completed_jobs(service: SchedulerService, dialect: Dialect) -> None:
+async def report_ended_jobs(service: SchedulerService, dialect: Dialect) -> None:
     """
     Call the ``replyUrl`` of each job soon after it has ended, until cancelled.
 
@@ -30,7 +30,7 @@ async def report_completed_jobs(service: SchedulerService, dialect: Dialect) -> 
     """
     async with asyncio.TaskGroup() as calls:
         while True:
-            for job in service.take_completed():
+            for job in service.take_ended():
                 if job.reply_url is not None:
                     calls.create_task(_call(job.reply_url, dialect.ended(job), job.job_id))
             await asyncio.sleep(_TICK_SECONDS)

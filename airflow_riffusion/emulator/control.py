@@ -23,7 +23,9 @@ class JobRecord:
     :param prompt: what was asked for.
     :param started: when it took its slot.
     :param ended: when it gave its slot back; null while it is executing.
-    :param status: ``executing``, ``completed`` or ``cancelled``.
+    :param status: ``executing``, ``completed``, ``failed`` or ``cancelled``.
+    :param error: why it has failed; null unless it has.
+    :param foreign: whether another client of the accounts began it, and not a submission.
     """
 
     job_id: str | int
@@ -33,6 +35,8 @@ class JobRecord:
     started: str
     ended: str | None
     status: str
+    error: str | None
+    foreign: bool
 
 
 class FaultRecord(BaseModel):
@@ -66,7 +70,7 @@ def control_routes(service: SchedulerService, faults: FaultList) -> APIRouter:
 
     @routes.get("/jobs")
     async def jobs() -> list[JobRecord]:
-        """List every job that was ever accepted, in that order."""
+        """List every job that ever took a slot, in that order."""
         return [_job_record(job) for job in service.jobs()]
 
     @routes.get("/faults")
@@ -102,6 +106,8 @@ def _job_record(job: Job) -> JobRecord:
         started=timestamp(job.started),
         ended=None if job.ended is None else timestamp(job.ended),
         status=job.status,
+        error=job.error if job.status == "failed" else None,
+        foreign=job.foreign,
     )
 
 

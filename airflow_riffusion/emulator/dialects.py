@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
 from uuid import UUID
 
 if TYPE_CHECKING:
@@ -64,7 +65,30 @@ class Dialect:
         report: JsonObject = {**self.accepted(job), "status": job.status}
         if job.reply_ref is not None:
             report["replyRef"] = job.reply_ref
+        if job.status == "failed":
+            report["error"] = job.error
         return report
+
+    def result(self, job: Job) -> list[JsonObject]:
+        """
+        Answer ``GET music`` as Riffusion does, whatever the service.
+
+        https://useapi.net/docs/api-riffusion-v1/get-riffusion-music has the fields, and of the statuses
+        ``completed`` only; the others, and what a failed job says, are the emulator's.
+        """
+        result: JsonObject = {
+            "id": job.job_id,
+            "author_id": job.user_id,
+            "created_at": timestamp(job.started),
+            "sound": job.prompt,
+            "status": job.status,
+        }
+        if job.status == "failed":
+            result["error"] = job.error
+        if job.status == "completed":
+            path = f"{self.service}/{quote(str(job.job_id), safe='')}.m4a"
+            result["download_url"] = f"https://example.com/{path}"
+        return [result]
 
     def _account(self, account: Account) -> JsonObject:
         return {

@@ -18,6 +18,9 @@ LONGEST_DELAY_SECONDS = 300.0
 LONGEST_BODY = 1_000_000
 """The most characters that a fault's own body may have."""
 
+LONGEST_JOB_ERROR = 1000
+"""The most characters that the error of a job may have."""
+
 _HeaderText = Annotated[
     str, Field(min_length=1, max_length=100, pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$")
 ]
@@ -29,7 +32,7 @@ class Fault(BaseModel):
     What goes wrong, with which requests, and how often.
 
     A fault that gives an answer of its own, or none (``drop``), stands in front of the service: the request
-    never reaches it, so no slot is taken. A fault that only delays lets the request through afterwards.
+    never reaches it, so no slot is taken. Any other lets the request through, after its delay.
 
     :param endpoint: the endpoint it applies to; without one, to every request for the service.
     :param status: the HTTP status to answer with; 200 if only a body is given.
@@ -40,13 +43,17 @@ class Fault(BaseModel):
         page. ``empty``: nothing. ``huge``: 60 MB of JSON. Any other text is sent as it is. Without a body,
         the service's own shape of an error.
     :param drop: whether the connection closes without an answer.
+    :param lose_answer: whether the connection closes without an answer after the service has done what was
+        asked, or refused it: a submission takes its slot, and nobody is told.
+    :param job_error: for ``create-prompt`` only: the submission is accepted as usual, but its job ends as
+        failed, with this text. A submission that is refused counts for ``every`` and ``times`` as well.
     :param every: apply to every n-th of the matching requests.
     :param times: apply so many times at most; without it, for good.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    endpoint: Literal["available", "scheduler", "create-prompt", "cancel"] | None = None
+    endpoint: Literal["available", "scheduler", "create-prompt", "result", "cancel"] | None = None
     status: Annotated[int, Field(ge=200, le=599)] | None = None
     retry_after: Annotated[int, Field(ge=0, le=1_000_000)] | _HeaderText | None = None
     delay_seconds: Annotated[float, Field(ge=0, le=LONGEST_DELAY_SECONDS, allow_inf_nan=False)] = 0
@@ -56,6 +63,8 @@ class Fault(BaseModel):
         | None
     ) = None
     drop: bool = False
+    lose_answer: bool = False
+    job_error: Annotated[Text, Field(min_length=1, max_length=LONGEST_JOB_ERROR)] | None = None
     every: _Count = 1
     times: _Count | None = None
 
@@ -63,6 +72,11 @@ class Fault(BaseModel):
     def answers(self) -> bool:
         """Whether it gives an answer of its own."""
         return self.status is not None or self.body is not None
+
+    @property
+    def stops(self) -> bool:
+        """Whether the request does not reach the service."""
+        return self.drop or self.answers
 
     @model_validator(mode="after")
     def _make_sense(self) -> Self:
@@ -72,8 +86,14 @@ class Fault(BaseModel):
             raise ValueError("retry_after needs a status")
         if self.status in (204, 304) and self.body not in (None, "empty"):
             raise ValueError(f"an answer with status {self.status} has no body")
-        if not (self.drop or self.answers or self.delay_seconds):
-            raise ValueError("a fault needs a status, a body, a delay_seconds or drop")
+        if self.lose_answer and self.stops:
+            raise ValueError("an answer that is lost is the service's own: it has no status, body or drop")
+        if self.job_error is not None and self.stops:
+            raise ValueError("a job can't fail if its submission has a status, a body or drop")
+        if self.job_error is not None and self.endpoint != "create-prompt":
+            raise ValueError("job_error needs the endpoint create-prompt")
+        if not (self.stops or self.delay_seconds or self.lose_answer or self.job_error):
+            raise ValueError("a fault needs a status, body, delay_seconds, drop, lose_answer or job_error")
         return self
 
 

@@ -7,7 +7,7 @@ import hmac
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from airflow_riffusion.emulator.misbehaviour import error_answer, misbehave
+from airflow_riffusion.emulator.misbehaviour import JOB_ERROR, error_answer, lose_answer, misbehave
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -77,8 +77,11 @@ class Front:
             await self._app(scope, receive, send)
             return
         await self._delay(fault.delay_seconds)
-        if fault.drop or fault.answers:
+        scope = {**scope, JOB_ERROR: fault.job_error}
+        if fault.stops:
             await misbehave(fault, scope, receive, send)
+        elif fault.lose_answer:
+            await lose_answer(self._app, scope, receive)
         else:
             await self._app(scope, receive, send)
 
@@ -90,6 +93,8 @@ class Front:
                 return "scheduler"
             case "POST", "music/create-prompt":
                 return "create-prompt"
+            case "GET", "music":
+                return "result"
             case "DELETE", path if path.startswith("scheduler/"):
                 return "cancel"
             case _:

@@ -1,4 +1,4 @@
-"""How a fault answers in place of the service."""
+"""How a fault answers in place of the service, or keeps its answer back."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from airflow_riffusion.emulator.faults import Fault
 
 CLOSE_CONNECTION = "airflow_riffusion.emulator.close_connection"
 """The ASGI extension through which the server lends a request its connection, to close it."""
+
+JOB_ERROR = "airflow_riffusion.emulator.job_error"
+"""Where a request's scope says, as a fault wants it, with what text the submitted job shall fail."""
 
 HUGE_BYTES = 60_000_000
 """The size of a ``huge`` body, in bytes."""
@@ -48,6 +51,22 @@ async def misbehave(fault: Fault, scope: Scope, receive: Receive, send: Send) ->
         response = _response(fault)
         response.raw_headers.extend(_retry_after(fault))
         await response(scope, receive, send)
+
+
+async def lose_answer(app: ASGIApp, scope: Scope, receive: Receive) -> None:
+    """
+    Have a request served, and close its connection in place of the answer.
+
+    :param app: serves the request.
+    :param scope: the request.
+    :param receive: where the request's messages come from.
+    """
+    await app(scope, receive, _keep_back)
+    await _close_connection(scope, receive)
+
+
+async def _keep_back(_message: Message) -> None:
+    pass
 
 
 def error_answer(status: int, message: str) -> JSONResponse:

@@ -14,6 +14,10 @@ class UnknownAccount(Exception):
 
 
 class UnknownJob(Exception):
+    """There is no such job."""
+
+
+class NotExecuting(UnknownJob):
     """No job of that id is executing."""
 
 
@@ -34,6 +38,8 @@ class Job:
     :param over_at: when it ends by itself.
     :param reply_url: where to report its end.
     :param reply_ref: the submitter's own reference.
+    :param error: what it ends with if it is one of those that fail; it is told only when it has.
+    :param foreign: whether another client of the accounts began it, and not a submission.
     :param status: how it fares.
     :param ended: when it gave its slot back; none while it is executing.
     """
@@ -46,7 +52,9 @@ class Job:
     over_at: datetime
     reply_url: str | None = None
     reply_ref: str | None = None
-    status: Literal["executing", "completed", "cancelled"] = "executing"
+    error: str | None = None
+    foreign: bool = False
+    status: Literal["executing", "completed", "failed", "cancelled"] = "executing"
     ended: datetime | None = None
 
 
@@ -90,17 +98,23 @@ class Stats:
     """
     What the service has counted since it began or was reset.
 
+    What became of submissions is counted without the jobs of other clients: those that were ``accepted`` are
+    ``completed``, ``failed``, ``cancelled`` or still executing. How full the service is (``executing``,
+    ``peak``) is counted with them.
+
     :param slots: the slots of all accounts together.
     :param requests: requests to the service; those to ``/emulator/`` are not among them.
     :param requests_by_endpoint: the same, for each of :data:`ENDPOINTS`.
     :param unauthorized: requests that were turned away for their API token.
     :param refusals: submissions that found no free slot.
-    :param accepted: submissions that took one.
-    :param completed: jobs that ended by themselves.
-    :param cancelled: jobs that were dropped.
-    :param executing: jobs that are executing now.
-    :param peak: the most jobs that were executing at once.
+    :param accepted: submissions that took one, over HTTP or by ``submit()``.
+    :param completed: jobs of theirs that ended by themselves, and well.
+    :param cancelled: jobs of theirs that were dropped.
+    :param executing: jobs that are executing now, those of other clients too.
+    :param peak: the most jobs that were executing at once, those of other clients too.
     :param peak_by_account: the same, for each account.
+    :param failed: jobs of submissions that ended by themselves, as failed.
+    :param foreign: jobs that other clients of the accounts began.
     """
 
     slots: int
@@ -114,3 +128,5 @@ class Stats:
     executing: int
     peak: int
     peak_by_account: dict[str, int]
+    failed: int = 0
+    foreign: int = 0

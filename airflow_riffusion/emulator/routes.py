@@ -2,13 +2,15 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.security import HTTPBearer
 from pydantic import AfterValidator, AnyHttpUrl, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from airflow_riffusion.emulator.dialects import Dialect
 from airflow_riffusion.emulator.fields import Text
-from airflow_riffusion.emulator.service import MAX_SLOTS, SchedulerService
+from airflow_riffusion.emulator.limits import MAX_SLOTS
+from airflow_riffusion.emulator.misbehaviour import JOB_ERROR
+from airflow_riffusion.emulator.service import SchedulerService
 
 LONGEST_REPLY = 1024
 """The most characters that a ``replyUrl`` or a ``replyRef`` may have."""
@@ -103,7 +105,7 @@ def service_routes(service: SchedulerService, dialect: Dialect) -> APIRouter:
         service.cancel(job_id)
 
     @routes.post("/music/create-prompt")
-    async def submit(submission: Submission) -> dict[str, Any]:
+    async def submit(submission: Submission, request: Request) -> dict[str, Any]:
         """Take a slot for a new job, or answer 429. All services take submissions under this path here."""
         job = service.submit(
             submission.prompt,
@@ -112,7 +114,16 @@ def service_routes(service: SchedulerService, dialect: Dialect) -> APIRouter:
             reply_url=submission.reply_url,
             reply_ref=submission.reply_ref,
             max_jobs=submission.max_jobs,
+            error=request.scope.get(JOB_ERROR),
         )
         return dialect.accepted(job)
+
+    @routes.get("/music")
+    async def result(
+        job_id: Annotated[str, Query(alias="id", min_length=1)],
+        user_id: Annotated[str | None, Query(alias=dialect.account_field)] = None,
+    ) -> list[dict[str, Any]]:
+        """Tell how a job fares, and how it ended. All services tell it under this path here."""
+        return dialect.result(service.find(job_id, user_id))
 
     return routes

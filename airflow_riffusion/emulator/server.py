@@ -46,11 +46,13 @@ class EmulatorServer:
     :param accounts: how many accounts there are; or, for each account by name, its number of slots.
     :param max_jobs: the slots of each account, 1 to 10, where ``accounts`` does not say it.
     :param job_seconds: how long a job takes, in seconds, or a function that says so anew for each job.
+    :param foreign_rate: how many other clients of the accounts come, per minute on average. Each takes a free
+        slot for a job of its own, or goes away if there is none.
     :param service: the service to speak like: ``riffusion``, ``tempolor``, ``kling`` or ``ltxstudio``.
     :param token: the one API token to accept; without it, any that is not empty.
     :param host: the address to listen on. Only with a token may it be another than loopback.
     :param port: the port to listen on; 0 picks a free one.
-    :param seed: makes the choice of accounts, and the ids of jobs, repeat themselves.
+    :param seed: makes the choice of accounts, the ids of jobs and the coming of others repeat themselves.
     :param clock: tells the time; a test can hand in one that it moves by itself.
     :raises ValueError: if one of these makes no sense; its message begins with the name.
     """
@@ -61,6 +63,7 @@ class EmulatorServer:
         accounts: int | Mapping[str, int] = 2,
         max_jobs: int = 2,
         job_seconds: float | Callable[[], float] = 20.0,
+        foreign_rate: float = 0.0,
         service: str = "riffusion",
         token: str | None = None,
         host: str = "127.0.0.1",
@@ -84,6 +87,7 @@ class EmulatorServer:
             accounts,
             new_job_id=self._dialect.new_job_id,
             job_seconds=job_seconds,
+            foreign_rate=foreign_rate,
             clock=clock,
             random=Random(seed),
         )

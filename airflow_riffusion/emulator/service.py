@@ -7,32 +7,32 @@ used from several threads, so that a test can look at (or take slots from) a ser
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import Any, Literal
 
+from airflow_riffusion.emulator.foreign import Arrivals
+from airflow_riffusion.emulator.limits import MAX_SLOTS, check_accounts, check_foreign_rate, check_job_seconds
 from airflow_riffusion.emulator.records import (
     Account,
     Job,
     NoFreeSlot,
+    NotExecuting,
     Reading,
     Stats,
     UnknownAccount,
     UnknownJob,
 )
 
-MAX_SLOTS = 10
-"""The most slots that the service lets an account have."""
-
-LONGEST_JOB_SECONDS = 7 * 24 * 3600
-"""The longest time, in seconds, that a job may be told to take."""
-
-ENDPOINTS = ("available", "scheduler", "create-prompt", "cancel", "other")
+ENDPOINTS = ("available", "scheduler", "create-prompt", "result", "cancel", "other")
 """The names under which requests are counted; ``other`` is whatever the service does not offer."""
+
+FOREIGN_PROMPT = "somebody else's"
+"""What other clients ask for."""
 
 Clock = Callable[[], datetime]
 """Tells the time, aware of its zone."""
@@ -53,8 +53,10 @@ class SchedulerService:
     :param accounts: for each account its number of slots, 1 to 10.
     :param new_job_id: makes the id of a new job.
     :param job_seconds: how long a job takes, in seconds, or a function that says so anew for each job.
+    :param foreign_rate: how many other clients of the accounts come, per minute on average. Each takes a free
+        slot for a job of its own, or goes away if there is none. Submissions do not change when they come.
     :param clock: tells the time.
-    :param random: chooses accounts and feeds ``new_job_id``.
+    :param random: chooses accounts, feeds ``new_job_id``, and decides when other clients come.
     """
 
     def __init__(
@@ -63,25 +65,33 @@ class SchedulerService:
         *,
         new_job_id: NewJobId,
         job_seconds: float | Callable[[], float] = 20.0,
+        foreign_rate: float = 0.0,
         clock: Clock = utc_now,
         random: Random | None = None,
     ) -> None:
-        if not accounts:
-            raise ValueError("accounts: at least 1 is needed")
-        for max_jobs in accounts.values():
-            if not 1 <= max_jobs <= MAX_SLOTS:
-                raise ValueError(f"max_jobs: must be between 1 and {MAX_SLOTS}, not {max_jobs}")
+        check_accounts(accounts)
+        check_foreign_rate(foreign_rate)
         self._accounts = dict(accounts)
         self._new_job_id = new_job_id
         self._duration = job_seconds if callable(job_seconds) else _constant(job_seconds)
         self._clock = clock
         self._random = random or Random()
+        self._foreign_rate = foreign_rate
+        self._foreign_seed = self._random.getrandbits(64)
         self._lock = threading.RLock()
         self.reset()
 
     def reset(self) -> None:
-        """Forget every job and every count, as if the service had just begun."""
+        """
+        Forget every job and every count, as if the service had just begun.
+
+        Other clients begin to come anew, with the same pauses between them.
+        """
         with self._lock:
+            # When others come is drawn apart from what they take, which depends on the slots that are free.
+            self._foreign_random = Random(self._foreign_seed)
+            coming = Random(self._foreign_random.getrandbits(64))
+            self._arrivals = Arrivals(self._foreign_rate, self._clock(), coming)
             self._jobs: dict[str, Job] = {}
             self._executing: dict[str, Job] = {}
             self._unreported: list[Job] = []
@@ -100,6 +110,7 @@ class SchedulerService:
         reply_url: str | None = None,
         reply_ref: str | None = None,
         max_jobs: int | None = None,
+        error: str | None = None,
     ) -> Job:
         """
         Take a slot for a new job.
@@ -111,6 +122,7 @@ class SchedulerService:
         :param reply_ref: the submitter's own reference.
         :param max_jobs: use only an account that executes fewer jobs than this. It can't raise an
             account's own number of slots.
+        :param error: let the job end as failed, with this text.
         :return: the job, executing.
         :raises UnknownAccount: if there is no account of that name.
         :raises NoFreeSlot: if no slot is free.
@@ -118,19 +130,16 @@ class SchedulerService:
         with self._lock:
             now = self._settle()
             account = self._choose_account(user_id, max_jobs or MAX_SLOTS)
-            job = Job(
-                job_id=self._new_job_id(account, len(self._jobs) + 1, self._random),
-                user_id=account,
+            return self._begin(
+                account,
+                now,
+                self._random,
                 prompt=prompt,
                 instrumental=instrumental,
-                started=now,
-                over_at=now + timedelta(seconds=self._duration()),
                 reply_url=reply_url,
                 reply_ref=reply_ref,
+                error=error,
             )
-            self._jobs[str(job.job_id)] = self._executing[str(job.job_id)] = job
-            self._note_peaks(account)
-            return job
 
     def cancel(self, job_id: str) -> Job:
         """
@@ -138,13 +147,29 @@ class SchedulerService:
 
         :param job_id: the job's id, as text even if the service counts its jobs in numbers.
         :return: the job, cancelled.
-        :raises UnknownJob: if no such job is executing.
+        :raises NotExecuting: if no such job is executing.
         """
         with self._lock:
             now = self._settle()
             if job_id not in self._executing:
-                raise UnknownJob(job_id)
+                raise NotExecuting(job_id)
             return self._end(replace(self._executing[job_id], status="cancelled", ended=now))
+
+    def find(self, job_id: str, user_id: str | None = None) -> Job:
+        """
+        Find a job, whether it is executing or has ended.
+
+        :param job_id: the job's id, as text even if the service counts its jobs in numbers.
+        :param user_id: the account that it must be of, if that matters.
+        :return: the job as it is now.
+        :raises UnknownJob: if there is no such job.
+        """
+        with self._lock:
+            self._settle()
+            job = self._jobs.get(job_id)
+            if job is None or user_id not in (None, job.user_id):
+                raise UnknownJob(job_id)
+            return job
 
     def read(self) -> Reading:
         """Take a reading of all accounts and executing jobs."""
@@ -157,17 +182,17 @@ class SchedulerService:
             return Reading(now, tuple(self._executing.values()), tuple(accounts))
 
     def jobs(self) -> list[Job]:
-        """List every job that was ever accepted, in that order."""
+        """List every job that ever took a slot, in that order."""
         with self._lock:
             self._settle()
             return list(self._jobs.values())
 
-    def take_completed(self) -> list[Job]:
-        """List the jobs that have ended by themselves since this was last asked."""
+    def take_ended(self) -> list[Job]:
+        """List the jobs that have ended by themselves, well or not, since this was last asked."""
         with self._lock:
             self._settle()
-            completed, self._unreported = self._unreported, []
-            return completed
+            ended, self._unreported = self._unreported, []
+            return ended
 
     def count_request(self, endpoint: str) -> None:
         """
@@ -187,28 +212,59 @@ class SchedulerService:
         """Show what was counted."""
         with self._lock:
             self._settle()
-            by_status = Counter(job.status for job in self._jobs.values())
+            submitted = [job for job in self._jobs.values() if not job.foreign]
+            by_status = Counter(job.status for job in submitted)
             return Stats(
                 slots=sum(self._accounts.values()),
                 requests=self._requests.total(),
                 requests_by_endpoint={endpoint: self._requests[endpoint] for endpoint in ENDPOINTS},
                 unauthorized=self._unauthorized,
                 refusals=self._refusals,
-                accepted=len(self._jobs),
+                accepted=len(submitted),
                 completed=by_status["completed"],
                 cancelled=by_status["cancelled"],
-                executing=by_status["executing"],
+                executing=len(self._executing),
                 peak=self._peak,
                 peak_by_account=dict(self._peak_by_account),
+                failed=by_status["failed"],
+                foreign=len(self._jobs) - len(submitted),
             )
 
     def _settle(self) -> datetime:
-        """End the jobs whose time is over, in the order in which they ended; tell the time."""
+        """Catch up with the time: jobs end and other clients come, in the order of time; tell the time."""
         now = self._clock()
+        for moment in self._arrivals.until(now):
+            self._end_jobs(moment)
+            self._let_in(moment)
+        self._end_jobs(now)
+        return now
+
+    def _end_jobs(self, now: datetime) -> None:
+        """End the jobs whose time is over, in the order in which they ended."""
         over = [job for job in self._executing.values() if job.over_at <= now]
         for job in sorted(over, key=lambda job: job.over_at):
-            self._unreported.append(self._end(replace(job, status="completed", ended=job.over_at)))
-        return now
+            status: Literal["completed", "failed"] = "completed" if job.error is None else "failed"
+            self._unreported.append(self._end(replace(job, status=status, ended=job.over_at)))
+
+    def _let_in(self, moment: datetime) -> None:
+        """Let another client take a slot, if one is free."""
+        if with_room := self._with_room(self._accounts, MAX_SLOTS):
+            account = self._foreign_random.choice(with_room)
+            asked = {"prompt": FOREIGN_PROMPT, "instrumental": False, "foreign": True}
+            self._begin(account, moment, self._foreign_random, **asked)
+
+    def _begin(self, account: str, now: datetime, random: Random, **fields: Any) -> Job:
+        """Give a slot of an account to a new job."""
+        job = Job(
+            job_id=self._new_job_id(account, len(self._jobs) + 1, random),
+            user_id=account,
+            started=now,
+            over_at=now + timedelta(seconds=self._duration()),
+            **fields,
+        )
+        self._jobs[str(job.job_id)] = self._executing[str(job.job_id)] = job
+        self._note_peaks(account)
+        return job
 
     def _end(self, job: Job) -> Job:
         del self._executing[str(job.job_id)]
@@ -218,15 +274,15 @@ class SchedulerService:
     def _choose_account(self, user_id: str | None, max_jobs: int) -> str:
         if user_id is not None and user_id not in self._accounts:
             raise UnknownAccount(user_id)
-        busy = self._busy()
-        candidates = self._accounts if user_id is None else (user_id,)
-        with_room = [
-            account for account in candidates if busy[account] < min(self._accounts[account], max_jobs)
-        ]
+        with_room = self._with_room(self._accounts if user_id is None else (user_id,), max_jobs)
         if not with_room:
             self._refusals += 1
             raise NoFreeSlot(user_id)
         return self._random.choice(with_room)
+
+    def _with_room(self, candidates: Iterable[str], max_jobs: int) -> list[str]:
+        busy = self._busy()
+        return [account for account in candidates if busy[account] < min(self._accounts[account], max_jobs)]
 
     def _busy(self) -> Counter[str]:
         """Count the taken slots of each account."""
@@ -238,8 +294,5 @@ class SchedulerService:
 
 
 def _constant(seconds: float) -> Callable[[], float]:
-    if not (math.isfinite(seconds) and 0 < seconds <= LONGEST_JOB_SECONDS):
-        raise ValueError(
-            f"job_seconds: must be above 0 and at most {LONGEST_JOB_SECONDS} (a week), not {seconds}"
-        )
+    check_job_seconds(seconds)
     return lambda: seconds

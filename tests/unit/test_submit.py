@@ -316,7 +316,7 @@ class TestSeeingTheEnd:
         assert (outcome["job_id"], outcome["ran_seconds"]) == ("1", None)
 
     def test_the_outcome_is_asked_for_once(self, service, clock):
-        service.answer = {"status": "completed", "audio_url": "https://example.com/1.mp3"}
+        service.answer = [{"status": "completed", "download_url": "https://example.com/1.m4a"}]
         task = song(result_endpoint="music/?user_id={user_id}&id={job_id}")
         over = {"status": "over", "job": None, "at": clock.now}
 
@@ -326,7 +326,7 @@ class TestSeeingTheEnd:
         assert service.asked == [("GET", "music/?user_id=a&id=user%3A1%2F2", None)]
 
     @pytest.mark.parametrize(
-        "result", [{"status": "failed", "error": "moderated"}, {"error": "moderated"}, {"status": "FAILED"}]
+        "result", [{"status": "failed", "error": "moderated"}, [{"error": "moderated"}], {"status": "FAILED"}]
     )
     def test_an_outcome_that_says_it_failed_fails_the_task_with_its_message(self, service, clock, result):
         service.answer = result

@@ -38,6 +38,13 @@ def test_a_job_is_dropped_by_the_id_that_its_service_gave_it(service, http):
         assert (answer.status_code, emulator.service.stats().cancelled) == (204, 1)
 
 
+def test_a_submission_whose_answer_is_lost_takes_its_slot(emulator, http):
+    emulator.faults.add(Fault(lose_answer=True, endpoint="create-prompt", times=1))
+    with pytest.raises(requests.ConnectionError, match="without response"):
+        http.post(emulator.url + SUBMIT, json={"prompt": "a song", "replyRef": "mine"})
+    assert [job.reply_ref for job in emulator.service.read().jobs] == ["mine"]
+
+
 def test_slots_can_be_taken_from_within_the_test(emulator, http):
     emulator.service.submit("somebody else's song")
     accounts = http.get(emulator.url + AVAILABLE).json()["available"]

@@ -14,12 +14,20 @@ def test_stats_count_what_was_asked_and_what_became_of_it(client, clock):
     client.post(SUBMIT, json={"prompt": "a song", "user_id": "two"})
     client.delete("/v1/riffusion/scheduler/job-1")
     client.get("/v1/riffusion/unheard-of")
+    client.get("/v1/riffusion/music/?id=job-1")
     clock.advance(20)
     client.post(SUBMIT, json={"prompt": "a song", "user_id": "two"})
     assert client.get("/emulator/stats").json() == {
         "slots": 4,
-        "requests": 9,
-        "requests_by_endpoint": {"available": 1, "scheduler": 1, "create-prompt": 5, "cancel": 1, "other": 1},
+        "requests": 10,
+        "requests_by_endpoint": {
+            "available": 1,
+            "scheduler": 1,
+            "create-prompt": 5,
+            "result": 1,
+            "cancel": 1,
+            "other": 1,
+        },
         "unauthorized": 0,
         "refusals": 1,
         "accepted": 4,
@@ -28,6 +36,8 @@ def test_stats_count_what_was_asked_and_what_became_of_it(client, clock):
         "executing": 1,
         "peak": 3,
         "peak_by_account": {"one": 2, "two": 1},
+        "failed": 0,
+        "foreign": 0,
     }
 
 
@@ -57,6 +67,8 @@ def test_jobs_are_listed_in_the_same_words_for_every_service(client_for, service
             "started": "2025-02-12T01:55:16.128Z",
             "ended": "2025-02-12T01:55:36.128Z",
             "status": "completed",
+            "error": None,
+            "foreign": False,
         },
         {
             "job_id": "job-2",
@@ -66,6 +78,8 @@ def test_jobs_are_listed_in_the_same_words_for_every_service(client_for, service
             "started": "2025-02-12T01:55:36.128Z",
             "ended": None,
             "status": "executing",
+            "error": None,
+            "foreign": False,
         },
     ]
 
@@ -140,6 +154,8 @@ def test_a_new_fault_is_shown_with_its_counters(client):
             "delay_seconds": 0,
             "body": None,
             "drop": False,
+            "lose_answer": False,
+            "job_error": None,
             "every": 2,
             "times": None,
         },
@@ -164,7 +180,7 @@ def test_lifted_faults_are_gone(client):
 @pytest.mark.parametrize(
     ("fault", "complaint"),
     [
-        (b"{}", "a fault needs a status, a body, a delay_seconds or drop"),
+        (b"{}", "a fault needs a status, body, delay_seconds, drop, lose_answer or job_error"),
         (b'{"delay_seconds": NaN}', "delay_seconds: "),
         (b'{"delay_seconds": 1e999}', "delay_seconds: "),
         (b'{"status": 503, "every": 0}', "every: "),

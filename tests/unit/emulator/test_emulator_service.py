@@ -151,13 +151,13 @@ def test_the_history_keeps_every_job_in_the_order_of_acceptance(service, clock):
 def test_a_completed_job_is_reported_once(service, clock):
     service.submit("a song")
     clock.advance(20)
-    assert [len(service.take_completed()) for _ in range(2)] == [1, 0]
+    assert [len(service.take_ended()) for _ in range(2)] == [1, 0]
 
 
 def test_a_cancelled_job_is_not_reported_as_completed(service):
     service.submit("a song")
     service.cancel("job-1")
-    assert service.take_completed() == []
+    assert service.take_ended() == []
 
 
 def test_jobs_are_reported_in_the_order_in_which_they_ended(clock):
@@ -166,7 +166,7 @@ def test_jobs_are_reported_in_the_order_in_which_they_ended(clock):
     service.submit("long")
     service.submit("short")
     clock.advance(60)
-    assert [job.prompt for job in service.take_completed()] == ["short", "long"]
+    assert [job.prompt for job in service.take_ended()] == ["short", "long"]
 
 
 def test_the_peak_remembers_the_most_jobs_at_once(service, clock):

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from itertools import chain, cycle, pairwise, repeat
+from random import Random
+from statistics import mean
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from airflow_riffusion.emulator import EmulatorServer
+from airflow_riffusion.emulator.app import create_app
+from airflow_riffusion.emulator.dialects import DIALECTS
+from airflow_riffusion.emulator.foreign import Arrivals
+from airflow_riffusion.emulator.records import NoFreeSlot
+from airflow_riffusion.emulator.service import SchedulerService
+
+AVAILABLE = "/v1/riffusion/scheduler/available"
+
+
+def new_service(clock, *, rate=6, accounts=None, seed=7, **options):
+    return SchedulerService(
+        accounts or {"one": 2, "two": 2},
+        new_job_id=lambda _account, number, random: f"job-{number}-{random.random()}",
+        foreign_rate=rate,
+        clock=clock,
+        random=Random(seed),
+        **options,
+    )
+
+
+def foreign(service):
+    return [job for job in service.jobs() if job.foreign]
+
+
+def starts(service):
+    return [job.started for job in foreign(service)]
+
+
+def test_nobody_else_comes_by_default(service, clock):
+    clock.advance(7 * 24 * 3600)
+    assert (service.jobs(), service.stats().foreign) == ([], 0)
+
+
+def test_others_take_free_slots_as_time_goes_by(clock):
+    service = new_service(clock)
+    assert service.stats().foreign == 0
+    clock.advance(60)
+    assert service.stats().foreign == len(foreign(service)) > 0
+
+
+def test_others_come_as_often_as_they_were_told_on_average(clock):
+    begin = clock.now
+    clock.advance(1000 * 60)
+    moments = list(Arrivals(6, begin, Random(7)).until(clock.now))
+    gaps = [(after - before).total_seconds() for before, after in pairwise(moments)]
+    assert mean(gaps) == pytest.approx(10, rel=0.05)
+    # A Poisson process: of its pauses, 1 - 1/e are shorter than the mean.
+    assert sum(gap < 10 for gap in gaps) / len(gaps) == pytest.approx(0.632, abs=0.02)
+
+
+def test_a_foreign_job_takes_the_usual_time_and_has_no_reference(clock):
+    service = new_service(clock, job_seconds=12)
+    clock.advance(600)
+    for job in foreign(service):
+        assert (job.prompt, job.reply_ref, job.reply_url) == ("somebody else's", None, None)
+        assert (job.over_at - job.started).total_seconds() == 12
+
+
+def test_a_foreign_job_is_like_any_other_to_see_cancel_and_ask_for(clock):
+    service = new_service(clock, rate=60)
+    clock.advance(10)
+    job = service.read().jobs[0]
+    assert job.foreign
+    assert service.find(job.job_id) == job
+    assert service.cancel(job.job_id).status == "cancelled"
+
+
+def test_others_leave_a_full_service_alone_and_are_not_counted_as_refused(clock):
+    service = new_service(clock, rate=60, job_seconds=3600)
+    for _ in range(4):
+        service.submit("a song")
+    clock.advance(3599)
+    stats = service.stats()
+    assert (stats.foreign, stats.refusals, stats.executing) == (0, 0, 4)
+
+
+def test_a_slot_that_others_took_is_refused_to_a_submission(clock):
+    service = new_service(clock, rate=60, job_seconds=3600)
+    clock.advance(60)
+    with pytest.raises(NoFreeSlot):
+        service.submit("a song")
+    assert (service.stats().foreign, service.stats().refusals) == (4, 1)
+
+
+def test_others_use_all_accounts(clock):
+    service = new_service(clock)
+    clock.advance(600)
+    assert {job.user_id for job in foreign(service)} == {"one", "two"}
+
+
+def test_what_became_of_submissions_is_counted_without_others_and_the_peak_with_them(clock):
+    service = new_service(clock, rate=60, job_seconds=20)
+    service.submit("completed")
+    service.submit("failed", error="moderated")
+    service.cancel(service.submit("cancelled").job_id)
+    clock.advance(600)
+    stats = service.stats()
+    assert (stats.accepted, stats.completed, stats.failed, stats.cancelled) == (3, 1, 1, 1)
+    assert stats.foreign == len(foreign(service)) > 3
+    assert (stats.peak, stats.peak_by_account) == (4, {"one": 2, "two": 2})
+    assert stats.executing == len(service.read().jobs)
+
+
+def test_a_slot_changes_hands_at_the_moment_when_it_becomes_free(clock):
+    service = new_service(clock, accounts={"one": 1}, rate=60, job_seconds=20)
+    clock.advance(600)
+    jobs = service.jobs()
+    assert all(before.over_at <= after.started for before, after in pairwise(jobs))
+    assert all(job.ended in (None, job.over_at) for job in jobs)
+    # One comes each second on average, so that a slot does not stay free for long.
+    assert len(jobs) > 600 / 30
+
+
+def test_the_same_seed_brings_the_same_others(clock, new_clock):
+    def history(seed):
+        clock = new_clock()
+        service = new_service(clock, seed=seed)
+        clock.advance(600)
+        return service.jobs()
+
+    assert history(1) == history(1) != history(2)
+
+
+def test_submissions_do_not_change_when_others_come(new_clock):
+    def starts_when_all_is_free_again(submissions):
+        clock = new_clock()
+        seconds = chain([300] * submissions, repeat(0.001))
+        service = new_service(clock, rate=60, job_seconds=lambda: next(seconds))
+        for _ in range(submissions):
+            service.submit("a song")
+        clock.advance(600)
+        free = clock.now - timedelta(seconds=300)
+        return [start for start in starts(service) if start > free]
+
+    assert starts_when_all_is_free_again(0) == starts_when_all_is_free_again(4) != []
+
+
+def test_others_do_not_change_which_accounts_submissions_get(new_clock):
+    def chosen(rate):
+        clock = new_clock()
+        service = new_service(clock, rate=rate, job_seconds=0.001)
+        accounts = []
+        for _ in range(20):
+            clock.advance(5)
+            accounts.append(service.submit("a song").user_id)
+        return accounts
+
+    assert chosen(0) == chosen(60)
+
+
+def test_after_a_reset_others_come_anew_with_the_same_pauses(clock):
+    service = new_service(clock)
+
+    def pauses():
+        begin = clock.now
+        clock.advance(600)
+        return [start - begin for start in starts(service)]
+
+    before = pauses()
+    service.reset()
+    assert service.stats().foreign == 0
+    assert pauses() == before
+
+
+def test_others_stay_away_while_the_clock_is_set_back(clock):
+    service = new_service(clock)
+    clock.advance(-3600)
+    assert service.read().jobs == ()
+
+
+@pytest.mark.parametrize("rate", [5e-324, 1e-9])
+def test_others_may_be_as_rare_as_one_likes(clock, rate):
+    service = new_service(clock, rate=rate)
+    clock.advance(7 * 24 * 3600)
+    assert service.jobs() == []
+
+
+@pytest.mark.parametrize("rate", [-1, 1001, float("nan"), float("inf"), float("-inf")])
+def test_a_rate_must_make_sense(clock, rate):
+    with pytest.raises(ValueError, match="foreign_rate: must be between 0 and 1000, not "):
+        new_service(clock, rate=rate)
+
+
+def test_an_emulator_takes_a_rate(clock):
+    emulator = EmulatorServer(foreign_rate=60, seed=7, clock=clock)
+    clock.advance(60)
+    assert emulator.service.stats().foreign > 0
+
+
+def test_foreign_jobs_are_marked_in_the_emulators_own_list_only(clock):
+    service = new_service(clock, rate=60, job_seconds=3600)
+    app = create_app(service, DIALECTS["riffusion"])
+    client = TestClient(app, headers={"Authorization": "Bearer any token"})
+    service.submit("mine")
+    clock.advance(60)
+    jobs = client.get("/emulator/jobs").json()
+    assert [(job["prompt"], job["foreign"]) for job in jobs] == [
+        ("mine", False),
+        *[("somebody else's", True)] * 3,
+    ]
+    assert client.get("/emulator/stats").json()["foreign"] == 3
+    for listed in client.get(AVAILABLE).json()["executing"]:
+        assert list(listed) == ["job_id", "user_id", "started", "elapsed"]
+
+
+def submit(service):
+    try:
+        return service.submit("a song").user_id
+    except NoFreeSlot:
+        return None
+
+
+@given(
+    seed=st.integers(0, 1000),
+    rate=st.floats(0, 120),
+    steps=st.lists(st.tuples(st.floats(0, 60), st.booleans()), max_size=40),
+)
+def test_whoever_looks_seldom_sees_the_same_as_who_looks_often(new_clock, seed, rate, steps):
+    clock = new_clock()
+    watched, unwatched = (
+        new_service(clock, seed=seed, rate=rate, job_seconds=cycle([20, 5, 60]).__next__) for _ in range(2)
+    )
+    for seconds, submits in steps:
+        clock.advance(seconds)
+        reading = watched.read()
+        busy = Counter(job.user_id for job in reading.jobs)
+        assert all(busy[account.user_id] == account.executing <= 2 for account in reading.accounts)
+        if submits:
+            assert submit(watched) == submit(unwatched)
+    assert (watched.jobs(), watched.stats()) == (unwatched.jobs(), unwatched.stats())
+    assert watched.take_ended() == unwatched.take_ended()

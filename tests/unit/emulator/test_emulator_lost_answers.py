@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from airflow_riffusion.emulator.app import create_app
+from airflow_riffusion.emulator.dialects import DIALECTS
+from airflow_riffusion.emulator.faults import Fault, FaultList
+from airflow_riffusion.emulator.misbehaviour import CLOSE_CONNECTION
+
+SUBMIT = ("POST", "/v1/riffusion/music/create-prompt")
+
+
+@pytest.fixture
+def faults():
+    return FaultList()
+
+
+@pytest.fixture
+def ask(service, faults):
+    """Ask over a connection that can be closed; tell the answer's status, or None if it was lost."""
+    app = create_app(service, DIALECTS["riffusion"], faults=faults)
+
+    def run(method, url, body=None):
+        path, _, query = url.partition("?")
+        sent, closed = [], []
+        received = [{"type": "http.request", "body": json.dumps(body).encode()}]
+
+        async def receive():
+            return received.pop() if received else {"type": "http.disconnect"}
+
+        async def send(message):
+            assert not closed
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "query_string": query.encode(),
+            "headers": [(b"authorization", b"Bearer any token"), (b"content-type", b"application/json")],
+            "extensions": {CLOSE_CONNECTION: lambda: closed.append(len(sent))},
+        }
+        asyncio.run(app(scope, receive, send))
+        assert closed in ([], [0])
+        return None if closed else sent[0]["status"]
+
+    return run
+
+
+def test_a_submission_whose_answer_is_lost_takes_its_slot(ask, service, faults):
+    faults.add(Fault(lose_answer=True, endpoint="create-prompt"))
+    assert ask(*SUBMIT, {"prompt": "a song", "user_id": "one", "replyRef": "mine"}) is None
+    (job,) = service.read().jobs
+    assert (job.prompt, job.user_id, job.reply_ref) == ("a song", "one", "mine")
+
+
+def test_a_cancelled_job_whose_answer_is_lost_has_given_its_slot_back(ask, service, faults):
+    service.submit("a song")
+    faults.add(Fault(lose_answer=True, endpoint="cancel"))
+    assert ask("DELETE", "/v1/riffusion/scheduler/job-1") is None
+    assert (service.read().jobs, service.stats().cancelled) == ((), 1)
+
+
+@pytest.mark.parametrize(
+    "path", ["scheduler/available", "scheduler", "music/?id=job-1", "music", "unheard-of"]
+)
+def test_any_answer_can_be_lost(ask, faults, path):
+    faults.add(Fault(lose_answer=True))
+    assert ask("GET", f"/v1/riffusion/{path}") is None
+
+
+def test_a_refusal_can_be_lost_and_is_counted(ask, service, faults):
+    for _ in range(4):
+        service.submit("a song")
+    faults.add(Fault(lose_answer=True))
+    assert ask(*SUBMIT, {"prompt": "a song"}) is None
+    assert (service.stats().refusals, service.stats().accepted) == (1, 4)
+
+
+def test_an_invalid_submission_takes_no_slot_when_its_answer_is_lost(ask, service, faults):
+    faults.add(Fault(lose_answer=True))
+    assert ask(*SUBMIT, {}) is None
+    assert service.jobs() == []
+
+
+def test_every_nth_answer_is_lost_so_many_times_at_most(ask, service, faults):
+    faults.add(Fault(lose_answer=True, endpoint="create-prompt", every=2, times=1))
+    assert [ask(*SUBMIT, {"prompt": "a song"}) for _ in range(4)] == [200, None, 200, 200]
+    assert service.stats().accepted == 4
+
+
+def test_an_answer_can_be_lost_after_a_delay(ask, service, faults):
+    faults.add(Fault(lose_answer=True, delay_seconds=0.001))
+    assert ask(*SUBMIT, {"prompt": "a song"}) is None
+    assert service.stats().accepted == 1
+
+
+def test_a_job_whose_answer_is_lost_can_fail_as_well(ask, service, faults, clock):
+    faults.add(Fault(lose_answer=True, endpoint="create-prompt", job_error="moderated"))
+    assert ask(*SUBMIT, {"prompt": "a song"}) is None
+    clock.advance(20)
+    assert [job.status for job in service.jobs()] == ["failed"]
+
+
+def test_a_request_without_a_token_is_turned_away_with_an_answer(service, faults, client_for):
+    faults.add(Fault(lose_answer=True))
+    client = client_for(token="right", sends="wrong")
+    assert client.get("/v1/riffusion/scheduler").status_code == 401
