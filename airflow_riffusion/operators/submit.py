@@ -163,6 +163,7 @@ class RiffusionSubmitOperator(BaseOperator):
         progress = Song(**song)
         if event["job"] is not None:
             progress = progress.over(event["job"], event["at"])
+            self.log.info("Job %s is over after %.1f s.", progress.job_id, progress.ran_seconds)
         elif progress.ran_seconds is None:
             self.log.warning("No reading showed job %s: it was very short, or is lost.", progress.job_id)
         return progress.to_xcom(self._result(progress))
