@@ -15,7 +15,7 @@ def get_provider_info() -> dict:  # type: ignore[type-arg]
     return {
         "package-name": "airflow-riffusion",
         "name": "Riffusion",
-        "description": "Gates Airflow tasks on the free job slots of Riffusion accounts on useapi.net.",
+        "description": "Makes songs on the free job slots of Riffusion accounts on useapi.net.",
         "integrations": [
             {
                 "integration-name": "Riffusion",
@@ -27,13 +27,32 @@ def get_provider_info() -> dict:  # type: ignore[type-arg]
             {"integration-name": "Riffusion", "python-modules": ["airflow_riffusion.hooks.riffusion"]},
         ],
         "operators": [
-            {"integration-name": "Riffusion", "python-modules": ["airflow_riffusion.operators.capacity"]},
+            {
+                "integration-name": "Riffusion",
+                "python-modules": [
+                    "airflow_riffusion.operators.capacity",
+                    "airflow_riffusion.operators.submit",
+                ],
+            },
         ],
         "sensors": [
-            {"integration-name": "Riffusion", "python-modules": ["airflow_riffusion.sensors.capacity"]},
+            {
+                "integration-name": "Riffusion",
+                "python-modules": [
+                    "airflow_riffusion.sensors.capacity",
+                    "airflow_riffusion.sensors.job",
+                ],
+            },
         ],
         "triggers": [
-            {"integration-name": "Riffusion", "python-modules": ["airflow_riffusion.triggers.capacity"]},
+            {
+                "integration-name": "Riffusion",
+                "python-modules": [
+                    "airflow_riffusion.triggers.capacity",
+                    "airflow_riffusion.triggers.job",
+                    "airflow_riffusion.triggers.submission",
+                ],
+            },
         ],
         "connection-types": [
             {

@@ -77,6 +77,11 @@ class JobLedger:
         """Return how many watch."""
         return len(self._watches)
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the last reading missed one of the jobs: the next one will tell."""
+        return any(watch.missed for watch in self._watches.values())
+
     def join(self, watcher_id: str, wanted: WantedJob, unseen_until: float) -> None:
         """
         Watch a job from the next reading on.

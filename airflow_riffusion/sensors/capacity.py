@@ -7,37 +7,29 @@ import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.providers.common.compat.sdk import PokeReturnValue
 
-from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionRejected, RiffusionUnavailable
+from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.request import (
     SlotRequest,
     account_ids,
     boolean,
-    conn_id,
     grant_line,
     is_template,
-    seconds,
     whole_number,
 )
-from airflow_riffusion.slots import READINGS_UNTIL_HOPELESS, Hopeless, SlotLedger
-from airflow_riffusion.workers import seconds_until_worker_is_gone
+from airflow_riffusion.sensors.base import RiffusionSensor
+from airflow_riffusion.slots import Hopeless, SlotLedger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Collection, Sequence
 
     from airflow.providers.common.compat.sdk import Context
     from airflow.sdk.definitions.mappedoperator import OperatorPartial
     from airflow.triggers.base import StartTriggerArgs
 
-    from airflow_riffusion.request import Grant
 
-# Between readings of one poke that are taken to be sure (seconds).
-_PAUSE = 1.0
-_LONGEST_RETRY_AFTER = 600.0
-
-
-class CapacitySensor(BaseSensorOperator):
+class CapacitySensor(RiffusionSensor):
     """
     Wait until job slots are free, and say on which account to use them.
 
@@ -67,7 +59,6 @@ class CapacitySensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("riffusion_conn_id", "user_ids", "slots")
-    ui_color = "#e4f0e8"
 
     def __init__(
         self,
@@ -85,21 +76,19 @@ class CapacitySensor(BaseSensorOperator):
         start_trigger_args: StartTriggerArgs | None = None,
         **kwargs: Any,
     ) -> None:
-        if timeout is not None:
-            timeout = seconds("timeout", timeout)
-        super().__init__(poke_interval=seconds("poke_interval", poke_interval), timeout=timeout, **kwargs)
-        self.riffusion_conn_id = riffusion_conn_id
+        super().__init__(
+            riffusion_conn_id=riffusion_conn_id,
+            poke_interval=poke_interval,
+            timeout=timeout,
+            hold=hold,
+            deferrable=deferrable,
+            **kwargs,
+        )
         self.slots = slots
         self.user_ids = user_ids
         self.same_account = boolean("same_account", same_account)
-        self.hold = seconds("hold", hold, zero=True)
-        self.deferrable = boolean("deferrable", deferrable)
-        self._began = 0.0
-        self._not_before = 0.0
         self.end_from_trigger = boolean("end_from_trigger", end_from_trigger)
         self.start_from_trigger = boolean("start_from_trigger", start_from_trigger)
-        if not is_template(riffusion_conn_id):
-            conn_id(riffusion_conn_id)
         if not is_template(slots):
             whole_number("slots", slots)
         if not is_template(user_ids):
@@ -178,50 +167,23 @@ class CapacitySensor(BaseSensorOperator):
         self.log.info("%s", grant_line(granted))
         return granted
 
-    def poke(self, context: Context) -> bool | PokeReturnValue:
+    def _look(self, context: Context) -> PokeReturnValue | None:
         """
-        Look once whether the slots are free.
+        Decide as the gate does, by a ledger with one waiter.
 
-        :return: whether they are, with the XCom.
+        :return: the reading and what was granted, if enough slots are free.
+        :raises RiffusionUnavailable: if there is no reading to be had, and waiting helps.
         :raises RiffusionRejected: if waiting won't help.
         """
-        if time.time() < self._not_before:
-            return False
-        try:
-            grant = self._look()
-        except RiffusionUnavailable as error:
-            self.log.warning("%s The wait goes on.", error)
-            self._not_before = time.time() + min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER)
-            return False
-        if grant is None:
-            return False
-        granted = grant.to_xcom(waited_seconds=time.time() - self._waiting_since(context))
-        self.log.info("%s", grant_line(granted))
-        return PokeReturnValue(is_done=True, xcom_value=granted)
-
-    def _look(self) -> Grant | None:
-        """Decide as the gate does, by a ledger with one waiter; read again where one reading can be wrong."""
-        from airflow_riffusion.hooks.riffusion import RiffusionHook
-
-        hook = RiffusionHook(self.riffusion_conn_id)
         ledger = SlotLedger()
         ledger.join(uuid.uuid4().hex, self._request())
-        bad_responses = 0
-        for reading_number in range(READINGS_UNTIL_HOPELESS):
-            if reading_number:
-                time.sleep(_PAUSE)
-            try:
-                reading = hook.get_capacity()
-            except RiffusionBadResponse as error:
-                bad_responses += 1
-                if bad_responses == READINGS_UNTIL_HOPELESS:
-                    raise error.as_rejected() from None
-                self.log.warning("%s", error)
-                continue
+        for reading in self._readings():
             for decision in ledger.observe(reading, now=0.0):
                 if isinstance(decision, Hopeless):
                     raise RiffusionRejected.hopeless(self.riffusion_conn_id, decision.reason)
-                return decision
+                granted = decision.to_xcom(waited_seconds=time.time() - self._waiting_since(context))
+                self.log.info("%s", grant_line(granted))
+                return PokeReturnValue(is_done=True, xcom_value=granted)
             self.log.info("Waiting for %s: %s.", self._request(), reading)
             if not ledger.in_doubt:
                 break
@@ -250,21 +212,3 @@ class CapacitySensor(BaseSensorOperator):
             priority=self.priority_weight,
             since=self._began,
         )
-
-    def _waiting_since(self, context: Context) -> float:
-        first_reschedule_date = getattr(context["ti"], "get_first_reschedule_date", None)  # Airflow 3
-        first = first_reschedule_date(context) if self.reschedule and first_reschedule_date else None
-        return first.timestamp() if first else self._began
-
-    def _get_next_poke_interval(
-        self, started_at: Any, run_duration: Callable[[], float], poke_count: int
-    ) -> float:
-        """
-        Return the seconds until the next poke.
-
-        No sooner than Retry-After asked for, unless the timeout comes first; and rescheduled, not before
-        the worker is gone.
-        """
-        usual: float = super()._get_next_poke_interval(started_at, run_duration, poke_count)
-        interval = max(usual, min(self._not_before - time.time(), self.timeout - run_duration()))
-        return max(interval, seconds_until_worker_is_gone()) if self.reschedule else interval

@@ -125,3 +125,11 @@ def answering(raw_server) -> Callable[..., RawServer]:
         return raw_server(lambda connection: connection.sendall(answer), tls)
 
     return start
+
+
+@pytest.fixture
+def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Sleep no pause between tries, and return how long they would have been (seconds)."""
+    naps: list[float] = []
+    monkeypatch.setattr("airflow_riffusion.hooks.riffusion.time.sleep", naps.append)
+    return naps

@@ -20,20 +20,11 @@ from airflow_riffusion.exceptions import (
     RiffusionRejected,
     RiffusionUnavailable,
 )
-from airflow_riffusion.hooks import riffusion as hook_module
 from airflow_riffusion.hooks.riffusion import RiffusionHook
 
 TOKEN = "user:1234-abcDEF"
 PATH = "/v1/riffusion/scheduler/available"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-
-
-@pytest.fixture
-def naps(monkeypatch):
-    """Sleep no pause between tries, and return how long they would have been (seconds)."""
-    naps = []
-    monkeypatch.setattr(hook_module.time, "sleep", naps.append)
-    return naps
 
 
 def test_the_request_is_what_the_service_documents(connect, answering, contract):

@@ -2,8 +2,60 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_riffusion.hooks import riffusion as hook_module
 from airflow_riffusion.triggers import gate as gate_module
 from tests.gates import FakeHook
+
+
+class Clock:
+    """Time that passes only while somebody sleeps (seconds)."""
+
+    def __init__(self):
+        self.now = 1_700_000_000.0
+        self.naps = []
+
+    def time(self):
+        return self.now
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.naps.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    for module in ("base", "capacity", "job"):
+        monkeypatch.setattr(f"airflow_riffusion.sensors.{module}.time", clock)
+    monkeypatch.setattr("airflow.sdk.bases.sensor.time", clock)
+    return clock
+
+
+@pytest.fixture
+def answers(monkeypatch, clock):
+    """Return the list of what the hook answers, one after another; the last one is repeated."""
+    answers = []
+
+    class FakeHook:
+        def __init__(self, conn_id):
+            pass
+
+        def get_capacity(self):
+            answers.asked += 1
+            answer = answers.pop(0) if len(answers) > 1 else answers[0]
+            if isinstance(answer, Exception):
+                raise answer
+            return answer.model_copy()
+
+    class Answers(list):
+        asked = 0
+
+    answers = Answers()
+    monkeypatch.setattr(hook_module, "RiffusionHook", FakeHook)
+    return answers
 
 
 @pytest.fixture

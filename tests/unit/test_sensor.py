@@ -16,64 +16,12 @@ from airflow.triggers.base import StartTriggerArgs
 
 from airflow_riffusion import versions
 from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionRejected, RiffusionUnavailable
-from airflow_riffusion.hooks import riffusion as hook_module
-from airflow_riffusion.sensors import capacity as sensor_module
 from airflow_riffusion.sensors.capacity import CapacitySensor
 from airflow_riffusion.triggers.capacity import CapacityTrigger
 from tests.readings import reading
 
 FULL = reading(a=(0, 2))
 FREE = reading(a=(1, 2), b=(2, 2))
-
-
-class Clock:
-    """Time that passes only while somebody sleeps (seconds)."""
-
-    def __init__(self):
-        self.now = 1_700_000_000.0
-        self.naps = []
-
-    def time(self):
-        return self.now
-
-    def monotonic(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.naps.append(seconds)
-        self.now += seconds
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(sensor_module, "time", clock)
-    monkeypatch.setattr("airflow.sdk.bases.sensor.time", clock)
-    return clock
-
-
-@pytest.fixture
-def answers(monkeypatch, clock):
-    """Return the list of what the hook answers, one after another; the last one is repeated."""
-    answers = []
-
-    class FakeHook:
-        def __init__(self, conn_id):
-            pass
-
-        def get_capacity(self):
-            answers.asked += 1
-            answer = answers.pop(0) if len(answers) > 1 else answers[0]
-            if isinstance(answer, Exception):
-                raise answer
-            return answer.model_copy()
-
-    class Answers(list):
-        asked = 0
-
-    answers = Answers()
-    monkeypatch.setattr(hook_module, "RiffusionHook", FakeHook)
-    return answers
 
 
 def sensor(**fields):

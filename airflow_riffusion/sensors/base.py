@@ -1,0 +1,133 @@
+"""What all sensors of this provider have in common."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseSensorOperator
+
+from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionUnavailable
+from airflow_riffusion.request import boolean, conn_id, is_template, seconds
+from airflow_riffusion.slots import READINGS_UNTIL_HOPELESS
+from airflow_riffusion.workers import seconds_until_worker_is_gone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import timedelta
+
+    from airflow.providers.common.compat.sdk import Context, PokeReturnValue
+
+    from airflow_riffusion.capacity import Capacity
+
+# Seconds.
+_PAUSE = 1.0
+_LONGEST_RETRY_AFTER = 600.0
+
+
+class RiffusionSensor(BaseSensorOperator):
+    """
+    A sensor that goes by the service's readings, in the triggerer or in a worker.
+
+    An unavailable service never ends the wait, only ``timeout`` does. A rejection ends it at once, without
+    retries.
+
+    :param riffusion_conn_id: the Airflow connection. (templated)
+    :param poke_interval: seconds, or a timedelta, between readings.
+    :param timeout: seconds, or a timedelta, after which the wait fails; None for Airflow's default.
+    :param hold: seconds, or a timedelta; see the sensor.
+    :param deferrable: wait in the triggerer; overrides ``mode``.
+    """
+
+    ui_color = "#e4f0e8"
+
+    def __init__(
+        self,
+        *,
+        riffusion_conn_id: str,
+        poke_interval: timedelta | float,
+        timeout: timedelta | float | None,
+        hold: timedelta | float,
+        deferrable: bool,
+        **kwargs: Any,
+    ) -> None:
+        if timeout is not None:
+            timeout = seconds("timeout", timeout)
+        super().__init__(poke_interval=seconds("poke_interval", poke_interval), timeout=timeout, **kwargs)
+        self.riffusion_conn_id = riffusion_conn_id
+        self.hold = seconds("hold", hold, zero=True)
+        self.deferrable = boolean("deferrable", deferrable)
+        self._began = 0.0
+        self._not_before = 0.0
+        if not is_template(riffusion_conn_id):
+            conn_id(riffusion_conn_id)
+
+    @abstractmethod
+    def _look(self, context: Context) -> PokeReturnValue | None:
+        """
+        Look once.
+
+        :return: what the wait ends with, or None if it goes on.
+        :raises RiffusionUnavailable: if it can't look, and waiting helps.
+        :raises RiffusionRejected: if waiting won't help.
+        """
+
+    def poke(self, context: Context) -> bool | PokeReturnValue:
+        """
+        Look once, unless the service asked for a longer pause.
+
+        :return: whether the wait is over, with the XCom.
+        :raises RiffusionRejected: if waiting won't help.
+        """
+        if time.time() < self._not_before:
+            return False
+        try:
+            return self._look(context) or False
+        except RiffusionUnavailable as error:
+            self.log.warning("%s The wait goes on.", error)
+            self._not_before = time.time() + min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER)
+            return False
+
+    def _readings(self) -> Iterator[Capacity]:
+        """
+        Take up to three readings, a second apart, for as long as one alone can be wrong.
+
+        :raises RiffusionUnavailable: if one can't be had.
+        :raises RiffusionRejected: if waiting won't help, or none of the three was a capacity answer.
+        """
+        from airflow_riffusion.hooks.riffusion import RiffusionHook
+
+        hook = RiffusionHook(self.riffusion_conn_id)
+        bad_responses = 0
+        for reading_number in range(READINGS_UNTIL_HOPELESS):
+            if reading_number:
+                time.sleep(_PAUSE)
+            try:
+                reading = hook.get_capacity()
+            except RiffusionBadResponse as error:
+                bad_responses += 1
+                if bad_responses == READINGS_UNTIL_HOPELESS:
+                    raise error.as_rejected() from None
+                self.log.warning("%s", error)
+            else:
+                yield reading
+
+    def _waiting_since(self, context: Context) -> float:
+        """Return when the wait began, over all reschedules, in seconds since the epoch."""
+        first_reschedule_date = getattr(context["ti"], "get_first_reschedule_date", None)  # Airflow 3
+        first = first_reschedule_date(context) if self.reschedule and first_reschedule_date else None
+        return first.timestamp() if first else self._began
+
+    def _get_next_poke_interval(
+        self, started_at: Any, run_duration: Callable[[], float], poke_count: int
+    ) -> float:
+        """
+        Return the seconds until the next poke.
+
+        No sooner than Retry-After asked for, unless the timeout comes first; and rescheduled, not before
+        the worker is gone.
+        """
+        usual: float = super()._get_next_poke_interval(started_at, run_duration, poke_count)
+        interval = max(usual, min(self._not_before - time.time(), self.timeout - run_duration()))
+        return max(interval, seconds_until_worker_is_gone()) if self.reschedule else interval

@@ -1,0 +1,151 @@
+"""Waits until a job is over that was submitted elsewhere."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import PokeReturnValue
+
+from airflow_riffusion.exceptions import RiffusionRejected
+from airflow_riffusion.jobs import JobLedger, WantedJob
+from airflow_riffusion.request import is_template
+from airflow_riffusion.sensors.base import RiffusionSensor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow.providers.common.compat.sdk import Context
+
+
+class JobSensor(RiffusionSensor):
+    """
+    Wait until a job is over: when it was seen executing, and two readings in a row miss it.
+
+    Deferred (the default), it goes by the readings of the connection's gate, which all waiting tasks share.
+
+    :param job_id: the job's id. (templated)
+    :param reply_ref: or the ``replyRef`` that it was submitted with. (templated)
+    :param riffusion_conn_id: the Airflow connection. (templated)
+    :param hold: seconds, or a timedelta, for which the job may be on its way: if no reading has shown it by
+        then, it counts as over.
+    :param poke_interval: seconds, or a timedelta, between readings.
+    :param timeout: seconds, or a timedelta, after which the wait fails.
+    :param deferrable: wait in the triggerer; overrides ``mode``.
+    """
+
+    template_fields: Sequence[str] = ("riffusion_conn_id", "job_id", "reply_ref")
+
+    def __init__(
+        self,
+        *,
+        job_id: str | int | None = None,
+        reply_ref: str | None = None,
+        riffusion_conn_id: str = "riffusion_default",
+        hold: timedelta | float = 120,
+        poke_interval: timedelta | float = 5,
+        timeout: timedelta | float | None = None,
+        deferrable: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            riffusion_conn_id=riffusion_conn_id,
+            poke_interval=poke_interval,
+            timeout=timeout,
+            hold=hold,
+            deferrable=deferrable,
+            **kwargs,
+        )
+        self.job_id = job_id
+        self.reply_ref = reply_ref
+        self._jobs: JobLedger | None = None
+        if not is_template(job_id) and not is_template(reply_ref):
+            self._wanted()
+
+    def execute(self, context: Context) -> Any:
+        """
+        Wait, in the triggerer or here.
+
+        :return: the job as it was seen last, as plain JSON; None if it never was.
+        """
+        self._began = time.time()
+        wanted = self._wanted()
+        if not self.deferrable:
+            return super().execute(context)
+
+        from airflow_riffusion.triggers.job import JobTrigger
+
+        self.defer(
+            trigger=JobTrigger(
+                riffusion_conn_id=self.riffusion_conn_id,
+                job_id=wanted.job_id,
+                reply_ref=wanted.reply_ref,
+                submitted_at=self._began,
+                hold=self.hold,
+                poke_interval=self.poke_interval,
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=self.timeout),
+        )
+        return None
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any] | None:
+        """
+        Take up what the trigger says.
+
+        :param event: the trigger's event.
+        :return: the job as it was seen last, as plain JSON; None if it never was.
+        :raises RiffusionRejected: if waiting won't help.
+        """
+        status = event.get("status") if isinstance(event, dict) else None
+        if status == "rejected":
+            raise RiffusionRejected(str(event.get("message")))
+        if status != "over":
+            raise ValueError(f"the trigger sent an event that is none of its own: {event!r:.200}")
+        return self._over(event["job"])
+
+    def _look(self, context: Context) -> PokeReturnValue | None:
+        """
+        Look whether the job is among those that are executing; if not, once more.
+
+        :return: the job as it was seen last, if it is over.
+        :raises RiffusionUnavailable: if there is no reading to be had, and waiting helps.
+        :raises RiffusionRejected: if waiting won't help.
+        """
+        if self._jobs is None:
+            self._jobs = JobLedger()
+            self._jobs.join(uuid.uuid4().hex, self._wanted(), self._waiting_since(context) + self.hold)
+        for reading in self._readings():
+            for sighting in self._jobs.observe(reading, time.time()):
+                job = sighting.job.to_xcom() if sighting.job is not None else None
+                return PokeReturnValue(is_done=True, xcom_value=self._over(job))
+            if not self._jobs.in_doubt:
+                break
+        self.log.info("Waiting for the end of %s.", self._wanted())
+        return None
+
+    def _wanted(self) -> WantedJob:
+        """Return which job is waited for, checked (again): templates are rendered by now."""
+        wanted = WantedJob(_text("job_id", self.job_id), _text("reply_ref", self.reply_ref))
+        if wanted.job_id is None and wanted.reply_ref is None:
+            raise ValueError("job_id or reply_ref is needed: which job is to be waited for?")
+        return wanted
+
+    def _over(self, job: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        if job is None:
+            self.log.warning(
+                "No reading showed %s: it was over, was very short, or never was.", self._wanted()
+            )
+            return None
+        self.log.info("Job %s is over.", job["job_id"])
+        return dict(job)
+
+
+def _text(name: str, value: object) -> str | None:
+    if type(value) is int:  # kling's ids are numbers
+        return str(value)
+    if not isinstance(value, str | None):
+        raise ValueError(f"{name} must be text, not {value!r}")
+    return value or None

@@ -1,0 +1,78 @@
+"""The hook's ways with jobs, over real HTTP."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_riffusion.emulator import EmulatorServer
+from airflow_riffusion.emulator.dialects import DIALECTS
+from airflow_riffusion.emulator.faults import Fault
+from airflow_riffusion.exceptions import RiffusionRejected, RiffusionUnavailable
+from airflow_riffusion.hooks.riffusion import RiffusionHook
+
+
+@pytest.fixture(params=DIALECTS)
+def emulator(request, connect):
+    with EmulatorServer(service=request.param) as emulator:
+        connect(emulator.url, extra={"service": request.param})
+        yield emulator
+
+
+def test_a_job_is_cancelled_by_its_id(emulator):
+    job = emulator.service.submit("a song")
+
+    assert RiffusionHook("riffusion_test").cancel_job(str(job.job_id)) is True
+    assert emulator.service.stats().cancelled == 1
+
+
+def test_a_job_is_cancelled_by_its_reference(emulator):
+    emulator.service.submit("somebody else's", reply_ref="another")
+    emulator.service.submit("a song", reply_ref="mine")
+
+    assert RiffusionHook("riffusion_test").cancel_job(reply_ref="mine") is True
+    assert [job.reply_ref for job in emulator.service.read().jobs] == ["another"]
+
+
+@pytest.mark.parametrize("which", [{"job_id": "no such"}, {"reply_ref": "no such"}])
+def test_a_job_that_is_over_is_no_error(emulator, which):
+    assert RiffusionHook("riffusion_test").cancel_job(**which) is False
+
+
+def test_the_account_is_submitted_in_the_services_own_word(emulator):
+    account = emulator.service.read().accounts[1].user_id
+    hook = RiffusionHook("riffusion_test")
+
+    hook.run("music/create-prompt", "POST", {"prompt": "a song", hook.settings.account_field: account})
+
+    assert [job.user_id for job in emulator.service.read().jobs] == [account]
+
+
+@pytest.mark.parametrize("emulator", ["riffusion"], indirect=True)
+class TestWhenTheServiceIsNotWell:
+    def test_a_cancellation_is_tried_again_if_it_is_unavailable(self, emulator, naps):
+        job = emulator.service.submit("a song")
+        emulator.faults.add(Fault(endpoint="cancel", status=503, times=2))
+
+        assert RiffusionHook("riffusion_test", retries=2).cancel_job(str(job.job_id)) is True
+
+    def test_a_cancellation_whose_answer_was_lost_has_happened(self, emulator, naps):
+        job = emulator.service.submit("a song")
+        emulator.faults.add(Fault(endpoint="cancel", lose_answer=True, times=1))
+
+        assert RiffusionHook("riffusion_test", retries=2).cancel_job(str(job.job_id)) is False
+        assert emulator.service.stats().cancelled == 1
+
+    def test_a_submission_is_never_sent_twice(self, emulator, naps):
+        emulator.faults.add(Fault(endpoint="create-prompt", lose_answer=True))
+
+        with pytest.raises(RiffusionUnavailable):
+            RiffusionHook("riffusion_test", retries=3).run(
+                "music/create-prompt", "POST", {"prompt": "a song"}
+            )
+        assert emulator.service.stats().accepted == 1
+
+    def test_a_cancellation_that_is_refused_is_an_error(self, emulator):
+        emulator.faults.add(Fault(endpoint="cancel", status=403))
+
+        with pytest.raises(RiffusionRejected, match="403"):
+            RiffusionHook("riffusion_test").cancel_job("1")

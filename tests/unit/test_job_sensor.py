@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+from airflow.exceptions import AirflowRescheduleException
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, TaskDeferred
+
+from airflow_riffusion.exceptions import RiffusionRejected, RiffusionUnavailable
+from airflow_riffusion.sensors.job import JobSensor
+from tests.readings import job, reading
+
+RUNNING = reading(job("1", "a", "ref"), a=(0, 1))
+OVER = reading(a=(1, 1))
+
+
+def sensor(**fields):
+    fields = {"job_id": "1", "deferrable": False, "poke_interval": 10, **fields}
+    return JobSensor(task_id="wait", **fields)
+
+
+def context(first_reschedule=None):
+    return {"ti": SimpleNamespace(get_first_reschedule_date=lambda context: first_reschedule)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"job_id": None}, "job_id or reply_ref is needed"),
+        ({"job_id": ""}, "job_id or reply_ref is needed"),
+        ({"job_id": ["1"]}, "job_id must be text"),
+        ({"job_id": None, "reply_ref": 1.5}, "reply_ref must be text"),
+        ({"hold": -1}, "hold"),
+        ({"deferrable": "no"}, "deferrable"),
+        ({"riffusion_conn_id": ""}, "riffusion_conn_id"),
+    ],
+)
+def test_what_cant_work_is_an_error_when_the_dag_is_parsed(fields, message):
+    with pytest.raises(ValueError, match=message):
+        sensor(**fields)
+
+
+def test_templates_are_checked_when_they_are_rendered(answers):
+    task = sensor(job_id="{{ job }}")
+    task.job_id = None
+
+    with pytest.raises(ValueError, match="job_id or reply_ref is needed"):
+        task.execute(context())
+
+
+class TestPoking:
+    @pytest.mark.parametrize("which", [{}, {"job_id": None, "reply_ref": "ref"}])
+    def test_it_ends_with_the_job_when_two_readings_miss_it(self, answers, clock, which):
+        answers += [RUNNING, RUNNING, OVER, RUNNING, OVER]
+
+        assert sensor(**which).execute(context())["job_id"] == "1"
+        assert (answers.asked, clock.naps) == (6, [10, 10, 1, 10, 1])
+
+    def test_a_job_that_is_never_seen_is_over_after_the_hold(self, answers, clock):
+        answers.append(OVER)
+        began = clock.now
+
+        assert sensor(hold=60).execute(context()) is None
+        assert 60 <= clock.now - began <= 75
+
+    def test_a_number_is_an_id_too(self, answers):
+        answers += [reading({"id": 1, "email": "a"}, a=(0, 1)), OVER]
+
+        assert sensor(job_id=1).execute(context())["job_id"] == "1"
+
+    def test_an_unavailable_service_does_not_end_the_wait(self, answers):
+        answers += [RUNNING, RiffusionUnavailable("503"), OVER]
+
+        assert sensor().execute(context())["job_id"] == "1"
+
+    def test_a_rejection_ends_it(self, answers):
+        answers.append(RiffusionRejected("401"))
+
+        with pytest.raises(RiffusionRejected):
+            sensor().execute(context())
+
+    def test_the_timeout_fails_it(self, answers):
+        answers.append(RUNNING)
+
+        with pytest.raises(AirflowSensorTimeout):
+            sensor(timeout=60).execute(context())
+
+
+class TestRescheduling:
+    def test_a_job_that_is_executing_is_looked_at_again(self, answers):
+        answers.append(RUNNING)
+
+        with pytest.raises(AirflowRescheduleException):
+            sensor(mode="reschedule").execute(context())
+
+    def test_a_hold_counts_from_the_first_poke(self, answers, clock):
+        answers.append(OVER)
+        first = datetime.fromtimestamp(clock.now - 60, tz=UTC)
+
+        assert sensor(mode="reschedule", hold=60).execute(context(first)) is None
+        assert answers.asked == 2
+
+
+class TestDeferring:
+    def defer(self, **fields):
+        with pytest.raises(TaskDeferred) as caught:
+            sensor(deferrable=True, **fields).execute(context())
+        return caught.value
+
+    def test_it_takes_everything_along(self, clock):
+        deferred = self.defer(riffusion_conn_id="mine", reply_ref="ref", hold=60, timeout=100)
+
+        assert deferred.trigger.serialize()[1] == {
+            "riffusion_conn_id": "mine",
+            "job_id": "1",
+            "reply_ref": "ref",
+            "submitted_at": clock.now,
+            "hold": 60.0,
+            "poke_interval": 10.0,
+            "cancel_on_kill": False,
+        }
+        assert (deferred.method_name, deferred.timeout.total_seconds()) == ("execute_complete", 100)
+
+    @pytest.mark.parametrize("seen", [{"job_id": "1", "user_id": "a"}, None])
+    def test_it_ends_with_what_the_trigger_saw(self, seen):
+        event = {"status": "over", "job": seen, "at": 1.0}
+
+        assert sensor(deferrable=True).execute_complete(context(), event) == seen
+
+    def test_a_rejection_fails_it(self):
+        with pytest.raises(RiffusionRejected, match="401"):
+            sensor().execute_complete(context(), {"status": "rejected", "message": "401"})
+
+    def test_an_event_of_nobody_knows_whom_is_an_error(self):
+        with pytest.raises(ValueError, match="none of its own"):
+            sensor().execute_complete(context(), {"status": "granted"})
