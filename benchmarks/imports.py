@@ -37,7 +37,7 @@ class ImportCost:
     modules: int
 
 
-def measure(runs: int, *, warm_up: int = 1) -> list[Row]:
+def measure(runs: int = 7, *, warm_up: int = 1) -> list[Row]:
     """
     Import our sensor and operator, and the peer's, in fresh interpreters.
 

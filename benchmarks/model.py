@@ -56,7 +56,7 @@ NOTE = (
 )
 
 
-def measure(tasks: Sequence[int], intervals: Sequence[int] = INTERVALS) -> list[Row]:
+def measure(tasks: Sequence[int] = TASKS, intervals: Sequence[int] = INTERVALS) -> list[Row]:
     """
     Simulate every contender on the same work.
 

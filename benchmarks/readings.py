@@ -45,7 +45,7 @@ _COMPARED = (
 )
 
 
-def measure(calls: int, *, rounds: int, warm_up: int = 20) -> list[Row]:
+def measure(calls: int = 300, *, rounds: int = 5, warm_up: int = 20) -> list[Row]:
     """
     Read the capacity from one server with each client in turn.
 

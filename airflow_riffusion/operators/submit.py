@@ -131,42 +131,42 @@ class RiffusionSubmitOperator(BaseOperator):
         song = Song(reply_ref=_checked_json(self.json).get("replyRef") or own_ref, since=time.time())
         self._wait_for_slot(song, search=ti.try_number > 1)
 
-    def submit(self, context: Context, event: dict[str, Any], song: dict[str, Any]) -> Any:
+    def submit(self, context: Context, event: dict[str, Any]) -> Any:
         """
         Submit the job, or take up the one that an earlier submission made after all.
 
         :param event: the trigger's event.
-        :param song: how far the song has come.
         :return: the job and what became of it, as plain JSON.
         :raises RiffusionRejected: if waiting won't help.
         """
-        progress = replace(Song(**song), waited_seconds=round(time.time() - song["since"], 3))
-        if _status(event, "found", "granted") == "found":
-            progress = progress.adopt(event["job"], time.time())
-            self.log.info("Job %s of an earlier submission is executing: no other is made.", progress.job_id)
+        found = _status(event, "found", "granted") == "found"
+        song = Song(**event["song"])
+        song = replace(song, waited_seconds=round(time.time() - song.since, 3))
+        if found:
+            song = song.adopt(event["job"], time.time())
+            self.log.info("Job %s of an earlier submission is executing: no other is made.", song.job_id)
         else:
             self.log.info("%s", grant_line(event["result"]))
-            progress = self._submit(progress, event["result"]["user_id"])
-        return self._wait_for_end(progress) if self.wait_for_completion else progress.to_xcom(None)
+            song = self._submit(song, event["result"]["user_id"])
+        return self._wait_for_end(song) if self.wait_for_completion else song.to_xcom(None)
 
-    def finish(self, context: Context, event: dict[str, Any], song: dict[str, Any]) -> dict[str, Any]:
+    def finish(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """
         Fetch what became of the job.
 
         :param event: the trigger's event.
-        :param song: how far the song has come.
         :return: the job and what became of it, as plain JSON.
         :raises RiffusionRejected: if the outcome can't be had.
         :raises AirflowException: if the outcome says that the job failed.
         """
         _status(event, "over")
-        progress = Song(**song)
+        song = Song(**event["song"])
         if event["job"] is not None:
-            progress = progress.over(event["job"], event["at"])
-            self.log.info("Job %s is over after %.1f s.", progress.job_id, progress.ran_seconds)
-        elif progress.ran_seconds is None:
-            self.log.warning("No reading showed job %s: it was very short, or is lost.", progress.job_id)
-        return progress.to_xcom(self._result(progress))
+            song = song.over(event["job"], event["at"])
+            self.log.info("Job %s is over after %.1f s.", song.job_id, song.ran_seconds)
+        elif song.ran_seconds is None:
+            self.log.warning("No reading showed job %s: it was very short, or is lost.", song.job_id)
+        return song.to_xcom(self._result(song))
 
     def on_kill(self) -> None:
         """Cancel the job that is just being submitted; Airflow calls this when the worker is told to end."""
@@ -192,7 +192,7 @@ class RiffusionSubmitOperator(BaseOperator):
                 self.riffusion_conn_id,
                 request,
                 poke_interval=self.poke_interval,
-                reply_ref=song.reply_ref,
+                song=asdict(song),
                 search=search,
                 not_before=not_before,
             ),
@@ -212,6 +212,7 @@ class RiffusionSubmitOperator(BaseOperator):
                 hold=self.hold,
                 poke_interval=self.poke_interval,
                 cancel_on_kill=True,
+                song=asdict(song),
             ),
             "finish",
             song,
@@ -222,7 +223,6 @@ class RiffusionSubmitOperator(BaseOperator):
         self.defer(
             trigger=trigger,
             method_name=method_name,
-            kwargs={"song": asdict(song)},
             timeout=timedelta(seconds=left),
         )
         raise AssertionError("defer() always raises")

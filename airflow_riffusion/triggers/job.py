@@ -35,6 +35,8 @@ class JobTrigger(BaseTrigger):
         then, none will.
     :param poke_interval: seconds between readings; the gate takes the smallest among its waiters.
     :param cancel_on_kill: cancel the job when a person ends the task (Airflow 3.3).
+    :param song: how far the song has come whose job it is. The event gives it back: ``airflow dags test``
+        loses what a task defers with besides (3.3.2).
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class JobTrigger(BaseTrigger):
         hold: float = 120,
         poke_interval: float = 5,
         cancel_on_kill: bool = False,
+        song: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.riffusion_conn_id = riffusion_conn_id
@@ -56,6 +59,7 @@ class JobTrigger(BaseTrigger):
         self.hold = hold
         self.poke_interval = poke_interval
         self.cancel_on_kill = cancel_on_kill
+        self.song = song
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class's path and all arguments."""
@@ -69,6 +73,7 @@ class JobTrigger(BaseTrigger):
                 "hold": self.hold,
                 "poke_interval": self.poke_interval,
                 "cancel_on_kill": self.cancel_on_kill,
+                "song": self.song,
             },
         )
 
@@ -95,7 +100,7 @@ class JobTrigger(BaseTrigger):
             payload = {"status": "rejected", "message": str(error)}
         if self.task_instance is not None:
             await worker_is_gone(began)
-        yield TriggerEvent(payload)
+        yield TriggerEvent({**payload, "song": self.song})
 
     async def on_kill(self) -> None:
         """Cancel the job; Airflow calls this when a person ends the task, and at no other time."""

@@ -27,7 +27,8 @@ class SubmissionTrigger(CapacityTrigger):
     """
     Wait for a slot as every sensor does, for a job whose reference is known beforehand.
 
-    :param reply_ref: the ``replyRef`` that the job will be submitted with.
+    :param song: how far the song has come, with the ``reply_ref`` that its job will be submitted with. The
+        event gives it back: ``airflow dags test`` loses what a task defers with besides (3.3.2).
     :param search: it may have been submitted already: look for it among the executing jobs, and go on only
         if two readings don't show it.
     :param not_before: do nothing until then, in seconds since the epoch; the place in the queue is kept.
@@ -35,16 +36,16 @@ class SubmissionTrigger(CapacityTrigger):
     """
 
     def __init__(
-        self, *, reply_ref: str, search: bool = False, not_before: float = 0.0, **arguments: Any
+        self, *, song: dict[str, Any], search: bool = False, not_before: float = 0.0, **arguments: Any
     ) -> None:
         super().__init__(**arguments)
-        self.reply_ref = reply_ref
+        self.song = song
         self.search = search
         self.not_before = not_before
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class's path and all arguments."""
-        own = {"reply_ref": self.reply_ref, "search": self.search, "not_before": self.not_before}
+        own = {"song": self.song, "search": self.search, "not_before": self.not_before}
         return "airflow_riffusion.triggers.submission.SubmissionTrigger", {**super().serialize()[1], **own}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -59,29 +60,29 @@ class SubmissionTrigger(CapacityTrigger):
             found = await self._find() if self.search else None
         except RiffusionRejected as error:
             await self._let_worker_go()
-            yield TriggerEvent({"status": "rejected", "message": str(error)})
+            yield TriggerEvent({"status": "rejected", "message": str(error), "song": self.song})
             return
         if found is not None:
             await self._let_worker_go()
-            yield TriggerEvent({"status": "found", "job": found})
+            yield TriggerEvent({"status": "found", "job": found, "song": self.song})
             return
         # Closed with this one, or a grant would not be given back if it is stopped at the event.
         async with aclosing(super().run()) as waiting:  # type: ignore[type-var]
             async for event in waiting:
-                yield event
+                yield TriggerEvent({**event.payload, "song": self.song})
 
     async def on_kill(self) -> None:
         """Cancel the job that may be on its way; Airflow calls this when a person ends the task."""
         if self.search:
-            await cancel_job(self.riffusion_conn_id, reply_ref=self.reply_ref)
+            await cancel_job(self.riffusion_conn_id, reply_ref=self.song["reply_ref"])
 
     async def _find(self) -> dict[str, Any] | None:
         from airflow_riffusion.triggers.gate import CapacityGate
 
         gate = CapacityGate.of(self.riffusion_conn_id)
-        wanted = WantedJob(reply_ref=self.reply_ref, until_seen=True)
+        wanted = WantedJob(reply_ref=self.song["reply_ref"], until_seen=True)
         job = await gate.watch(uuid.uuid4().hex, wanted, seconds("poke_interval", self.poke_interval))
         return job.to_xcom() if job is not None else None
 
     def _request(self, since: float) -> SlotRequest:
-        return replace(super()._request(since), reply_ref=self.reply_ref)
+        return replace(super()._request(since), reply_ref=self.song["reply_ref"])

@@ -5,13 +5,16 @@ import json
 import os
 import re
 import shlex
+from datetime import timedelta
 
 import pytest
 
 from airflow_riffusion.emulator import EmulatorServer
 from airflow_riffusion.hooks.riffusion import RiffusionHook
+from airflow_riffusion.operators.submit import RiffusionSubmitOperator
 from airflow_riffusion.request import Grant, SlotRequest
 from airflow_riffusion.sensors.capacity import CapacitySensor
+from airflow_riffusion.song import Song
 from tests import readme
 from tests.readings import job, reading
 
@@ -29,31 +32,39 @@ def test_a_script_runs(script, emulator, capsys):
     exec(compile(script, "README.md", "exec"), {})  # the README is ours
 
 
-@pytest.mark.parametrize("dag", readme.dags(), ids=["gate", "report", "zero-worker"])
+@pytest.mark.parametrize("dag", readme.dags(), ids=["songs", "gate", "report", "zero-worker"])
 def test_a_dag_can_be_parsed(dag):
     exec(compile(dag, "README.md", "exec"), {})
 
 
 def test_the_xcom_has_the_shape_that_is_shown():
-    (shown,) = (json.loads(block) for block in readme.blocks("json"))
+    songs, shown = (json.loads(block) for block in readme.blocks("json"))
     xcom = Grant("g", SlotRequest(), {"a": 1}, reading(job("1", "a"), a=(3, 4))).to_xcom(1.0)
+
+    assert list(songs) == list(Song("ref", since=0.0).to_xcom(None))
 
     assert list(shown) == list(xcom)
     assert list(shown["accounts"][0]) == list(xcom["accounts"][0])
     assert list(shown["jobs"][0]) == list(xcom["jobs"][0])
 
 
-def test_the_table_of_parameters_is_complete_and_right():
-    parameters = inspect.signature(CapacitySensor).parameters
-    own = {
-        name: parameter.default
-        for name, parameter in parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-    shown = readme.table("### The sensor's parameters")
+def defaults(operator):
+    parameters = inspect.signature(operator).parameters.values()
+    return {each.name: each.default for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}
 
-    assert shown.pop("timeout") == "Airflow's"
-    assert own.pop("timeout") is None
+
+def test_the_table_of_the_sensors_parameters_is_complete_and_right():
+    own, shown = defaults(CapacitySensor), readme.table("### The sensor's parameters")
+
+    assert (shown.pop("timeout"), own.pop("timeout")) == ("Airflow's", None)
+    assert {name: eval(default.strip("`")) for name, default in shown.items()} == own
+
+
+def test_the_table_of_the_operators_parameters_is_complete_and_right():
+    own, shown = defaults(RiffusionSubmitOperator), readme.table("### The operator's parameters")
+
+    assert (shown.pop("timeout"), own.pop("timeout")) == ("a week", timedelta(days=7))
+    assert (shown.pop("json"), own.pop("json")) == ("", inspect.Parameter.empty)
     assert {name: eval(default.strip("`")) for name, default in shown.items()} == own
 
 

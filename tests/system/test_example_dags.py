@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -40,6 +41,19 @@ def test_each_song_goes_to_the_account_it_was_granted_under_the_grants_name(
         assert grant["granted"] == {grant["user_id"]: 1}
 
 
+def test_each_song_is_made_by_one_task_that_tells_what_became_of_it(airflow_stack, emulator):
+    prompts = [f"whole song {number}" for number in range(4)]
+    run = airflow_stack.trigger("riffusion_songs", {"prompts": prompts})
+
+    assert airflow_stack.wait(run, 240) == "success"
+    jobs = {job.prompt: job for job in emulator.service.jobs()}
+    for index, prompt in enumerate(prompts):
+        song = airflow_stack.xcom(run, "song", map_index=index)
+        assert (song["job_id"], song["user_id"]) == (jobs[prompt].job_id, jobs[prompt].user_id)
+        assert song["reply_ref"] == jobs[prompt].reply_ref == f"riffusion_songs/{run.run_id}/song/{index}"
+        assert [outcome["status"] for outcome in song["result"]] == ["completed"]
+
+
 @pytest.mark.parametrize(
     ("jobs", "branch", "other"), [(1, "make_songs", "all_busy"), (4, "all_busy", "make_songs")]
 )
@@ -66,25 +80,28 @@ def test_the_report_branches_on_what_is_free(
 
 
 def test_the_readmes_dags_run(airflow_stack, emulator):
+    songs = airflow_stack.trigger("songs")
     album = airflow_stack.trigger("album")
     report = airflow_stack.trigger("capacity_report")
     no_worker = airflow_stack.trigger("no_worker_at_all")
 
-    assert {airflow_stack.wait(run, 240) for run in (album, report, no_worker)} == {"success"}
-    made = {job.prompt for job in emulator.service.jobs()}
-    assert {"a lullaby for a lighthouse", "polka on the moon", "rain on a tin roof"} <= made
+    assert {airflow_stack.wait(run, 240) for run in (songs, album, report, no_worker)} == {"success"}
+    made = Counter(job.prompt for job in emulator.service.jobs())
+    prompts = ("a lullaby for a lighthouse", "polka on the moon", "rain on a tin roof")
+    assert [made[prompt] for prompt in prompts] == [2, 2, 2]  # by `songs` and by `album`
     assert " free, most of them on " in airflow_stack.xcom(report, "report")
 
 
-def test_the_gate_runs_under_dags_test_with_a_stored_connection(tmp_path, token):
+@pytest.mark.parametrize("dag_id", ["riffusion_capacity_gate", "riffusion_songs"])
+def test_an_example_runs_under_dags_test_with_a_stored_connection(tmp_path, token, dag_id):
     """Without a scheduler beside it, which would take the tasks away."""
     airflow = AirflowStack(tmp_path, dags_folder=EXAMPLE_DAGS)
-    with EmulatorServer(accounts=2, max_jobs=2, token=token) as emulator:
+    with EmulatorServer(accounts=2, max_jobs=2, job_seconds=6, token=token) as emulator:
         connection = json.dumps({"conn_type": "riffusion", "host": emulator.url, "password": token})
         for command in (
             ["db", "migrate"],
             ["connections", "add", "riffusion_default", "--conn-json", connection],
-            ["dags", "test", "riffusion_capacity_gate", "--conf", json.dumps({"prompts": ["one", "two"]})],
+            ["dags", "test", dag_id, "--conf", json.dumps({"prompts": ["one", "two"]})],
         ):
             ended = airflow.cli(*command, timeout=180)
             assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]

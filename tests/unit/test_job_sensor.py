@@ -119,6 +119,7 @@ class TestDeferring:
             "hold": 60.0,
             "poke_interval": 10.0,
             "cancel_on_kill": False,
+            "song": None,
         }
         assert (deferred.method_name, deferred.timeout.total_seconds()) == ("execute_complete", 100)
 

