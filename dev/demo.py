@@ -1,4 +1,4 @@
-"""``make demo``: 8 songs wait for 4 job slots, in a real Airflow, against the emulator."""
+"""``make demo``: 8 songs of two DAGs wait for 4 job slots, in a real Airflow, against the emulator."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from dev.demo_story import (
     OVER,
     RUN_TIMEOUT,
     SLOTS,
-    SONGS,
-    WAIT_TASK,
+    WAYS,
     Event,
     Task,
     event_text,
     happenings,
+    order_text,
     shortcomings,
+    song_of,
     summary,
 )
 
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
     from dev.airflow_client import DagRun
     from dev.airflow_stack import AirflowStack
 
-DAG_ID = "riffusion_capacity_gate"
-# Longer than the DAG's poke_interval of 5 s, or a job could come and go unseen and leave its slot held; and
+# Longer than the DAGs' poke_interval of 5 s, or a job could come and go unseen and leave its slot held; and
 # not all the same, so that slots become free one after another.
 JOB_SECONDS = (7, 8, 9, 10)
 
@@ -127,7 +127,7 @@ def _make_songs(home: Path, *, keep: bool) -> int:
                 home, dags_folder=REPOSITORY / "example_dags", connections={"riffusion_default": connection}
             )
             with airflow:
-                problems = _run_dag(airflow, emulator, story)
+                problems = _run_dags(airflow, emulator, story)
                 _complain(problems, home)
                 if keep:
                     _stay_up(airflow, emulator)
@@ -137,16 +137,15 @@ def _make_songs(home: Path, *, keep: bool) -> int:
     return 1 if problems else 0
 
 
-def _run_dag(airflow: AirflowStack, emulator: EmulatorServer, story: _Story) -> list[str]:
-    """Run the DAG, tell its story and print its result; return what went wrong."""
-    story.tell(f"Airflow is up, and so is the emulator: {len(ACCOUNTS)} accounts with 2 slots each")
-    run = airflow.trigger(DAG_ID, {"prompts": SONGS})
-    story.tell(f"{len(SONGS)} songs are ordered, all at once")
-    tasks = _follow(run, airflow, emulator, story)
+def _run_dags(airflow: AirflowStack, emulator: EmulatorServer, story: _Story) -> list[str]:
+    """Run the DAGs side by side, tell their story and print its result; return what went wrong."""
+    story.tell(f"Airflow and the emulator are up: {len(ACCOUNTS)} accounts with 2 slots each, all free")
+    look = _Look(airflow, [airflow.trigger(way.dag_id, {"prompts": way.songs}) for way in WAYS])
+    story.tell(order_text())
+    _follow(look, emulator, story)
     stats = emulator.service.stats()
     print(f"\n{summary(stats, story.seconds)}", flush=True)
-    logs = airflow.home / "airflow" / "logs" / f"dag_id={run.dag_id}" / f"run_id={run.run_id}"
-    return shortcomings(tasks, stats, logs)
+    return shortcomings(look.tasks, look.states, stats, airflow.home / "airflow" / "logs")
 
 
 def _complain(problems: Sequence[str], home: Path) -> None:
@@ -180,28 +179,52 @@ class _Story:
                 self.tell(event_text(event, self.free))
 
 
-def _follow(run: DagRun, airflow: AirflowStack, emulator: EmulatorServer, story: _Story) -> list[Task]:
-    """Tell the story until the DAG run and all jobs have ended; return the last look at the tasks."""
-    from dev.airflow_client import FINAL_STATES, attempts
+class _Look:
+    """What Airflow says of the DAG runs."""
 
-    tasks: list[Task] = []
-    grants: dict[int, Any] = {}
-    over = False
+    def __init__(self, airflow: AirflowStack, runs: Sequence[DagRun]) -> None:
+        self._airflow = airflow
+        self._runs = runs
+        self._tasks: dict[str, list[Task]] = {}
+        self.states = dict.fromkeys((run.dag_id for run in runs), "queued")
+        self.xcoms: dict[str, Any] = {}
+
+    @property
+    def tasks(self) -> list[Task]:
+        return [task for tasks in self._tasks.values() for task in tasks]
+
+    @property
+    def over(self) -> bool:
+        return OVER.issuperset(self.states.values())
+
+    def again(self) -> None:
+        """Ask anew about the runs that were not over."""
+        for run in self._runs:
+            if self.states[run.dag_id] not in OVER:
+                # The state first: then the tasks, asked later, are over if the run is.
+                self.states[run.dag_id] = self._airflow.state(run)
+                self._tasks[run.dag_id] = self._airflow.task_instances(run)
+                self._read_xcoms(run)
+
+    def _read_xcoms(self, run: DagRun) -> None:
+        waiting = {way.task_id for way in WAYS}
+        for task in self._tasks[run.dag_id]:
+            if task["task_id"] in waiting and task["state"] == "success" and song_of(task) not in self.xcoms:
+                found = self._airflow.xcom(run, task["task_id"], map_index=task["map_index"])
+                self.xcoms[song_of(task)] = found
+
+
+def _follow(look: _Look, emulator: EmulatorServer, story: _Story) -> None:
+    """Tell the story until the DAG runs and all jobs have ended."""
+    from dev.airflow_client import attempts
+
     for _ in attempts(RUN_TIMEOUT, interval=1):
         # Jobs first: then Airflow, asked later, knows of every grant that led to one.
         jobs = emulator.service.jobs()
-        if not over:
-            tasks = airflow.task_instances(run)
-            for task in tasks:
-                index = task["map_index"]
-                if (task["task_id"], task["state"]) == (WAIT_TASK, "success") and index not in grants:
-                    grants[index] = airflow.xcom(run, WAIT_TASK, map_index=index)
-        story.tell_new(happenings(tasks, grants, jobs))
-        if over and story.free == SLOTS:
+        look.again()
+        story.tell_new(happenings(look.tasks, look.xcoms, jobs))
+        if look.over and all(job.ended for job in jobs):
             break
-        if all(task["state"] in OVER for task in tasks):
-            over = over or airflow.state(run) in FINAL_STATES
-    return tasks
 
 
 def _stay_up(airflow: AirflowStack, emulator: EmulatorServer) -> None:

@@ -3,26 +3,45 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_riffusion.emulator.records import Job, Stats
+from airflow_riffusion.emulator.records import Job
+from airflow_riffusion.emulator.service import SchedulerService
 from dev.demo import REPOSITORY, own_folder
-from dev.demo_story import SONGS, Event, event_text, happenings, shortcomings, summary
+from dev.demo_story import (
+    ACCOUNTS,
+    ONE_TASK,
+    SENSOR,
+    SONGS,
+    WAYS,
+    Event,
+    event_text,
+    happenings,
+    order_text,
+    shortcomings,
+    summary,
+)
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def a_task(task_id="song.wait_for_slot", state="success", map_index=0, deferred_at=None):
+def a_task(task_id="song.wait_for_slot", state="success", map_index=0, deferred_at=None, way=SENSOR):
     trigger = None if deferred_at is None else {"created_date": f"2026-01-01T12:00:{deferred_at:02}Z"}
-    return {
+    run = {"dag_id": way.dag_id, "dag_run_id": "a-run"}
+    return run | {
         "task_id": task_id,
-        "state": state,
         "map_index": map_index,
-        "trigger": trigger,
         "try_number": 1,
+        "state": state,
+        "trigger": trigger,
     }
+
+
+def one_task(state="success", map_index=0, deferred_at=None):
+    return a_task("song", state, map_index, deferred_at, way=ONE_TASK)
 
 
 def a_grant(account, *, reading, waited):
@@ -43,29 +62,29 @@ def a_job(song, started, ended=None, status="executing"):
 
 
 def stats(**counted):
-    return Stats(
-        **{
-            "slots": 4,
-            "requests": 20,
-            "requests_by_endpoint": {"available": 5, "create-prompt": 8},
-            "unauthorized": 0,
-            "refusals": 0,
-            "accepted": 8,
-            "completed": 8,
-            "cancelled": 0,
-            "executing": 0,
-            "peak": 4,
-            "peak_by_account": {"alice": 2, "bob": 2},
-            **counted,
-        }
-    )
+    counted = {"completed": 8, "peak": 4, "requests_by_endpoint": {"available": 5}} | counted
+    return replace(SchedulerService(ACCOUNTS, new_job_id=a_job).stats(), **counted)
 
 
 def all_well():
-    mapped = [
-        a_task(task_id, map_index=n) for task_id in ("song.wait_for_slot", "song.submit") for n in range(8)
-    ]
-    return [a_task("prompts", map_index=-1), *mapped, a_task("summary", map_index=-1)]
+    gate = [a_task(task, map_index=n) for task in ("song.wait_for_slot", "song.submit") for n in range(4)]
+    return [*gate, a_task("summary", map_index=-1), *(one_task(map_index=n) for n in range(4))]
+
+
+def ended(**states):
+    return {way.dag_id: "success" for way in WAYS} | states
+
+
+def test_every_song_is_made_in_one_of_the_ways_half_of_them_in_each():
+    assert sorted(SENSOR.songs + ONE_TASK.songs) == sorted(SONGS)
+    assert len(SENSOR.songs) == len(ONE_TASK.songs)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+def test_a_ways_dag_and_task_are_those_of_an_example(way):
+    example = (REPOSITORY / "example_dags" / f"{way.dag_id}.py").read_text()
+    assert f"def {way.dag_id}():" in example
+    assert f'task_id="{way.task_id.split(".")[-1]}"' in example
 
 
 class TestHappenings:
@@ -73,58 +92,86 @@ class TestHappenings:
         tasks = [a_task("prompts", "running", -1), a_task("song.wait_for_slot", None, -1)]
         assert happenings(tasks, {}, []) == []
 
-    def test_songs_wait_in_the_order_in_which_they_began(self):
-        tasks = [a_task(state="deferred", map_index=n, deferred_at=9 - n) for n in range(2)]
-        assert happenings(tasks, {}, []) == [Event("waits", SONGS[1]), Event("waits", SONGS[0])]
+    def test_songs_of_both_ways_wait_in_the_order_in_which_they_began(self):
+        tasks = [
+            a_task(state="deferred", map_index=0, deferred_at=9),
+            a_task(state="deferred", map_index=1, deferred_at=7),
+            one_task("deferred", 0, deferred_at=8),
+        ]
+        assert happenings(tasks, {}, []) == [
+            Event("waits", SENSOR.songs[1]),
+            Event("waits", ONE_TASK.songs[0]),
+            Event("waits", SENSOR.songs[0]),
+        ]
+
+    def test_a_song_that_waits_for_its_jobs_end_does_not_wait_for_a_slot(self):
+        song = ONE_TASK.songs[0]
+        tasks = [one_task("deferred", 0, deferred_at=1)]
+        assert happenings(tasks, {}, [a_job(song, 0)]) == [Event("submitted", song, "alice, job 0123")]
 
     def test_who_waited_longest_was_granted_first(self):
         grants = {
-            0: a_grant("alice", reading=20, waited=17.2),
-            1: a_grant("bob", reading=10, waited=1.6),
-            2: a_grant("alice", reading=10, waited=2.4),
+            SENSOR.songs[0]: a_grant("alice", reading=20, waited=17.2),
+            SENSOR.songs[1]: a_grant("bob", reading=10, waited=1.6),
+            SENSOR.songs[2]: a_grant("alice", reading=10, waited=2.4),
         }
         assert happenings([], grants, []) == [
-            Event("granted", SONGS[2], "alice, after 2 s"),
-            Event("granted", SONGS[1], "bob, after 2 s"),
-            Event("granted", SONGS[0], "alice, after 17 s"),
+            Event("granted", SENSOR.songs[2], "alice"),
+            Event("granted", SENSOR.songs[1], "bob"),
+            Event("granted", SENSOR.songs[0], "alice"),
         ]
 
     def test_jobs_are_told_in_the_order_of_time(self):
         jobs = [a_job("one", 0, ended=8, status="completed"), a_job("two", 3), a_job("three", 9)]
         assert happenings([], {}, jobs) == [
-            Event("submitted", "one", "alice, job 0123abcd"),
-            Event("submitted", "two", "alice, job 0123abcd"),
+            Event("submitted", "one", "alice, job 0123"),
+            Event("submitted", "two", "alice, job 0123"),
             Event("done", "one", "alice, in 8 s"),
-            Event("submitted", "three", "alice, job 0123abcd"),
+            Event("submitted", "three", "alice, job 0123"),
         ]
 
     def test_a_dropped_job_is_not_done(self):
         jobs = [a_job("one", 0, ended=5, status="cancelled")]
         assert happenings([], {}, jobs)[-1] == Event("cancelled", "one", "alice, in 5 s")
 
+    @pytest.mark.parametrize(
+        ("result", "told"), [([{"status": "completed"}], "completed"), (None, "outcome unknown")]
+    )
+    def test_one_task_sees_its_songs_end_after_the_job_is_done(self, result, told):
+        song = ONE_TASK.songs[3]
+        jobs = [a_job(song, 0, ended=8, status="completed")]
+        told_in_the_end = happenings([], {song: {"result": result}}, jobs)[1:]
+        assert told_in_the_end == [Event("done", song, "alice, in 8 s"), Event("sees end", song, told)]
+
     def test_a_failure_names_the_task(self):
-        assert happenings([a_task("song.submit", "failed", 3)], {}, []) == [
-            Event("failed", SONGS[3], "song.submit")
-        ]
+        [event] = happenings([a_task("song.submit", "failed", 3)], {}, [])
+        assert event == Event("failed", SENSOR.songs[3], "song.submit")
 
 
-def test_events_are_aligned_and_fit_a_terminal():
+def test_lines_are_aligned_and_fit_a_terminal():
+    long, account = max(SONGS, key=len), max(ACCOUNTS, key=len)
     events = [
         Event("waits", min(SONGS, key=len)),
-        Event("submitted", max(SONGS, key=len), "alice, job 0123abcd"),
-        Event("failed", max(SONGS, key=len), "song.wait_for_slot"),
+        Event("submitted", long, f"{account}, job 0123"),
+        Event("cancelled", long, f"{account}, in 10 s"),
+        Event("failed", long, "song.wait_for_slot"),
     ]
     lines = [event_text(event, free=3) for event in events]
-    assert lines[0].split("  ")[0] == "waits"
-    assert {line.index("3 of 4 slots free") for line in lines} == {lines[0].index("3 of 4 slots free")}
-    assert max(map(len, lines)) <= 80
+    assert {line.index("3 free") for line in lines} == {lines[0].index("3 free")}
+    assert max(len(" 99 s  " + line) for line in (*lines, *order_text().split("\n       "))) <= 80
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+def test_a_line_begins_with_the_songs_way_as_the_order_explains_it(way):
+    assert event_text(Event("waits", way.songs[0]), free=3).startswith(f"{way.name:<8}  waits")
+    assert f"\n       {way.name:<8}  {way.dag_id}: {way.how}" in order_text()
 
 
 def test_the_summary_says_what_was_counted():
     assert summary(stats(), 71.4) == (
         "Songs made            8 of 8\n"
         "Submissions refused   0\n"
-        "Status requests sent  5\n"
+        "Status requests sent  5 in all\n"
         "Most jobs at once     4 on 4 slots\n"
         "Time in all           71 s"
     )
@@ -132,43 +179,56 @@ def test_the_summary_says_what_was_counted():
 
 class TestShortcomings:
     def test_none(self, tmp_path):
-        assert shortcomings(all_well(), stats(), tmp_path) == []
+        assert shortcomings(all_well(), ended(), stats(), tmp_path) == []
 
     def test_a_refusal(self, tmp_path):
-        assert shortcomings(all_well(), stats(refusals=1), tmp_path) == ["Submissions refused: 1."]
+        found = shortcomings(all_well(), ended(), stats(refusals=1), tmp_path)
+        assert found == ["Submissions refused: 1."]
 
-    def test_a_missing_song(self, tmp_path):
-        assert shortcomings(all_well(), stats(completed=7), tmp_path) == ["Songs made: only 7 of 8."]
+    @pytest.mark.parametrize("completed", [7, 9])
+    def test_a_song_too_few_or_too_many(self, tmp_path, completed):
+        found = shortcomings(all_well(), ended(), stats(completed=completed), tmp_path)
+        assert found == [f"Songs made: {completed}, not 8."]
 
     def test_a_run_without_end(self, tmp_path):
-        tasks = [a_task(state="deferred"), a_task(state="deferred", map_index=1), a_task("summary", None, -1)]
-        assert shortcomings(tasks, stats(), tmp_path) == [
-            "The DAG run did not end within 150 s.",
-            "song.wait_for_slot: 2 deferred.",
-            "summary: 1 not begun.",
+        waiting = [a_task(state="deferred", map_index=n) for n in range(2)]
+        tasks = [*waiting, a_task("summary", None, -1), one_task("running")]
+        states = ended(riffusion_capacity_gate="running", riffusion_songs="running")
+        assert shortcomings(tasks, states, stats(), tmp_path) == [
+            "riffusion_capacity_gate did not end within 180 s.",
+            "riffusion_songs did not end within 180 s.",
+            "riffusion_capacity_gate, song.wait_for_slot: 2 deferred.",
+            "riffusion_capacity_gate, summary: 1 not begun.",
+            "riffusion_songs, song: 1 running.",
         ]
 
-    def test_failed_tasks_with_the_reason_of_one(self, tmp_path):
-        log = tmp_path / "task_id=song.submit" / "map_index=2" / "attempt=1.log"
+    def test_a_run_that_never_began(self, tmp_path):
+        assert shortcomings([], ended(riffusion_songs="queued"), stats(), tmp_path) == [
+            "riffusion_songs did not end within 180 s."
+        ]
+
+    @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+    def test_failed_tasks_with_the_reason_of_one(self, tmp_path, way):
+        folder = tmp_path / f"dag_id={way.dag_id}" / "run_id=a-run" / f"task_id={way.task_id}"
+        log = folder / "map_index=2" / "attempt=1.log"
         log.parent.mkdir(parents=True)
         error = {"error_detail": [{"exc_type": "RiffusionRejected", "exc_value": "401 Unauthorized"}]}
-        log.write_text(
-            "\n".join(json.dumps(entry) for entry in ({"event": "begun"}, error, {"event": "over"}))
-        )
-        tasks = [
-            a_task("song.submit", "failed", 2),
-            a_task("song.submit", "failed", 3),
-            a_task("summary", "upstream_failed", -1),
-        ]
-        assert shortcomings(tasks, stats(), tmp_path) == [
-            "song.submit: 2 failed. RiffusionRejected: 401 Unauthorized",
+        entries = ({"event": "begun"}, error, {"event": "over"})
+        log.write_text("\n".join(json.dumps(entry) for entry in entries))
+        failed = [a_task(way.task_id, "failed", n, way=way) for n in (2, 3)]
+        tasks = [*failed, a_task("summary", "upstream_failed", -1)]
+        assert shortcomings(tasks, ended(**{way.dag_id: "failed"}), stats(), tmp_path) == [
+            f"{way.dag_id} failed.",
+            f"{way.dag_id}, {way.task_id}: 2 failed. RiffusionRejected: 401 Unauthorized",
             f"  Log: {log}",
         ]
 
-    def test_a_failed_task_that_left_no_log(self, tmp_path):
-        assert shortcomings([a_task("prompts", "failed", -1)], stats(), tmp_path) == [
-            "prompts: 1 failed. It did not say why.",
-            f"  Log: {tmp_path / 'task_id=prompts' / 'attempt=1.log'}",
+    @pytest.mark.parametrize("state", ["failed", "up_for_retry"])
+    def test_a_failed_try_that_left_no_log(self, tmp_path, state):
+        log = tmp_path / "dag_id=riffusion_songs" / "run_id=a-run" / "task_id=songs" / "attempt=1.log"
+        assert shortcomings([a_task("songs", state, -1, way=ONE_TASK)], ended(), stats(), tmp_path) == [
+            f"riffusion_songs, songs: 1 {state}. It did not say why.",
+            f"  Log: {log}",
         ]
 
 
