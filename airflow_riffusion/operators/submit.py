@@ -147,7 +147,7 @@ class RiffusionSubmitOperator(BaseOperator):
             self.log.info("Job %s of an earlier submission is executing: no other is made.", song.job_id)
         else:
             self.log.info("%s", grant_line(event["result"]))
-            song = self._submit(song, event["result"]["user_id"])
+            song = self._submit(song, event["result"])
         return self._wait_for_end(song) if self.wait_for_completion else song.to_xcom(None)
 
     def finish(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
@@ -218,6 +218,15 @@ class RiffusionSubmitOperator(BaseOperator):
             song,
         )
 
+    def _give_back(self, grant_id: str, error: RiffusionRejected) -> NoReturn:
+        from airflow_riffusion.triggers.submission import GiveBackTrigger
+
+        trigger = GiveBackTrigger(
+            riffusion_conn_id=self.riffusion_conn_id, grant_id=grant_id, message=str(error)
+        )
+        self.defer(trigger=trigger, method_name="finish")
+        raise AssertionError("defer() always raises")
+
     def _defer(self, trigger: Any, method_name: str, song: Song) -> NoReturn:
         left = max(1.0, song.since + self.timeout - time.time())
         self.defer(
@@ -227,9 +236,9 @@ class RiffusionSubmitOperator(BaseOperator):
         )
         raise AssertionError("defer() always raises")
 
-    def _submit(self, song: Song, user_id: str) -> Song:
+    def _submit(self, song: Song, granted: Mapping[str, Any]) -> Song:
         """Send the one submission of this grant; what is left unclear goes back to the gate."""
-        hook = self._hook()
+        hook, user_id = self._hook(), granted["user_id"]
         json = {hook.settings.account_field: user_id, "replyRef": song.reply_ref, **_checked_json(self.json)}
         song = replace(song, submissions=song.submissions + 1, submitted_at=time.time())
         self._on_its_way = song.reply_ref
@@ -242,6 +251,9 @@ class RiffusionSubmitOperator(BaseOperator):
         except RiffusionBadResponse as error:
             self.log.warning("%s %s", error, _LOOK_FOR_IT)
             self._wait_for_slot(song, search=True)
+        except RiffusionRejected as error:
+            self.log.error("%s Its slot is given back.", error)
+            self._give_back(granted["grant_id"], error)
         finally:
             self._on_its_way = None
         song = replace(song, user_id=user_id).identify(answer)

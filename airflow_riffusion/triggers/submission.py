@@ -9,13 +9,14 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import TriggerEvent
+from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.jobs import WantedJob
 from airflow_riffusion.request import seconds
 from airflow_riffusion.triggers.capacity import CapacityTrigger
 from airflow_riffusion.triggers.job import cancel_job
+from airflow_riffusion.workers import worker_is_gone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -86,3 +87,40 @@ class SubmissionTrigger(CapacityTrigger):
 
     def _request(self, since: float) -> SlotRequest:
         return replace(super()._request(since), reply_ref=self.song["reply_ref"])
+
+
+class GiveBackTrigger(BaseTrigger):
+    """
+    Give a grant back whose submission was rejected: the worker that was told so can't reach the gate.
+
+    :param riffusion_conn_id: the Airflow connection.
+    :param grant_id: the grant.
+    :param message: why the submission was rejected.
+    """
+
+    def __init__(self, *, riffusion_conn_id: str, grant_id: str, message: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.riffusion_conn_id = riffusion_conn_id
+        self.grant_id = grant_id
+        self.message = message
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class's path and all arguments."""
+        return (
+            "airflow_riffusion.triggers.submission.GiveBackTrigger",
+            {
+                "riffusion_conn_id": self.riffusion_conn_id,
+                "grant_id": self.grant_id,
+                "message": self.message,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Give it back, then yield one event: ``rejected`` with the message."""
+        from airflow_riffusion.triggers.gate import CapacityGate
+
+        began = asyncio.get_running_loop().time()
+        CapacityGate.of(self.riffusion_conn_id).give_back(self.grant_id)
+        if self.task_instance is not None:
+            await worker_is_gone(began)
+        yield TriggerEvent({"status": "rejected", "message": self.message})

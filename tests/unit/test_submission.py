@@ -14,7 +14,7 @@ from airflow_riffusion.hooks import riffusion as hook_module
 from airflow_riffusion.request import SlotRequest
 from airflow_riffusion.triggers.gate import CapacityGate
 from airflow_riffusion.triggers.job import JobTrigger
-from airflow_riffusion.triggers.submission import SubmissionTrigger
+from airflow_riffusion.triggers.submission import GiveBackTrigger, SubmissionTrigger
 from tests.gates import our_tasks
 from tests.readings import job, reading
 from tests.virtual_time import run
@@ -51,7 +51,14 @@ def event_of(trigger):
     return run(scenario())
 
 
-@pytest.mark.parametrize("trigger", [submission(search=True, not_before=5.0), watching(cancel_on_kill=True)])
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        submission(search=True, not_before=5.0),
+        watching(cancel_on_kill=True),
+        GiveBackTrigger(riffusion_conn_id="mine", grant_id="g", message="400 Bad Request"),
+    ],
+)
 def test_it_survives_being_stored(trigger):
     path, kwargs = trigger.serialize()
 
@@ -125,6 +132,21 @@ class TestWaitingToSubmit:
 
         assert run(scenario()) == []
         assert len(hook.asked_at) == 2
+
+
+def test_a_rejected_submission_gives_its_slot_back(hook):
+    hook.answer = FREE
+
+    async def scenario():
+        async for event in submission().run():
+            grant_id = event.payload["result"]["grant_id"]
+        giving_back = GiveBackTrigger(
+            riffusion_conn_id="riffusion_test", grant_id=grant_id, message="400 Bad Request"
+        )
+        (event,) = [event async for event in giving_back.run()]
+        return event.payload, CapacityGate.of("riffusion_test").needs_readings()
+
+    assert run(scenario()) == ({"status": "rejected", "message": "400 Bad Request"}, False)
 
 
 class TestSeeingTheEnd:

@@ -263,13 +263,15 @@ class TestSubmitting:
 
         assert deferral(task.submit, context(), granted(self.start(task))).trigger.search is True
 
-    def test_a_rejection_fails_it_without_a_retry(self, service):
+    def test_a_rejection_gives_the_slot_back_and_fails_it_without_a_retry(self, service):
         service.answer = RiffusionRejected("400 Bad Request (prompt: must not be empty).", status=400)
         task = song()
-        began = self.start(task)
 
+        deferred = deferral(task.submit, context(), granted(self.start(task)))
+
+        assert (deferred.trigger.grant_id, deferred.method_name) == ("g", "finish")
         with pytest.raises(AirflowFailException, match="prompt"):
-            task.submit(context(), granted(began))
+            task.finish(context(), {"status": "rejected", "message": deferred.trigger.message})
 
     def test_a_job_that_was_found_is_taken_up_and_no_other_is_made(self, service):
         task = song()
