@@ -75,7 +75,7 @@ class CapacityGate:
         waiter = self._waiters.add(waiter_id, max(poke_interval, SHORTEST_INTERVAL))
         log.info("Waiting for %s on connection '%s'.", request, self._hook.riffusion_conn_id)
         try:
-            self._poll_for(waiter)
+            self._serve_newcomer(waiter)
             grant: Grant = await self._told(waiter, partial(self._queue, waiter_id, request.since))
             return grant
         except BaseException:
@@ -102,7 +102,8 @@ class CapacityGate:
         waiter = self._waiters.add(watcher_id, max(poke_interval, SHORTEST_INTERVAL))
         log.info("Looking for %s on connection '%s'.", wanted, self._hook.riffusion_conn_id)
         try:
-            self._poll_for(waiter)
+            self._poll_loop.gather()
+            self._poll_loop.keep_pace()
             sighting: Sighting = await self._told(waiter, partial(self._progress, watcher_id))
             return sighting.job
         finally:
@@ -117,15 +118,16 @@ class CapacityGate:
         """
         self._ledger.give_back(grant_id)
 
-    def _poll_for(self, newcomer: Waiter) -> None:
-        """Read as often as a newcomer wants; at once, or not at all, for the only one who waits for slots."""
+    def _serve_newcomer(self, newcomer: Waiter) -> None:
+        """Serve who finds nobody waiting by a reading not a second old, or else by one at once."""
         self._poll_loop.gather()
-        if len(self._ledger) != 1:
-            self._poll_loop.hurry(newcomer.poke_interval)
+        self._poll_loop.keep_pace()
+        if len(self._ledger) > 1:
             return
         if reading := self._poll_loop.fresh_reading:
             self._grant(reading)
-        self._poll_loop.hurry(SHORTEST_INTERVAL)
+        if newcomer.decision is None:
+            self._poll_loop.read_at_once()
 
     def _leave(self, waiter_id: str) -> None:
         self._waiters.remove(waiter_id)

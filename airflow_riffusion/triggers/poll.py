@@ -55,8 +55,8 @@ class PollLoop:
     """
     Takes readings for one reader, and knows how to wait for a service that fails.
 
-    The loop runs from :meth:`hurry` until nobody needs readings. The time of the last request and how long
-    a failing service is left alone outlive that.
+    The loop runs from :meth:`keep_pace` until nobody needs readings. The time of the last request and how
+    long a failing service is left alone outlive that.
 
     :param hook: asks the service.
     :param reader: who needs the readings.
@@ -72,6 +72,7 @@ class PollLoop:
         self._hurried: asyncio.Event | None = None
         self._interval = SHORTEST_INTERVAL
         self._jitter = 1.0
+        self._at_once = False
         self._read_at = self._polled_at = self._looked_up_at = self._not_before = float("-inf")
         self._failures = 0
         self._bad_responses = 0
@@ -93,27 +94,27 @@ class PollLoop:
         if self._polled_at == float("-inf"):
             self._not_before = min(_now() + _QUIET_BEFORE_FIRST_READING, self._born + _LONGEST_GATHERING)
 
-    def hurry(self, interval: float) -> None:
-        """
-        Let the next reading come no later than so long after the last one.
-
-        :param interval: seconds.
-        """
-        if self._hurried is None:
-            self._interval = interval
-            if self._reader.needs_readings():
-                self._hurried = asyncio.Event()
-                # A context of its own, or the poll loop would write into the first waiter's task log.
-                self._task = asyncio.create_task(self._poll(self._hurried), context=contextvars.Context())
-        elif interval < self._interval:
-            self._interval = interval
+    def keep_pace(self) -> None:
+        """Read as often as those want who need readings by now."""
+        self._interval = self._reader.poke_interval or self._interval
+        if self._hurried is not None:
             self._hurried.set()
+        elif self._reader.needs_readings():
+            self._hurried = asyncio.Event()
+            # A context of its own, or the poll loop would write into the first waiter's task log.
+            self._task = asyncio.create_task(self._poll(self._hurried), context=contextvars.Context())
+
+    def read_at_once(self) -> None:
+        """Let the next reading, and only that, come as soon as one may."""
+        self._at_once = True
+        self.keep_pace()
 
     def stop(self) -> None:
         """End the loop; a request under way is not waited for."""
         if self._task is not None:
             self._task.cancel()
         self._task = self._hurried = None
+        self._at_once = False
 
     async def _poll(self, hurried: asyncio.Event) -> None:
         """Take a reading per interval while there is need of them, never two within a second."""
@@ -134,11 +135,13 @@ class PollLoop:
                     await hurried.wait()
 
     def _due(self) -> float:
-        return max(self._polled_at + self._interval * self._jitter, self._not_before)
+        interval = SHORTEST_INTERVAL if self._at_once else self._interval
+        return max(self._polled_at + interval * self._jitter, self._not_before)
 
     async def _read(self) -> None:
         """Take one reading, or judge why there is none."""
         self._polled_at = _now()
+        self._at_once = False
         self._interval = self._reader.poke_interval or self._interval
         try:
             self._answered(await self._take_reading())

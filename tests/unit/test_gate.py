@@ -71,6 +71,35 @@ def test_a_free_slot_wakes_exactly_one_waiter_the_first(hook):
     assert run(scenario()) == ["w4"]
 
 
+@pytest.mark.parametrize("stays", [0.0, 0.5])
+def test_who_comes_and_goes_quickly_does_not_change_the_pace_of_what_goes_on(hook, stays):
+    hook.answer = reading(a=1)
+
+    async def scenario():
+        await wait("holds a slot", poke_interval=60)
+        hook.answer = FULL
+        newcomer = wait("newcomer", poke_interval=60)
+        await asyncio.sleep(stays)
+        await cancel(newcomer)
+        await asyncio.sleep(110)
+
+    run(scenario())
+    assert len(hook.asked_at) <= 3
+
+
+def test_who_is_served_by_the_last_reading_does_not_hurry_the_next(hook):
+    hook.answer = reading(a=5)
+
+    async def scenario():
+        await wait("first", poke_interval=60)
+        await asyncio.sleep(0.5)
+        await wait("second", poke_interval=60)
+        await asyncio.sleep(119)
+
+    run(scenario())
+    assert len(hook.asked_at) == 2
+
+
 def test_a_newcomer_to_an_empty_queue_is_served_by_a_poll_at_once(hook):
     hook.answer = reading(a=1)
 

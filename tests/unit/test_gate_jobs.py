@@ -45,6 +45,20 @@ def test_watchers_and_waiters_share_one_request_per_interval(hook):
     assert left == []
 
 
+def test_watchers_that_come_one_by_one_hurry_no_reading(hook):
+    hook.answer = RUNNING
+
+    async def scenario():
+        tasks = [wait("the only one who waits for a slot", poke_interval=60)]
+        for number in range(100):
+            tasks.append(watch(f"watcher {number}", job_id="1", poke_interval=60))
+            await asyncio.sleep(1.1)
+        await cancel(*tasks)
+
+    run(scenario())
+    assert len(hook.asked_at) <= 3
+
+
 def test_a_job_that_is_never_seen_is_given_up_when_it_can_no_longer_be_on_its_way(hook):
     hook.answer = OVER
 
