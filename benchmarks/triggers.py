@@ -7,21 +7,21 @@ import gc
 import json
 import logging
 import os
-import subprocess
-import sys
 import time
 import tracemalloc
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+from benchmarks.service import TOKEN, emulator
 from benchmarks.table import Row
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from benchmarks.service import Service
 
     Events = list[tuple[float, str]]
 
@@ -42,7 +42,6 @@ NOTE = (
 )
 
 _CONN_ID = "benchmark_triggers"
-_TOKEN = "user:1234-abcDEF"
 _SETTLED = 1.5 * INTERVAL  # the first line about the wait comes after an interval and its jitter
 
 
@@ -113,7 +112,7 @@ async def _traced() -> int:
 class _Bench(logging.Handler):
     """One pass; as a log handler it counts asyncio's lines on slow callbacks."""
 
-    def __init__(self, service: _Service) -> None:
+    def __init__(self, service: Service) -> None:
         super().__init__()
         self._service = service
         self._free_seen_at: list[float] = []
@@ -228,56 +227,14 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class _Service:
-    """The emulator, and others who take its slots."""
-
-    def __init__(self, url: str) -> None:
-        import requests
-
-        self._url = url
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.headers["Authorization"] = f"Bearer {_TOKEN}"
-
-    def readings(self) -> int:
-        count: int = self._ask("GET", "emulator/stats").json()["requests_by_endpoint"]["available"]
-        return count
-
-    def free_all(self) -> None:
-        self._ask("POST", "emulator/reset")
-
-    def fill(self, grant_ids: Sequence[str] = ()) -> None:
-        """Submit a job for each grant, and others' jobs to the slots that are left."""
-        references = [{"replyRef": grant_id} for grant_id in grant_ids]
-        for reference in references + [{}] * (SLOTS - len(references)):
-            self._ask("POST", "v1/riffusion/music/create-prompt", json={"prompt": "a song", **reference})
-
-    def _ask(self, method: str, endpoint: str, **arguments: Any) -> Any:
-        answer = self._session.request(method, f"{self._url}/{endpoint}", timeout=30, **arguments)
-        answer.raise_for_status()
-        return answer
-
-
 @contextmanager
-def _service() -> Iterator[_Service]:
+def _service() -> Iterator[Service]:
     """Run the emulator, full, and name it in a connection."""
-    command = [sys.executable, "-m", "airflow_riffusion.emulator", "--port=0", "--job-seconds=86400"]
-    command += [f"--accounts={SLOTS // 10}", "--max-jobs=10"]
-    root = Path(__file__).parents[1]
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            ready = process.stdout.readline().partition("ready on ")[2]
-            if not ready:
-                raise RuntimeError("the emulator did not start")
-            url = ready.split()[0]
-            connection = json.dumps({"conn_type": "riffusion", "password": _TOKEN, "host": url})
-            service = _Service(url)
-            service.fill()
-            with patch.dict(os.environ, {f"AIRFLOW_CONN_{_CONN_ID.upper()}": connection}):
-                yield service
-        finally:
-            process.terminate()
+    with emulator(SLOTS) as service:
+        connection = json.dumps({"conn_type": "riffusion", "password": TOKEN, "host": service.url})
+        service.fill()
+        with patch.dict(os.environ, {f"AIRFLOW_CONN_{_CONN_ID.upper()}": connection}):
+            yield service
 
 
 @contextmanager

@@ -1,0 +1,48 @@
+"""What the gates' benchmark makes of what it has counted; the figures themselves need a real Airflow."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from benchmarks import gates
+
+BURN = "import time\nwhile time.process_time() < 0.2: pass"
+# Lets a child work until it has ended; then says so, and stays.
+PARENT = f"""\
+import subprocess, sys
+subprocess.run([sys.executable, "-c", {BURN!r}])
+print(flush=True)
+sys.stdin.read()
+"""
+# Has a child that stays, and that says when its own child has worked.
+GRANDPARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {PARENT!r}])"
+
+
+def test_each_figure_of_ours_stands_beside_the_same_of_the_peers():
+    rows = gates.rows(
+        3,
+        {
+            "deferred_by_worker": {"worker processes": 6, "status requests": 2},
+            "no_worker": {"worker processes": 0, "status requests": 1},
+            "http_sensor": {"worker processes": 9, "status requests": 8},
+        },
+    )
+
+    assert [(row.measured, row.figure, row.ours, row.peer) for row in rows] == [
+        ("3 gates, deferred by a worker", "worker processes", 6, 9),
+        ("3 gates, deferred by a worker", "status requests", 2, 8),
+        ("3 gates, no worker", "worker processes", 0, 9),
+        ("3 gates, no worker", "status requests", 1, 8),
+    ]
+
+
+@pytest.mark.parametrize("code", [PARENT, GRANDPARENT])
+def test_the_cpu_time_of_descendants_counts_when_they_have_ended(code):
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as top:
+        top.stdout.readline()
+
+        assert gates.cpu_seconds([psutil.Process(top.pid)]) >= 0.2
