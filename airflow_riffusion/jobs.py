@@ -22,7 +22,7 @@ class WantedJob:
     Which job is looked for, and whether its start or its end.
 
     :param job_id: its id, if it is known.
-    :param reply_ref: the reference that it was submitted with, if it has one.
+    :param reply_ref: otherwise the reference that it was submitted with.
     :param until_seen: stop as soon as it is seen executing; otherwise only when it is over.
     """
 
@@ -63,8 +63,10 @@ class _Watch:
     def is_over(self, now: float) -> bool:
         if self.wanted.until_seen and self.job is not None:
             return True
-        may_come = self.job is None and now < self.unseen_until
-        return self.missed >= READINGS_UNTIL_GONE and not may_come
+        return self.missed >= READINGS_UNTIL_GONE and not self.may_come(now)
+
+    def may_come(self, now: float) -> bool:
+        return self.job is None and now < self.unseen_until
 
 
 class JobLedger:
@@ -77,10 +79,13 @@ class JobLedger:
         """Return how many watch."""
         return len(self._watches)
 
-    @property
-    def in_doubt(self) -> bool:
-        """Whether the last reading missed one of the jobs: the next one will tell."""
-        return any(watch.missed for watch in self._watches.values())
+    def in_doubt(self, now: float) -> bool:
+        """
+        Return whether the last reading missed a job that may be over: the next one will tell.
+
+        :param now: seconds on the clock that readings are observed by.
+        """
+        return any(watch.missed and not watch.may_come(now) for watch in self._watches.values())
 
     def join(self, watcher_id: str, wanted: WantedJob, unseen_until: float) -> None:
         """
@@ -120,7 +125,8 @@ class JobLedger:
         by_ref: dict[str | None, ExecutingJob] = {job.reply_ref: job for job in reading.jobs if job.reply_ref}
         told = []
         for watcher_id, watch in list(self._watches.items()):
-            watch.look(by_id.get(watch.wanted.job_id) or by_ref.get(watch.wanted.reply_ref))
+            wanted = watch.wanted
+            watch.look(by_id.get(wanted.job_id) if wanted.job_id else by_ref.get(wanted.reply_ref))
             if watch.is_over(now):
                 told.append(Sighting(watcher_id, watch.job))
                 self.leave(watcher_id)

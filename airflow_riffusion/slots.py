@@ -104,15 +104,9 @@ class SlotLedger:
         """
         Queue a waiter.
 
-        If it has a reference of its own and waits once more, what it was granted before is given back.
-
         :param waiter_id: a new id, which becomes the id of its grant.
         :param request: what it asks for.
         """
-        if request.reply_ref is not None:
-            for hold in list(self._holds.values()):
-                if hold.grant.reply_ref == request.reply_ref:
-                    self.give_back(hold.grant.grant_id)
         self._joined += 1
         place = (request.hold == 0, -request.priority, request.since, self._joined, waiter_id)
         insort(self._queue, place)

@@ -13,6 +13,11 @@ from string import Formatter
 from typing import Any
 from urllib.parse import quote
 
+from airflow_riffusion.lenient import without_secrets
+
+LONGEST_REPLY_REF = 1024
+"""Characters that a ``replyRef`` may have (https://useapi.net/docs/api-riffusion-v1)."""
+
 _FAILED = frozenset({"failed", "failure", "error", "cancelled", "canceled"})
 _LONGEST_REASON = 500
 
@@ -30,6 +35,8 @@ class Song:
     :param job_id: its job, once it is known.
     :param user_id: the account of its job, once it is known.
     :param ran_seconds: from the submission until a reading showed that the job is over.
+    :param grant_id: the slot it was granted last, to be given back if it has no use for it.
+    :param seen: whether its job was seen executing.
     """
 
     reply_ref: str
@@ -40,6 +47,8 @@ class Song:
     job_id: str | None = None
     user_id: str | None = None
     ran_seconds: float | None = None
+    grant_id: str | None = None
+    seen: bool = False
 
     def identify(self, answer: object) -> Song:
         """
@@ -60,16 +69,19 @@ class Song:
         :param now: seconds since the epoch, for a job that does not say when it started.
         """
         started = datetime.fromisoformat(job["started"]).timestamp() if job["started"] else now
-        return replace(self.identify(job), submitted_at=started)
+        return replace(self.identify(job), submitted_at=started, seen=True)
 
-    def over(self, job: Mapping[str, Any], at: float) -> Song:
+    def over(self, job: Mapping[str, Any] | None, at: float) -> Song:
         """
         Note that the job has ended.
 
-        :param job: the job as it was seen last, as in an XCom.
-        :param at: when a reading showed it, in seconds since the epoch.
+        :param job: the job as it was seen last, as in an XCom; None if it was not seen this time.
+        :param at: when a reading showed that it is over, in seconds since the epoch.
         """
-        return replace(self.identify(job), ran_seconds=round(max(0.0, at - self.submitted_at), 3))
+        song = replace(self.identify(job), seen=self.seen or job is not None)
+        if not song.seen or song.ran_seconds is not None:
+            return song
+        return replace(song, ran_seconds=round(max(0.0, at - song.submitted_at), 3))
 
     def to_xcom(self, result: Any) -> dict[str, Any]:
         """
@@ -88,6 +100,40 @@ class Song:
         }
 
 
+def reply_ref(json: Mapping[str, Any], own: str) -> str:
+    """
+    Return the ``replyRef`` of a song's job: the user's, if there is one.
+
+    :param json: what is to be submitted.
+    :param own: the task's own.
+    :raises ValueError: if the user's can't be one.
+    """
+    given = json.get("replyRef")
+    if given is None or given == "":  # as a template renders to that has nothing to say
+        return own
+    if not isinstance(given, str) or len(given) > LONGEST_REPLY_REF:
+        raise ValueError(
+            f"json's replyRef must be text of at most {LONGEST_REPLY_REF} characters, not {given!r:.60}"
+        )
+    return given
+
+
+def scrub(result: Any) -> Any:
+    """
+    Return what the service says of a job's outcome without what callback URLs may keep secret.
+
+    :param result: any JSON value.
+    """
+    if isinstance(result, list):
+        return [scrub(each) for each in result]
+    if not isinstance(result, Mapping):
+        return result
+    return {
+        name: without_secrets(value) if name in ("replyUrl", "reply_url") else scrub(value)
+        for name, value in result.items()
+    }
+
+
 def fill_in(endpoint: str, **values: str) -> str:
     """
     Return an endpoint with what is in braces filled in, quoted for a URL.
@@ -96,8 +142,11 @@ def fill_in(endpoint: str, **values: str) -> str:
     :param values: what may be filled in, by name.
     :raises ValueError: if it asks for anything else.
     """
-    unknown = {name for _, name, _, _ in Formatter().parse(endpoint) if name is not None} - values.keys()
-    if unknown:
+    try:
+        names = {name for _, name, _, _ in Formatter().parse(endpoint) if name is not None}
+    except ValueError as error:
+        raise ValueError(f"result_endpoint {endpoint!r} can't be filled in: {error}") from None
+    if unknown := names - values.keys():
         known = " and ".join(f"{{{name}}}" for name in values)
         raise ValueError(f"result_endpoint can have {known} filled in, not {{{min(unknown)}}}")
     return endpoint.format(**{name: quote(value, safe="") for name, value in values.items()})

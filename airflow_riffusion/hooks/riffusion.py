@@ -157,7 +157,7 @@ class RiffusionHook(BaseHook):
         :raises RiffusionBadResponse: the answer is no JSON object or list.
         :raises ValueError: the endpoint leads out of ``v1/<service>/``.
         """
-        body = self._send(method.upper(), endpoint, json)
+        body = without_token(self._send(method.upper(), endpoint, json), self.settings.token)
         if not body.strip():
             return {}
         try:

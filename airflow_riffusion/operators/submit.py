@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.providers.common.compat.sdk import AirflowException, BaseOperator
 
 from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionRejected, RiffusionUnavailable
+from airflow_riffusion.operators.memory import JobMemory
 from airflow_riffusion.request import (
     SlotRequest,
     account_ids,
@@ -22,7 +23,7 @@ from airflow_riffusion.request import (
     seconds,
     whole_number,
 )
-from airflow_riffusion.song import Song, failure, fill_in
+from airflow_riffusion.song import Song, failure, fill_in, reply_ref, scrub
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -49,10 +50,11 @@ class RiffusionSubmitOperator(BaseOperator):
     :class:`~airflow_riffusion.sensors.capacity.CapacitySensor`. A submission that is refused after all (429)
     goes back to its place. The job has a ``replyRef`` that is the same for every try of the task: after a
     lost answer and in every retry it is looked for among the executing jobs first, so that it is not
-    submitted twice. Its end is seen by the gate's own readings. A person who ends the task cancels the job
-    (Airflow 3.3).
+    submitted twice; a job that a retry knows of (Airflow 3.3) is seen to its end. That is seen by the gate's
+    own readings. A person who ends the task cancels the job (Airflow 3.3).
 
-    :param json: what is submitted; the account and, unless it is there, ``replyRef`` are added. (templated)
+    :param json: what is submitted; the account and, unless it is there, ``replyRef`` are added. If you give
+        one, it must be another for each song. (templated)
     :param endpoint: where to, relative to ``v1/<service>/``. (templated)
     :param riffusion_conn_id: the Airflow connection. (templated)
     :param slots: how many free slots the job needs. (templated)
@@ -107,7 +109,8 @@ class RiffusionSubmitOperator(BaseOperator):
         self.result_endpoint = result_endpoint
         self.poke_interval = seconds("poke_interval", poke_interval)
         self.timeout = seconds("timeout", timeout)
-        self._on_its_way: str | None = None
+        self._on_its_way: Song | None = None
+        self._killed = False
         if not is_template(riffusion_conn_id):
             conn_id(riffusion_conn_id)
         if not is_template(slots):
@@ -118,6 +121,8 @@ class RiffusionSubmitOperator(BaseOperator):
             _checked_json(json)
         if result_endpoint is not None and not is_template(result_endpoint):
             fill_in(result_endpoint, job_id="", user_id="")
+        if result_endpoint is not None and not wait_for_completion:
+            raise ValueError("result_endpoint needs wait_for_completion=True: only then is there an outcome")
 
     def execute(self, context: Context) -> Any:
         """
@@ -125,11 +130,17 @@ class RiffusionSubmitOperator(BaseOperator):
 
         :return: the job and what became of it, as plain JSON.
         """
+        if self.result_endpoint is not None:
+            fill_in(self.result_endpoint, job_id="", user_id="")
         ti = context["ti"]
         # Alike in every try, so that a retry can tell whether its job exists.
-        own_ref = f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}"
-        song = Song(reply_ref=_checked_json(self.json).get("replyRef") or own_ref, since=time.time())
-        self._wait_for_slot(song, search=ti.try_number > 1)
+        own = f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}"
+        song = Song(reply_ref=reply_ref(_checked_json(self.json), own), since=time.time())
+        if job := self._memory(context).recall():
+            song = replace(song, **job)
+            self.log.info("Job %s of an earlier try was accepted: no other is made.", song.job_id)
+            return self._wait_for_end(song) if self.wait_for_completion else song.to_xcom(None)
+        return self._wait_for_slot(song, search=ti.try_number > 1)
 
     def submit(self, context: Context, event: dict[str, Any]) -> Any:
         """
@@ -147,7 +158,9 @@ class RiffusionSubmitOperator(BaseOperator):
             self.log.info("Job %s of an earlier submission is executing: no other is made.", song.job_id)
         else:
             self.log.info("%s", grant_line(event["result"]))
-            song = self._submit(song, event["result"])
+            grant = event["result"]
+            song = self._submit(replace(song, grant_id=grant["grant_id"]), grant["user_id"])
+            self._memory(context).note(song)
         return self._wait_for_end(song) if self.wait_for_completion else song.to_xcom(None)
 
     def finish(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
@@ -161,27 +174,29 @@ class RiffusionSubmitOperator(BaseOperator):
         """
         _status(event, "over")
         song = Song(**event["song"])
-        if event["job"] is not None:
-            song = song.over(event["job"], event["at"])
+        song = song.over(event["job"], event["at"])
+        if song.seen:
             self.log.info("Job %s is over after %.1f s.", song.job_id, song.ran_seconds)
-        elif song.ran_seconds is None:
+        else:
             self.log.warning("No reading showed job %s: it was very short, or is lost.", song.job_id)
-        return song.to_xcom(self._result(song))
+        result = self._result(song)
+        if reason := failure(result):
+            self._memory(context).forget()
+            raise AirflowException(f"Job {song.job_id} failed: {reason}")
+        return song.to_xcom(result)
 
     def on_kill(self) -> None:
         """Cancel the job that is just being submitted; Airflow calls this when the worker is told to end."""
+        self._killed = True
         if self._on_its_way is not None:
-            self._hook().cancel_job(reply_ref=self._on_its_way)
-            self._on_its_way = None
+            self._hook().cancel_job(self._on_its_way.job_id, self._on_its_way.reply_ref)
 
     def _wait_for_slot(self, song: Song, *, search: bool, not_before: float = 0.0) -> NoReturn:
         from airflow_riffusion.triggers.submission import SubmissionTrigger
 
-        json = _checked_json(self.json)
-        named = json.get("user_id") or json.get("email")
         request = SlotRequest.checked(
             slots=self.slots,
-            user_ids=[named] if named and self.user_ids is None else self.user_ids,
+            user_ids=self._accounts(),
             same_account=self.same_account,
             hold=self.hold,
             priority=self.priority_weight,
@@ -197,10 +212,10 @@ class RiffusionSubmitOperator(BaseOperator):
                 not_before=not_before,
             ),
             "submit",
-            song,
+            self._time_left(song),
         )
 
-    def _wait_for_end(self, song: Song) -> NoReturn:
+    def _wait_for_end(self, song: Song, *, not_before: float = 0.0) -> NoReturn:
         from airflow_riffusion.triggers.job import JobTrigger
 
         self._defer(
@@ -211,41 +226,51 @@ class RiffusionSubmitOperator(BaseOperator):
                 submitted_at=song.submitted_at,
                 hold=self.hold,
                 poke_interval=self.poke_interval,
+                not_before=not_before,
                 cancel_on_kill=True,
                 song=asdict(song),
             ),
             "finish",
-            song,
+            # A song that is made must not fail by the time that its outcome takes.
+            None if not_before else self._time_left(song),
         )
 
-    def _give_back(self, grant_id: str, error: RiffusionRejected) -> NoReturn:
+    def _give_back(self, song: Song, error: RiffusionRejected) -> NoReturn:
         from airflow_riffusion.triggers.submission import GiveBackTrigger
 
         trigger = GiveBackTrigger(
-            riffusion_conn_id=self.riffusion_conn_id, grant_id=grant_id, message=str(error)
+            riffusion_conn_id=self.riffusion_conn_id, grant_id=str(song.grant_id), message=str(error)
         )
-        self.defer(trigger=trigger, method_name="finish")
+        self._defer(trigger, "finish")
+
+    def _defer(self, trigger: Any, method_name: str, timeout: timedelta | None = None) -> NoReturn:
+        self.defer(trigger=trigger, method_name=method_name, timeout=timeout)
         raise AssertionError("defer() always raises")
 
-    def _defer(self, trigger: Any, method_name: str, song: Song) -> NoReturn:
-        left = max(1.0, song.since + self.timeout - time.time())
-        self.defer(
-            trigger=trigger,
-            method_name=method_name,
-            timeout=timedelta(seconds=left),
-        )
-        raise AssertionError("defer() always raises")
+    def _time_left(self, song: Song) -> timedelta:
+        return timedelta(seconds=max(1.0, song.since + self.timeout - time.time()))
 
-    def _submit(self, song: Song, granted: Mapping[str, Any]) -> Song:
+    def _accounts(self) -> Any:
+        """Return which accounts count: the one that is to be submitted to, if that is known."""
+        named = _named_account(_checked_json(self.json))
+        if named is None:
+            return self.user_ids
+        if self.user_ids is not None and named not in self.user_ids:
+            raise ValueError(f"json is for account {named}, which is not among user_ids")
+        return [named]
+
+    def _submit(self, song: Song, user_id: str) -> Song:
         """Send the one submission of this grant; what is left unclear goes back to the gate."""
-        hook, user_id = self._hook(), granted["user_id"]
-        json = {hook.settings.account_field: user_id, "replyRef": song.reply_ref, **_checked_json(self.json)}
+        hook, json = self._hook(), {**_checked_json(self.json), "replyRef": song.reply_ref}
+        if _named_account(json) is None:
+            json[hook.settings.account_field] = user_id
         song = replace(song, submissions=song.submissions + 1, submitted_at=time.time())
-        self._on_its_way = song.reply_ref
+        self._on_its_way = song
         try:
             answer = hook.run(self.endpoint, "POST", json)
         except RiffusionUnavailable as error:
             refused = error.status == _TOO_MANY_REQUESTS
+            self._on_its_way = None if refused else song
             self.log.warning("%s %s", error, _BACK_TO_ITS_PLACE if refused else _LOOK_FOR_IT)
             self._wait_for_slot(song, search=not refused, not_before=self._pause(song, error.retry_after))
         except RiffusionBadResponse as error:
@@ -253,11 +278,14 @@ class RiffusionSubmitOperator(BaseOperator):
             self._wait_for_slot(song, search=True)
         except RiffusionRejected as error:
             self.log.error("%s Its slot is given back.", error)
-            self._give_back(granted["grant_id"], error)
-        finally:
             self._on_its_way = None
-        song = replace(song, user_id=user_id).identify(answer)
+            self._give_back(song, error)
+        self._on_its_way = song = replace(song, user_id=user_id).identify(answer)
         self.log.info("Submitted job %s on account %s.", song.job_id, song.user_id)
+        if self._killed:
+            # Told to end while the answer was under way: then the job was perhaps not listed yet.
+            hook.cancel_job(song.job_id, song.reply_ref)
+            raise RiffusionRejected(f"The task was ended: job {song.job_id} is cancelled.")
         return song
 
     def _pause(self, song: Song, retry_after: float | None) -> float:
@@ -272,18 +300,22 @@ class RiffusionSubmitOperator(BaseOperator):
         if song.job_id is None:
             self.log.warning("The job's id is not known, so its outcome can't be asked for.")
             return None
+        endpoint = fill_in(self.result_endpoint, job_id=song.job_id, user_id=song.user_id or "")
         try:
-            endpoint = fill_in(self.result_endpoint, job_id=song.job_id, user_id=song.user_id or "")
-            result = self._hook().run(endpoint)
-        except RiffusionBadResponse as error:
-            raise error.as_rejected() from None
+            return scrub(self._hook().run(endpoint))
+        except (RiffusionBadResponse, ValueError) as error:
+            # To fail in a way that is retried would make the song once more.
+            raise RiffusionRejected(f"The outcome of job {song.job_id} can't be had: {error}") from None
         except RiffusionUnavailable as error:
-            # The song is made. To fail would make a retry submit it once more.
+            again = self._pause(replace(song, submissions=1), error.retry_after) + self.poke_interval
+            if again > song.since + self.timeout:
+                self.log.warning("%s The time is up: the song ends without its outcome.", error)
+                return None
             self.log.warning("%s The outcome is asked for again later.", error)
-            self._wait_for_end(song)
-        if reason := failure(result):
-            raise AirflowException(f"Job {song.job_id} failed: {reason}")
-        return result
+            self._wait_for_end(song, not_before=again)
+
+    def _memory(self, context: Context) -> JobMemory:
+        return JobMemory(context, self.retries or 0)
 
     def _hook(self) -> RiffusionHook:
         from airflow_riffusion.hooks.riffusion import RiffusionHook
@@ -304,3 +336,7 @@ def _status(event: Any, *expected: str) -> str:
     if status not in expected:
         raise ValueError(f"the trigger sent an event that is none of its own: {event!r:.200}")
     return str(status)
+
+
+def _named_account(json: Mapping[str, Any]) -> Any:
+    return json.get("user_id") or json.get("email") or None

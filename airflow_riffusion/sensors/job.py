@@ -25,6 +25,8 @@ class JobSensor(RiffusionSensor):
     Wait until a job is over: when it was seen executing, and two readings in a row miss it.
 
     Deferred (the default), it goes by the readings of the connection's gate, which all waiting tasks share.
+    With ``mode="reschedule"`` it can't remember that it saw the job: one that is not executing is over when
+    ``hold`` has passed since the first look.
 
     :param job_id: the job's id. (templated)
     :param reply_ref: or the ``replyRef`` that it was submitted with. (templated)
@@ -121,7 +123,7 @@ class JobSensor(RiffusionSensor):
             for sighting in self._jobs.observe(reading, time.time()):
                 job = sighting.job.to_xcom() if sighting.job is not None else None
                 return PokeReturnValue(is_done=True, xcom_value=self._over(job))
-            if not self._jobs.in_doubt:
+            if not self._jobs.in_doubt(time.time()):
                 break
         self.log.info("Waiting for the end of %s.", self._wanted())
         return None

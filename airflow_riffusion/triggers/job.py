@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
 
 from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.jobs import WantedJob
@@ -16,6 +18,10 @@ from airflow_riffusion.workers import worker_is_gone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from airflow.models.taskinstance import TaskInstance
+
+log = logging.getLogger(__name__)
 
 # Tries of a cancellation while the service is unavailable: Airflow gives it 30 s in all.
 _RETRIES = 2
@@ -34,6 +40,7 @@ class JobTrigger(BaseTrigger):
     :param hold: seconds after ``submitted_at`` for which it may be on its way; if no reading has shown it by
         then, none will.
     :param poke_interval: seconds between readings; the gate takes the smallest among its waiters.
+    :param not_before: do nothing until then, in seconds since the epoch.
     :param cancel_on_kill: cancel the job when a person ends the task (Airflow 3.3).
     :param song: how far the song has come whose job it is. The event gives it back: ``airflow dags test``
         loses what a task defers with besides (3.3.2).
@@ -48,6 +55,7 @@ class JobTrigger(BaseTrigger):
         submitted_at: float,
         hold: float = 120,
         poke_interval: float = 5,
+        not_before: float = 0.0,
         cancel_on_kill: bool = False,
         song: dict[str, Any] | None = None,
     ) -> None:
@@ -58,6 +66,7 @@ class JobTrigger(BaseTrigger):
         self.submitted_at = submitted_at
         self.hold = hold
         self.poke_interval = poke_interval
+        self.not_before = not_before
         self.cancel_on_kill = cancel_on_kill
         self.song = song
 
@@ -72,6 +81,7 @@ class JobTrigger(BaseTrigger):
                 "submitted_at": self.submitted_at,
                 "hold": self.hold,
                 "poke_interval": self.poke_interval,
+                "not_before": self.not_before,
                 "cancel_on_kill": self.cancel_on_kill,
                 "song": self.song,
             },
@@ -87,6 +97,7 @@ class JobTrigger(BaseTrigger):
         from airflow_riffusion.triggers.gate import CapacityGate
 
         began = asyncio.get_running_loop().time()
+        await asyncio.sleep(self.not_before - time.time())
         gate = CapacityGate.of(self.riffusion_conn_id)
         try:
             job = await gate.watch(
@@ -103,9 +114,14 @@ class JobTrigger(BaseTrigger):
         yield TriggerEvent({**payload, "song": self.song})
 
     async def on_kill(self) -> None:
-        """Cancel the job; Airflow calls this when a person ends the task, and at no other time."""
-        if self.cancel_on_kill:
-            await cancel_job(self.riffusion_conn_id, self.job_id, self.reply_ref)
+        """Cancel the job and give its slot back; Airflow calls this when a person ends the task."""
+        from airflow_riffusion.triggers.gate import CapacityGate
+
+        if not self.cancel_on_kill or await is_deferred(self.task_instance):
+            return
+        if self.song is not None and self.song["grant_id"] is not None:
+            CapacityGate.of(self.riffusion_conn_id).give_back(self.song["grant_id"])
+        await cancel_job(self.riffusion_conn_id, self.job_id, self.reply_ref)
 
 
 async def cancel_job(riffusion_conn_id: str, job_id: str | None = None, reply_ref: str | None = None) -> None:
@@ -123,4 +139,27 @@ async def cancel_job(riffusion_conn_id: str, job_id: str | None = None, reply_re
     await hook.aload()
     cancelled = await asyncio.to_thread(hook.cancel_job, job_id, reply_ref)
     name = f"Job {job_id}" if job_id is not None else f"The job with replyRef {reply_ref!r}"
-    hook.log.info("%s %s.", name, "is cancelled" if cancelled else "was not executing")
+    log.info("%s %s.", name, "is cancelled" if cancelled else "was not executing")
+
+
+async def is_deferred(ti: TaskInstance | None) -> bool:
+    """
+    Return whether a task still waits for its trigger, so that nobody has ended it.
+
+    Airflow tells a triggerer that was silent for a while, and whose triggers another one has taken over, the
+    same as when a person ends the task (3.3.2): their jobs must go on.
+
+    :param ti: the trigger's task instance.
+    """
+    if ti is None:
+        return False
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    try:
+        states = await sync_to_async(RuntimeTaskInstance.get_task_states)(
+            dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+        )
+    except Exception as error:  # noqa: BLE001 - whatever it is, a person's wish comes first
+        log.warning("Whether a person ended the task can't be found out (%r): probably so.", error)
+        return False
+    return "deferred" in {state for by_task in states.values() for state in by_task.values()}

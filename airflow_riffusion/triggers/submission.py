@@ -15,13 +15,14 @@ from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.jobs import WantedJob
 from airflow_riffusion.request import seconds
 from airflow_riffusion.triggers.capacity import CapacityTrigger
-from airflow_riffusion.triggers.job import cancel_job
+from airflow_riffusion.triggers.job import cancel_job, is_deferred
 from airflow_riffusion.workers import worker_is_gone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from airflow_riffusion.request import SlotRequest
+    from airflow_riffusion.triggers.gate import CapacityGate
 
 
 class SubmissionTrigger(CapacityTrigger):
@@ -55,10 +56,15 @@ class SubmissionTrigger(CapacityTrigger):
 
         ``found`` with the job that is executing already, or one of those of a sensor's wait.
         """
+        from airflow_riffusion.triggers.gate import CapacityGate
+
         self._begin()
+        gate = CapacityGate.of(self.riffusion_conn_id)
+        if self.song["grant_id"] is not None:
+            gate.give_back(self.song["grant_id"])  # Its submission took no slot; it waits for another one.
         await asyncio.sleep(self.not_before - time.time())
         try:
-            found = await self._find() if self.search else None
+            found = await self._find(gate) if self.search else None
         except RiffusionRejected as error:
             await self._let_worker_go()
             yield TriggerEvent({"status": "rejected", "message": str(error), "song": self.song})
@@ -70,20 +76,27 @@ class SubmissionTrigger(CapacityTrigger):
         # Closed with this one, or a grant would not be given back if it is stopped at the event.
         async with aclosing(super().run()) as waiting:  # type: ignore[type-var]
             async for event in waiting:
-                yield TriggerEvent({**event.payload, "song": self.song})
+                yield TriggerEvent({**self._unless_executing(event.payload, gate), "song": self.song})
 
     async def on_kill(self) -> None:
         """Cancel the job that may be on its way; Airflow calls this when a person ends the task."""
-        if self.search:
+        if self.search and not await is_deferred(self.task_instance):
             await cancel_job(self.riffusion_conn_id, reply_ref=self.song["reply_ref"])
 
-    async def _find(self) -> dict[str, Any] | None:
-        from airflow_riffusion.triggers.gate import CapacityGate
-
-        gate = CapacityGate.of(self.riffusion_conn_id)
+    async def _find(self, gate: CapacityGate) -> dict[str, Any] | None:
         wanted = WantedJob(reply_ref=self.song["reply_ref"], until_seen=True)
         job = await gate.watch(uuid.uuid4().hex, wanted, seconds("poke_interval", self.poke_interval))
         return job.to_xcom() if job is not None else None
+
+    def _unless_executing(self, payload: dict[str, Any], gate: CapacityGate) -> dict[str, Any]:
+        """Return the event, unless the very reading of a grant shows the song's job after all."""
+        if payload["status"] != "granted":
+            return payload
+        jobs = (job for job in payload["result"]["jobs"] if job["reply_ref"] == self.song["reply_ref"])
+        if (job := next(jobs, None)) is None:
+            return payload
+        gate.give_back(payload["result"]["grant_id"])
+        return {"status": "found", "job": job}
 
     def _request(self, since: float) -> SlotRequest:
         return replace(super()._request(since), reply_ref=self.song["reply_ref"])

@@ -63,6 +63,7 @@ class TestPoking:
 
         assert sensor(hold=60).execute(context()) is None
         assert 60 <= clock.now - began <= 75
+        assert answers.asked <= 9
 
     def test_a_number_is_an_id_too(self, answers):
         answers += [reading({"id": 1, "email": "a"}, a=(0, 1)), OVER]
@@ -118,6 +119,7 @@ class TestDeferring:
             "submitted_at": clock.now,
             "hold": 60.0,
             "poke_interval": 10.0,
+            "not_before": 0.0,
             "cancel_on_kill": False,
             "song": None,
         }

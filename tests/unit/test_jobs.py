@@ -38,12 +38,11 @@ def test_a_job_is_found_by_its_reference_where_its_id_is_not_known(ledger):
     assert sightings(ledger, others, there, others, others) == [[], [], [], [("w", "3")]]
 
 
-def test_a_job_is_found_by_its_reference_where_the_reading_names_no_ids(ledger):
-    ledger.join("w", WantedJob(job_id="1", reply_ref="ref", until_seen=True), unseen_until=0)
+def test_a_job_whose_id_is_known_is_not_taken_for_another_with_its_reference(ledger):
+    ledger.join("w", WantedJob(job_id="1", reply_ref="ref"), unseen_until=0)
+    both, other = reading(job("1", "a", "ref"), job("2", "a", "ref"), a=0), reading(job("2", "a", "ref"), a=0)
 
-    (told,) = ledger.observe(reading({"replyRef": "ref"}, a=0), 0.0)
-
-    assert told.job.reply_ref == "ref"
+    assert sightings(ledger, both, other, other) == [[], [], [("w", "1")]]
 
 
 def test_a_job_without_id_is_not_taken_for_one_whose_id_is_unknown(ledger):

@@ -236,29 +236,10 @@ def test_unknown_max_jobs_never_make_a_request_impossible(ledger):
         assert ledger.observe(Capacity.parse(unknown, service="riffusion", observed_at=NOON), now) == []
 
 
-class TestAReferenceOfItsOwn:
-    def test_its_job_settles_the_grant_by_that(self, ledger):
-        ledger.join("song", ask(reply_ref="my ref"))
-        ledger.at(0, reading(a=(1, 1)))
+def test_a_job_with_a_reference_of_its_own_settles_its_grant_by_that(ledger):
+    ledger.join("song", ask(reply_ref="my ref"))
+    ledger.at(0, reading(a=(1, 1)))
 
-        ledger.at(1, reading(job("1", "a", "my ref"), a=(0, 1)))
+    ledger.at(1, reading(job("1", "a", "my ref"), a=(0, 1)))
 
-        assert ledger.held == 0
-
-    def test_it_gives_back_what_it_was_granted_when_it_waits_once_more(self, ledger):
-        ledger.join("song", ask(reply_ref="my ref"))
-        ledger.at(0, reading(a=(1, 1)))
-        ledger.join("song, refused", ask(reply_ref="my ref"))
-
-        assert ledger.held == 0
-        assert ledger.at(1, reading(a=(1, 1))) == {"song, refused": {"a": 1}}
-
-    def test_it_gives_back_nothing_of_others(self, ledger):
-        for number in range(2):
-            ledger.join(f"song {number}", ask(reply_ref=f"ref {number}"))
-        ledger.at(0, reading(a=(2, 2)))
-
-        ledger.join("song 0, refused", ask(reply_ref="ref 0"))
-        ledger.join("another", ask())
-
-        assert ledger.held == 1
+    assert ledger.held == 0

@@ -15,18 +15,19 @@ from airflow_riffusion.request import SlotRequest
 from airflow_riffusion.triggers.gate import CapacityGate
 from airflow_riffusion.triggers.job import JobTrigger
 from airflow_riffusion.triggers.submission import GiveBackTrigger, SubmissionTrigger
-from tests.gates import our_tasks
+from tests.gates import cancel, our_tasks, wait
 from tests.readings import job, reading
 from tests.virtual_time import run
 
 FULL = reading(a=(0, 1))
 FREE = reading(a=(1, 1))
+SONG = {"reply_ref": "ref", "grant_id": None}
 RUNNING = reading(job("1", "a", "ref"), a=(0, 1))
 
 
 def submission(**arguments):
     return SubmissionTrigger.of(
-        "riffusion_test", SlotRequest(since=1.0), poke_interval=10, song={"reply_ref": "ref"}, **arguments
+        "riffusion_test", SlotRequest(since=1.0), poke_interval=10, song=SONG, **arguments
     )
 
 
@@ -75,7 +76,7 @@ class TestWaitingToSubmit:
 
         assert payload["status"] == "granted"
         assert payload["result"]["user_id"] == "a"
-        assert payload["song"] == {"reply_ref": "ref"}
+        assert payload["song"] == SONG
         assert 11 <= waited <= 12.1
 
     def test_a_job_of_an_earlier_submission_is_found(self, hook):
@@ -100,14 +101,14 @@ class TestWaitingToSubmit:
         payload, waited = event_of(submission(not_before=time.time() + 60))
 
         assert payload["status"] == "granted"
-        assert waited >= 60
+        assert waited >= 59
 
     def test_a_rejection_while_it_looks_is_an_event(self, hook):
         hook.answer = RiffusionRejected("401 Unauthorized")
 
         payload, _ = event_of(submission(search=True))
 
-        assert payload == {"status": "rejected", "message": "401 Unauthorized", "song": {"reply_ref": "ref"}}
+        assert payload == {"status": "rejected", "message": "401 Unauthorized", "song": SONG}
 
     def test_a_grant_whose_event_did_not_leave_is_given_back(self, hook):
         hook.answer = FREE
@@ -149,7 +150,47 @@ def test_a_rejected_submission_gives_its_slot_back(hook):
     assert run(scenario()) == ({"status": "rejected", "message": "400 Bad Request"}, False)
 
 
+def test_a_song_that_waits_once_more_first_gives_back_what_it_was_granted(hook):
+    hook.next_answers = [FREE]
+    hook.answer = FREE
+
+    async def scenario():
+        async for event in submission().run():
+            grant_id = event.payload["result"]["grant_id"]
+        refused = SubmissionTrigger.of(
+            "riffusion_test",
+            SlotRequest(since=1.0),
+            poke_interval=10,
+            song={**SONG, "grant_id": grant_id},
+            not_before=time.time() + 3600,
+        )
+        pausing = asyncio.create_task(anext(refused.run()))
+        other = await asyncio.wait_for(wait("another"), 15)
+        await cancel(pausing)
+        return other.grant_id
+
+    assert run(scenario()) == "another"
+
+
+def test_a_job_that_the_very_reading_of_the_grant_shows_is_taken_up(hook):
+    hook.answer = reading(job("1", "a", "ref"), a=(1, 2))
+
+    async def scenario():
+        (event,) = [event async for event in submission().run()]
+        return event.payload, CapacityGate.of("riffusion_test").needs_readings()
+
+    payload, holds = run(scenario())
+    assert (payload["status"], payload["job"]["job_id"], holds) == ("found", "1", False)
+
+
 class TestSeeingTheEnd:
+    def test_it_does_nothing_before_its_time(self, hook):
+        hook.answer = FREE
+
+        _, waited = event_of(watching(hold=1, not_before=time.time() + 60))
+
+        assert 59 <= waited <= 75
+
     def test_it_fires_when_two_readings_in_a_row_miss_the_job(self, hook):
         hook.next_answers = [RUNNING, FREE, RUNNING]
         hook.answer = FREE
@@ -201,6 +242,52 @@ class TestBeingKilled:
         asyncio.run(watching(reply_ref="ref", cancel_on_kill=True).on_kill())
 
         assert cancelled == [("riffusion_test", "1", "ref")]
+
+    def test_its_slot_is_given_back_at_once(self, hook, monkeypatch):
+        async def cancelled(*_):
+            pass
+
+        monkeypatch.setattr("airflow_riffusion.triggers.job.cancel_job", cancelled)
+
+        async def scenario():
+            gate = CapacityGate.of("riffusion_test")
+            async for event in submission().run():
+                song = {**SONG, "grant_id": event.payload["result"]["grant_id"]}
+            await watching(cancel_on_kill=True, song=song).on_kill()
+            return gate.needs_readings()
+
+        hook.answer = FREE
+        assert run(scenario()) is False
+
+    def test_a_triggerer_that_lost_its_triggers_to_another_one_cancels_nothing(self, cancelled, monkeypatch):
+        self.airflow_says(monkeypatch, "deferred")
+        trigger = watching(cancel_on_kill=True)
+        trigger._task_instance = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=3)
+
+        asyncio.run(trigger.on_kill())
+
+        assert cancelled == []
+
+    @pytest.mark.parametrize("state", ["failed", "success", None, OSError("no database")])
+    def test_a_task_that_no_longer_waits_was_ended_by_a_person(self, cancelled, monkeypatch, state):
+        self.airflow_says(monkeypatch, state)
+        trigger = watching(cancel_on_kill=True)
+        trigger._task_instance = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=3)
+
+        asyncio.run(trigger.on_kill())
+
+        assert cancelled == [("riffusion_test", "1", None)]
+
+    def airflow_says(self, monkeypatch, state):
+        def get_task_states(**which):
+            if isinstance(state, Exception):
+                raise state
+            assert which == {"dag_id": "d", "task_ids": ["t"], "run_ids": ["r"], "map_index": 3}
+            return {"r": {"t_3": state}}
+
+        monkeypatch.setattr(
+            "airflow.sdk.execution_time.task_runner.RuntimeTaskInstance.get_task_states", get_task_states
+        )
 
     def test_somebody_elses_job_is_not(self, cancelled):
         asyncio.run(watching().on_kill())

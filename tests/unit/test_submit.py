@@ -54,9 +54,11 @@ def song(**arguments):
     return RiffusionSubmitOperator(task_id="song", **arguments)
 
 
-def context(try_number=1):
-    ti = SimpleNamespace(dag_id="d", run_id="r", task_id="song", map_index=3, try_number=try_number)
-    return {"ti": ti}
+def context(try_number=1, *, max_tries=0, store=None):
+    ti = SimpleNamespace(
+        dag_id="d", run_id="r", task_id="song", map_index=3, try_number=try_number, max_tries=max_tries
+    )
+    return {"ti": ti, "task_state_store": store}
 
 
 def deferral(method, *arguments):
@@ -102,11 +104,16 @@ class TestArguments:
             ("wait_for_completion", "yes"),
             ("riffusion_conn_id", ""),
             ("result_endpoint", "music/?id={id}"),
+            ("result_endpoint", "music/?id={job_id"),
         ],
     )
     def test_what_cant_work_is_an_error_when_the_dag_is_parsed(self, name, value):
         with pytest.raises(ValueError, match=name):
             song(**{name: value})
+
+    def test_an_outcome_can_only_be_had_of_a_job_that_is_waited_for(self):
+        with pytest.raises(ValueError, match="needs wait_for_completion"):
+            song(result_endpoint="music/?id={job_id}", wait_for_completion=False)
 
     def test_templates_are_checked_when_they_are_rendered(self):
         task = song(json="{{ a_song }}", slots="{{ slots }}")
@@ -153,6 +160,37 @@ class TestWaitingForASlot:
         task = song(json={"prompt": "polka", "replyRef": "mine"})
 
         assert deferral(task.execute, context()).trigger.song["reply_ref"] == "mine"
+
+    @pytest.mark.parametrize("nothing", [None, ""])
+    def test_an_empty_reference_is_none(self, service, nothing):
+        task = song(json={"prompt": "polka", "replyRef": nothing})
+        began = deferral(task.execute, context()).trigger.song
+
+        deferral(task.submit, context(), granted(began))
+
+        assert service.asked[0][2]["replyRef"] == began["reply_ref"] == "d/r/song/3"
+
+    @pytest.mark.parametrize("given", [42, "x" * 1025, ["ref"]])
+    def test_a_reference_that_cant_be_one_is_an_error(self, given):
+        with pytest.raises(ValueError, match="replyRef must be text"):
+            song(json={"replyRef": given}).execute(context())
+
+    def test_an_account_that_is_not_among_the_accounts_is_an_error(self):
+        with pytest.raises(ValueError, match="account b, which is not among user_ids"):
+            song(json={"user_id": "b"}, user_ids=["a"]).execute(context())
+
+    def test_an_empty_account_is_none(self, service):
+        task = song(json={"user_id": ""})
+        deferral(task.submit, context(), granted(deferral(task.execute, context()).trigger.song))
+
+        assert service.asked[0][2]["user_id"] == "a"
+
+    def test_a_result_endpoint_that_was_rendered_wrong_is_an_error_before_anything_is_submitted(self):
+        task = song(result_endpoint="{{ endpoint }}")
+        task.result_endpoint = "music/?id={id}"
+
+        with pytest.raises(ValueError, match="result_endpoint"):
+            task.execute(context())
 
     @pytest.mark.parametrize("field", ["user_id", "email"])
     def test_it_waits_for_the_account_that_is_named(self, field):
@@ -342,18 +380,49 @@ class TestSeeingTheEnd:
         with pytest.raises(AirflowException, match=r"Job 1 failed: (moderated|FAILED)"):
             task.finish(context(), {"status": "over", "job": SEEN, "at": clock.now, "song": submitted(task)})
 
+    @pytest.mark.parametrize(("retry_after", "pause"), [(None, 5), (600, 605)])
     def test_an_outcome_that_cant_be_had_is_asked_for_later_not_paid_for_with_another_song(
-        self, service, clock
+        self, service, clock, retry_after, pause
     ):
-        service.answer = RiffusionUnavailable("503 Service Unavailable", status=503)
+        service.answer = RiffusionUnavailable("503", status=503, retry_after=retry_after)
         task = song(result_endpoint="music/?id={job_id}")
+        over = {"status": "over", "job": SEEN, "at": clock.now, "song": submitted(task)}
 
-        deferred = deferral(
-            task.finish, context(), {"status": "over", "job": SEEN, "at": clock.now, "song": submitted(task)}
-        )
+        deferred = deferral(task.finish, context(), over)
 
-        assert deferred.trigger.job_id == "1"
+        assert (deferred.trigger.job_id, deferred.timeout) == ("1", None)
+        assert deferred.trigger.not_before == clock.now + pause
         assert deferred.trigger.song["ran_seconds"] == 100.0
+
+    def test_when_the_time_is_up_it_ends_without_its_outcome(self, service, clock):
+        service.answer = RiffusionUnavailable("503", status=503)
+        task = song(result_endpoint="music/?id={job_id}", timeout=200)
+        over = {"status": "over", "job": SEEN, "at": clock.now, "song": submitted(task)}
+
+        assert task.finish(context(), over)["result"] is None
+
+    def test_an_outcome_that_makes_no_sense_fails_it_without_a_retry(self, service, clock):
+        service.answer = RiffusionBadResponse("not JSON")
+        task = song(result_endpoint="music/?id={job_id}")
+        over = {"status": "over", "job": SEEN, "at": clock.now, "song": submitted(task)}
+
+        with pytest.raises(AirflowFailException, match="The outcome of job 1 can't be had: not JSON"):
+            task.finish(context(), over)
+
+    def test_callback_secrets_do_not_get_into_the_xcom(self, service, clock):
+        service.answer = [{"job": {"replyUrl": "https://user:secret@example.com/callback?key=secret"}}]
+        task = song(result_endpoint="music/?id={job_id}")
+        over = {"status": "over", "job": SEEN, "at": clock.now, "song": submitted(task)}
+
+        result = task.finish(context(), over)["result"]
+
+        assert result == [{"job": {"replyUrl": "https://example.com/callback"}}]
+
+    def test_a_job_that_was_seen_before_ran_until_it_was_missed(self, clock):
+        task = song()
+        over = {"status": "over", "job": None, "at": clock.now, "song": submitted(task, seen=True)}
+
+        assert task.finish(context(), over)["ran_seconds"] == 100.0
 
     def test_an_event_of_nobody_knows_whom_is_an_error(self):
         task = song()
@@ -362,12 +431,95 @@ class TestSeeingTheEnd:
             task.finish(context(), {"status": "granted"})
 
 
-def test_a_worker_that_is_told_to_end_while_it_submits_cancels_the_job(service, monkeypatch):
-    task = song()
-    began = deferral(task.execute, context()).trigger.song
-    monkeypatch.setattr(hook_module.RiffusionHook, "run", lambda *_, **__: task.on_kill() or ACCEPTED)
+class TestBeingKilledWhileItSubmits:
+    def submit(self, service, monkeypatch, *, answer):
+        task = song()
+        began = deferral(task.execute, context()).trigger.song
 
-    deferral(task.submit, context(), granted(began))
-    task.on_kill()
+        def run(*_, **__):
+            task.on_kill()
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
 
-    assert service.cancelled == [(None, "d/r/song/3")]
+        monkeypatch.setattr(hook_module.RiffusionHook, "run", run)
+        return task, lambda: task.submit(context(), granted(began))
+
+    def test_the_job_is_cancelled_also_if_its_answer_comes_only_then(self, service, monkeypatch):
+        _, submit = self.submit(service, monkeypatch, answer=ACCEPTED)
+
+        with pytest.raises(RiffusionRejected, match="job 1 is cancelled"):
+            submit()
+        assert service.cancelled == [(None, "d/r/song/3"), ("1", "d/r/song/3")]
+
+    def test_a_job_that_was_just_submitted_is_cancelled_by_its_id(self, service):
+        task = song()
+        deferral(task.submit, context(), granted(deferral(task.execute, context()).trigger.song))
+
+        task.on_kill()
+
+        assert service.cancelled == [("1", "d/r/song/3")]
+
+    def test_a_refused_submission_leaves_nothing_to_cancel(self, service):
+        service.answer = RiffusionUnavailable("429 Too Many Requests", status=429)
+        task = song()
+        deferral(task.submit, context(), granted(deferral(task.execute, context()).trigger.song))
+
+        task.on_kill()
+
+        assert service.cancelled == []
+
+
+class Store(dict):
+    """Airflow's task state store."""
+
+    set = dict.__setitem__
+    delete = dict.__delitem__
+
+
+class TestRetries:
+    @pytest.fixture
+    def store(self):
+        task, store = song(), Store()
+        began = deferral(task.execute, context(store=store)).trigger.song
+        deferral(task.submit, context(store=store), granted(began))
+        json.dumps(store)
+        return store
+
+    def test_a_job_of_an_earlier_try_is_seen_to_its_end_and_no_other_is_made(self, service, store):
+        service.asked.clear()
+        deferred = deferral(song(retries=2).execute, context(2, max_tries=2, store=store))
+
+        assert (deferred.trigger.job_id, deferred.method_name) == ("1", "finish")
+        assert deferred.trigger.song["submissions"] == 0
+        assert service.asked == []
+
+    def test_a_song_that_is_cleared_is_made_anew(self, store):
+        deferred = deferral(song(retries=2).execute, context(2, max_tries=3, store=store))
+
+        assert deferred.method_name == "submit"
+
+    def test_a_retry_after_that_takes_up_the_new_job(self, store):
+        deferred = deferral(song(retries=2).execute, context(3, max_tries=3, store=store))
+
+        assert deferred.method_name == "finish"
+
+    def test_a_song_that_failed_is_made_anew(self, service, store, clock):
+        service.answer = {"status": "failed"}
+        task = song(result_endpoint="music/?id={job_id}")
+        over = {"status": "over", "job": SEEN, "at": clock.now, "song": submitted(task)}
+        with pytest.raises(AirflowException, match="failed"):
+            task.finish(context(store=store), over)
+
+        assert deferral(song().execute, context(2, max_tries=0, store=store)).method_name == "submit"
+
+    def test_a_job_that_cant_be_noted_is_seen_to_its_end_all_the_same(self, caplog):
+        class Broken(Store):
+            def set(self, key, value):
+                raise OSError("no database")
+
+        task, store = song(), Broken()
+        began = deferral(task.execute, context(store=store)).trigger.song
+
+        assert deferral(task.submit, context(store=store), granted(began)).method_name == "finish"
+        assert "no database" in caplog.text
