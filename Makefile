@@ -3,7 +3,7 @@
 # make test-system  tests on a real Airflow and in a real browser (needs chromium)
 # make lint         ruff and mypy
 # make wheel        builds the wheel and looks at it in a venv of its own
-# make bench        the figures of the README, in half an hour
+# make bench        the figures of the README, in a quarter of an hour
 # make constraints  resolves the pinned versions anew
 # make clean        removes all that the others made
 
