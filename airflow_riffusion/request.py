@@ -96,12 +96,13 @@ class Grant:
         """The ``replyRef`` of a job that settles exactly this grant."""
         return self.request.reply_ref or self.grant_id
 
-    def to_xcom(self, waited_seconds: float) -> dict[str, Any]:
+    def to_xcom(self) -> dict[str, Any]:
         """
         Return the sensor's XCom: the reading of the accounts asked for, and what was granted.
 
-        :param waited_seconds: how long the task waited.
+        ``waited_seconds`` ends with the reading, so that it tells the order in which tasks began to wait.
         """
+        waited_seconds = self.reading.observed_at.timestamp() - self.request.since
         return {
             **self.reading.for_users(self.request.user_ids).to_xcom(),
             "user_id": next(iter(self.slots)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -176,15 +177,16 @@ class CapacitySensor(RiffusionSensor):
         :raises RiffusionRejected: if waiting won't help.
         """
         ledger = SlotLedger()
-        ledger.join(uuid.uuid4().hex, self._request())
+        request = replace(self._request(), since=self._waiting_since(context))
+        ledger.join(uuid.uuid4().hex, request)
         for reading in self._readings():
             for decision in ledger.observe(reading, now=0.0):
                 if isinstance(decision, Hopeless):
                     raise RiffusionRejected.hopeless(self.riffusion_conn_id, decision.reason)
-                granted = decision.to_xcom(waited_seconds=time.time() - self._waiting_since(context))
+                granted = decision.to_xcom()
                 self.log.info("%s", grant_line(granted))
                 return PokeReturnValue(is_done=True, xcom_value=granted)
-            self.log.info("Waiting for %s: %s.", self._request(), reading)
+            self.log.info("Waiting for %s: %s.", request, reading)
             if not ledger.in_doubt:
                 break
         return None

@@ -131,7 +131,7 @@ class CapacityTrigger(BaseTrigger):
             yield TriggerEvent({"status": "rejected", "message": str(error)})
             return
         try:
-            granted = grant.to_xcom(waited_seconds=time.time() - since)
+            granted = grant.to_xcom()
             # `airflow dags test` knows no task here, and no end of one: there, it ends in a worker.
             if self.end_from_trigger and self.task_instance is not None:
                 self.log.info("%s", grant_line(granted))

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
 from airflow_riffusion.emulator import EmulatorServer
 from dev.airflow_client import attempts
+
+PRECISION = timedelta(milliseconds=1)  # of waited_seconds
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +40,11 @@ def test_a_killed_triggerer_loses_no_waiting_task_and_serves_none_twice(grants):
 
 
 def test_the_order_in_which_they_began_to_wait_survives(grants):
-    def granted_at(grant):
-        return datetime.fromisoformat(grant["observed_at"])
+    began = defaultdict(list)
+    for grant in grants:
+        granted_at = datetime.fromisoformat(grant["observed_at"])
+        began[granted_at].append(granted_at - timedelta(seconds=grant["waited_seconds"]))
 
-    began = sorted(grants, key=lambda grant: granted_at(grant) - timedelta(seconds=grant["waited_seconds"]))
-
-    assert len({granted_at(grant) for grant in grants}) >= 5  # 10 slots, 50 tasks
-    assert [granted_at(grant) for grant in began] == sorted(granted_at(grant) for grant in grants)
+    assert len(began) >= 5  # 10 slots, 50 tasks
+    for earlier, later in pairwise(sorted(began)):
+        assert max(began[earlier]) <= min(began[later]) + PRECISION

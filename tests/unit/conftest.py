@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from airflow_riffusion.hooks import riffusion as hook_module
@@ -48,7 +50,7 @@ def answers(monkeypatch, clock):
             answer = answers.pop(0) if len(answers) > 1 else answers[0]
             if isinstance(answer, Exception):
                 raise answer
-            return answer.model_copy()
+            return answer.model_copy(update={"observed_at": datetime.fromtimestamp(clock.now, UTC)})
 
     class Answers(list):
         asked = 0

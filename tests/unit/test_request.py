@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from airflow_riffusion.request import Grant, SlotRequest, account_ids, is_template, seconds, whole_number
-from tests.readings import job, reading
+from tests.readings import NOON, job, reading
 
 
 @pytest.mark.parametrize("value", [1, 7, "3", " 3 "])
@@ -64,10 +64,11 @@ def test_a_template_is_recognised(value, expected):
 
 
 def test_the_grants_xcom_adds_what_was_granted_to_the_reading_of_the_accounts_asked_for():
-    request = SlotRequest(slots=3, user_ids=frozenset(["a", "b"]))
+    since = NOON.timestamp() - 1.23456
+    request = SlotRequest(slots=3, user_ids=frozenset(["a", "b"]), since=since)
     seen = reading(job("1", "a"), a=2, b=1, c=5)
 
-    xcom = Grant("g", request, {"a": 2, "b": 1}, seen).to_xcom(waited_seconds=1.23456)
+    xcom = Grant("g", request, {"a": 2, "b": 1}, seen).to_xcom()
 
     assert (xcom["available"], xcom["max_jobs"], xcom["best_user_id"]) == (3, 20, "a")
     assert xcom["user_id"] == "a"
