@@ -53,8 +53,8 @@ class RiffusionSensor(BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         if timeout is not None:
-            timeout = seconds("timeout", timeout)
-        super().__init__(poke_interval=seconds("poke_interval", poke_interval), timeout=timeout, **kwargs)
+            kwargs["timeout"] = seconds("timeout", timeout)  # before 3.3, None is no default
+        super().__init__(poke_interval=seconds("poke_interval", poke_interval), **kwargs)
         self.riffusion_conn_id = riffusion_conn_id
         self.hold = seconds("hold", hold, zero=True)
         self.deferrable = boolean("deferrable", deferrable)

@@ -39,7 +39,7 @@ def test_a_dag_can_be_parsed(dag):
 
 def test_the_xcom_has_the_shape_that_is_shown():
     songs, shown = (json.loads(block) for block in readme.blocks("json"))
-    xcom = Grant("g", SlotRequest(), {"a": 1}, reading(job("1", "a"), a=(3, 4))).to_xcom(1.0)
+    xcom = Grant("g", SlotRequest(), {"a": 1}, reading(job("1", "a"), a=(3, 4))).to_xcom()
 
     assert list(songs) == list(Song("ref", since=0.0).to_xcom(None))
 
