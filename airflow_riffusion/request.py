@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from airflow_riffusion.capacity import Capacity
@@ -26,7 +27,8 @@ class SlotRequest:
         seen executing. 0 is a plain check: it takes nothing and keeps no place.
     :param priority: a higher one is served first; the task's ``priority_weight``.
     :param since: when the task began to wait, in seconds since the epoch; the earlier is served first.
-    :param reply_ref: the ``replyRef`` that its job will have; None if that is the grant's id.
+    :param reply_ref: the ``replyRef`` of the one job that all its slots are for; None if that is the
+        grant's id, and each slot is for a job of its own.
     """
 
     slots: int = 1
@@ -183,6 +185,20 @@ def conn_id(value: object) -> str:
     """
     if not isinstance(value, str) or not value:
         raise ValueError(f"riffusion_conn_id must be the id of a connection, not {value!r}")
+    return value
+
+
+def checked_endpoint(value: object) -> str:
+    """
+    Return an endpoint of the service.
+
+    :param value: relative to ``v1/<service>/``; it may have a query string.
+    :raises ValueError: if it leads elsewhere.
+    """
+    path = unquote(value.partition("?")[0]) if isinstance(value, str) else ""
+    leads_out = "://" in path or ".." in path.split("/") or set(path) & set("#\\")
+    if not isinstance(value, str) or not path.strip("/") or leads_out or not value.isprintable():
+        raise ValueError(f"an endpoint is a path below v1/<service>/, not {value!r}")
     return value
 
 

@@ -58,7 +58,10 @@ class _Hold:
     left: dict[str, int]
 
     def settle(self, user_id: str | None) -> None:
-        """Take one slot off, on the job's own account if it is held there."""
+        """Take one slot off, on the job's own account if it is held there; all, if they are for one job."""
+        if self.grant.request.reply_ref is not None:
+            self.left.clear()
+            return
         account = user_id if user_id in self.left else next(iter(self.left))
         assert account is not None
         self.left[account] -= 1

@@ -15,9 +15,6 @@ from urllib.parse import quote
 
 from airflow_riffusion.lenient import without_secrets
 
-LONGEST_REPLY_REF = 1024
-"""Characters that a ``replyRef`` may have (https://useapi.net/docs/api-riffusion-v1)."""
-
 _FAILED = frozenset({"failed", "failure", "error", "cancelled", "canceled"})
 _LONGEST_REASON = 500
 
@@ -37,6 +34,7 @@ class Song:
     :param ran_seconds: from the submission until a reading showed that the job is over.
     :param grant_id: the slot it was granted last, to be given back if it has no use for it.
     :param seen: whether its job was seen executing.
+    :param bad_answers: how many submissions in a row were answered with no JSON.
     """
 
     reply_ref: str
@@ -49,6 +47,7 @@ class Song:
     ran_seconds: float | None = None
     grant_id: str | None = None
     seen: bool = False
+    bad_answers: int = 0
 
     def identify(self, answer: object) -> Song:
         """
@@ -98,24 +97,6 @@ class Song:
             "ran_seconds": self.ran_seconds,
             "result": result,
         }
-
-
-def reply_ref(json: Mapping[str, Any], own: str) -> str:
-    """
-    Return the ``replyRef`` of a song's job: the user's, if there is one.
-
-    :param json: what is to be submitted.
-    :param own: the task's own.
-    :raises ValueError: if the user's can't be one.
-    """
-    given = json.get("replyRef")
-    if given is None or given == "":  # as a template renders to that has nothing to say
-        return own
-    if not isinstance(given, str) or len(given) > LONGEST_REPLY_REF:
-        raise ValueError(
-            f"json's replyRef must be text of at most {LONGEST_REPLY_REF} characters, not {given!r:.60}"
-        )
-    return given
 
 
 def scrub(result: Any) -> Any:

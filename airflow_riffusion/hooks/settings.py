@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from airflow_riffusion.exceptions import RiffusionRejected
-from airflow_riffusion.request import seconds
+from airflow_riffusion.request import checked_endpoint, seconds
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -71,11 +71,7 @@ class ConnectionSettings:
         :param endpoint: relative to ``v1/<service>/``; it may have a query string.
         :raises ValueError: if it leads elsewhere.
         """
-        path = unquote(endpoint.partition("?")[0])
-        leads_out = "://" in path or ".." in path.split("/") or set(path) & set("#\\")
-        if not path.strip("/") or leads_out or not endpoint.isprintable():
-            raise ValueError(f"an endpoint is a path below v1/{self.service}/, not {endpoint!r}")
-        return f"{self.origin}/v1/{self.service}/{endpoint.lstrip('/')}"
+        return f"{self.origin}/v1/{self.service}/{checked_endpoint(endpoint).lstrip('/')}"
 
 
 def _extra(extra: str | None) -> dict[str, Any]:

@@ -20,22 +20,19 @@ class JobMemory:
     Remembers over retries which job a task has made; remembers nothing before Airflow 3.3.
 
     :param context: the task's context.
-    :param retries: the task's retries.
     """
 
-    def __init__(self, context: Context, retries: int) -> None:
+    def __init__(self, context: Context) -> None:
         self._store: Any = context.get("task_state_store")
-        self._ti = context["ti"]
-        self._retries = retries
+        self._max_tries = context["ti"].max_tries
 
     def recall(self) -> dict[str, Any] | None:
         """Return the job that an earlier try has made, unless the task was cleared to make another one."""
-        # A task that is cleared has as many retries once more, beginning with its next try.
-        tries_before_clear = max(0, (self._ti.max_tries or 0) - self._retries)
-        if self._store is None or self._ti.try_number <= tries_before_clear + 1:
+        stored = self._store.get(_KEY) if self._store is not None else None
+        # A task that is cleared is given more tries; a retry, or a changed DAG, does not change them.
+        if not isinstance(stored, dict) or stored["max_tries"] != self._max_tries:
             return None
-        stored = self._store.get(_KEY)
-        return stored if isinstance(stored, dict) else None
+        return {name: value for name, value in stored.items() if name != "max_tries"}
 
     def note(self, song: Song) -> None:
         """
@@ -47,7 +44,7 @@ class JobMemory:
             return
         job = {"job_id": song.job_id, "user_id": song.user_id, "submitted_at": song.submitted_at}
         try:
-            self._store.set(_KEY, job)
+            self._store.set(_KEY, {**job, "max_tries": self._max_tries})
         except Exception as error:  # noqa: BLE001 - the job exists: to fail now would do no good
             log.warning("Job %s can't be noted for retries: %r", song.job_id, error)
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException, BaseOperator
 
-from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionRejected, RiffusionUnavailable
+from airflow_riffusion.exceptions import (
+    RiffusionBadResponse,
+    RiffusionError,
+    RiffusionRejected,
+    RiffusionUnavailable,
+)
 from airflow_riffusion.operators.memory import JobMemory
 from airflow_riffusion.request import (
     SlotRequest,
@@ -23,7 +29,9 @@ from airflow_riffusion.request import (
     seconds,
     whole_number,
 )
-from airflow_riffusion.song import Song, failure, fill_in, reply_ref, scrub
+from airflow_riffusion.slots import READINGS_UNTIL_HOPELESS
+from airflow_riffusion.song import Song, failure, fill_in, scrub
+from airflow_riffusion.submission import Submission
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -109,7 +117,7 @@ class RiffusionSubmitOperator(BaseOperator):
         self.result_endpoint = result_endpoint
         self.poke_interval = seconds("poke_interval", poke_interval)
         self.timeout = seconds("timeout", timeout)
-        self._on_its_way: Song | None = None
+        self._on_its_way: tuple[Song, RiffusionHook] | None = None
         self._killed = False
         if not is_template(riffusion_conn_id):
             conn_id(riffusion_conn_id)
@@ -117,8 +125,8 @@ class RiffusionSubmitOperator(BaseOperator):
             whole_number("slots", slots)
         if not is_template(user_ids):
             account_ids(user_ids)
-        if not is_template(json):
-            _checked_json(json)
+        if not isinstance(json, Mapping) and not is_template(json):
+            raise ValueError(f"json must be a dict, what is to be submitted, not {json!r:.200}")
         if result_endpoint is not None and not is_template(result_endpoint):
             fill_in(result_endpoint, job_id="", user_id="")
         if result_endpoint is not None and not wait_for_completion:
@@ -135,8 +143,8 @@ class RiffusionSubmitOperator(BaseOperator):
         ti = context["ti"]
         # Alike in every try, so that a retry can tell whether its job exists.
         own = f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}"
-        song = Song(reply_ref=reply_ref(_checked_json(self.json), own), since=time.time())
-        if job := self._memory(context).recall():
+        song = Song(reply_ref=self._submission().reply_ref(own), since=time.time())
+        if job := JobMemory(context).recall():
             song = replace(song, **job)
             self.log.info("Job %s of an earlier try was accepted: no other is made.", song.job_id)
             return self._wait_for_end(song) if self.wait_for_completion else song.to_xcom(None)
@@ -149,6 +157,7 @@ class RiffusionSubmitOperator(BaseOperator):
         :param event: the trigger's event.
         :return: the job and what became of it, as plain JSON.
         :raises RiffusionRejected: if waiting won't help.
+        :raises AirflowException: if the task was told to end meanwhile; its job is cancelled.
         """
         found = _status(event, "found", "granted") == "found"
         song = Song(**event["song"])
@@ -160,7 +169,15 @@ class RiffusionSubmitOperator(BaseOperator):
             self.log.info("%s", grant_line(event["result"]))
             grant = event["result"]
             song = self._submit(replace(song, grant_id=grant["grant_id"]), grant["user_id"])
-            self._memory(context).note(song)
+        memory = JobMemory(context)
+        memory.note(song)
+        self._on_its_way = None  # From here on it is the trigger that cancels the job.
+        if self._killed:
+            memory.forget()
+            self._hook().cancel_job(song.job_id, song.reply_ref)
+            raise AirflowException(
+                f"The task was told to end, so job {song.job_id} is cancelled; a retry submits it anew."
+            )
         return self._wait_for_end(song) if self.wait_for_completion else song.to_xcom(None)
 
     def finish(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
@@ -181,7 +198,7 @@ class RiffusionSubmitOperator(BaseOperator):
             self.log.warning("No reading showed job %s: it was very short, or is lost.", song.job_id)
         result = self._result(song)
         if reason := failure(result):
-            self._memory(context).forget()
+            JobMemory(context).forget()
             raise AirflowException(f"Job {song.job_id} failed: {reason}")
         return song.to_xcom(result)
 
@@ -189,14 +206,15 @@ class RiffusionSubmitOperator(BaseOperator):
         """Cancel the job that is just being submitted; Airflow calls this when the worker is told to end."""
         self._killed = True
         if self._on_its_way is not None:
-            self._hook().cancel_job(self._on_its_way.job_id, self._on_its_way.reply_ref)
+            song, hook = self._on_its_way
+            hook.cancel_job(song.job_id, song.reply_ref)
 
     def _wait_for_slot(self, song: Song, *, search: bool, not_before: float = 0.0) -> NoReturn:
         from airflow_riffusion.triggers.submission import SubmissionTrigger
 
         request = SlotRequest.checked(
             slots=self.slots,
-            user_ids=self._accounts(),
+            user_ids=self._submission().among(self.user_ids),
             same_account=self.same_account,
             hold=self.hold,
             priority=self.priority_weight,
@@ -215,7 +233,7 @@ class RiffusionSubmitOperator(BaseOperator):
             self._time_left(song),
         )
 
-    def _wait_for_end(self, song: Song, *, not_before: float = 0.0) -> NoReturn:
+    def _wait_for_end(self, song: Song, *, ask_again_at: float | None = None) -> NoReturn:
         from airflow_riffusion.triggers.job import JobTrigger
 
         self._defer(
@@ -226,13 +244,13 @@ class RiffusionSubmitOperator(BaseOperator):
                 submitted_at=song.submitted_at,
                 hold=self.hold,
                 poke_interval=self.poke_interval,
-                not_before=not_before,
+                ask_again_at=ask_again_at,
                 cancel_on_kill=True,
                 song=asdict(song),
             ),
             "finish",
             # A song that is made must not fail by the time that its outcome takes.
-            None if not_before else self._time_left(song),
+            self._time_left(song) if ask_again_at is None else None,
         )
 
     def _give_back(self, song: Song, error: RiffusionRejected) -> NoReturn:
@@ -241,6 +259,8 @@ class RiffusionSubmitOperator(BaseOperator):
         trigger = GiveBackTrigger(
             riffusion_conn_id=self.riffusion_conn_id, grant_id=str(song.grant_id), message=str(error)
         )
+        self.log.error("%s Its slot is given back.", error)
+        self._on_its_way = None
         self._defer(trigger, "finish")
 
     def _defer(self, trigger: Any, method_name: str, timeout: timedelta | None = None) -> NoReturn:
@@ -250,47 +270,44 @@ class RiffusionSubmitOperator(BaseOperator):
     def _time_left(self, song: Song) -> timedelta:
         return timedelta(seconds=max(1.0, song.since + self.timeout - time.time()))
 
-    def _accounts(self) -> Any:
-        """Return which accounts count: the one that is to be submitted to, if that is known."""
-        named = _named_account(_checked_json(self.json))
-        if named is None:
-            return self.user_ids
-        if self.user_ids is not None and named not in self.user_ids:
-            raise ValueError(f"json is for account {named}, which is not among user_ids")
-        return [named]
-
     def _submit(self, song: Song, user_id: str) -> Song:
         """Send the one submission of this grant; what is left unclear goes back to the gate."""
-        hook, json = self._hook(), {**_checked_json(self.json), "replyRef": song.reply_ref}
-        if _named_account(json) is None:
-            json[hook.settings.account_field] = user_id
-        song = replace(song, submissions=song.submissions + 1, submitted_at=time.time())
-        self._on_its_way = song
+        submission = self._submission()
         try:
-            answer = hook.run(self.endpoint, "POST", json)
+            hook = self._hook()
+            body = submission.body(song.reply_ref, hook.settings.account_field, user_id)
+            song = replace(song, submissions=song.submissions + 1, submitted_at=time.time())
+            # With a session of its own: it may have to cancel in the middle of the other's request.
+            self._on_its_way = song, copy(hook)
+            answer = hook.run(submission.endpoint, "POST", body)
         except RiffusionUnavailable as error:
-            refused = error.status == _TOO_MANY_REQUESTS
-            self._on_its_way = None if refused else song
-            self.log.warning("%s %s", error, _BACK_TO_ITS_PLACE if refused else _LOOK_FOR_IT)
-            self._wait_for_slot(song, search=not refused, not_before=self._pause(song, error.retry_after))
+            self._back_to_the_gate(song, error)
         except RiffusionBadResponse as error:
-            self.log.warning("%s %s", error, _LOOK_FOR_IT)
-            self._wait_for_slot(song, search=True)
+            song = replace(song, bad_answers=song.bad_answers + 1)
+            if song.bad_answers >= READINGS_UNTIL_HOPELESS:
+                self._give_back(song, error.as_rejected())
+            self._back_to_the_gate(song, error)
         except RiffusionRejected as error:
-            self.log.error("%s Its slot is given back.", error)
-            self._on_its_way = None
             self._give_back(song, error)
-        self._on_its_way = song = replace(song, user_id=user_id).identify(answer)
+        song = replace(song, user_id=user_id).identify(answer)
+        self._on_its_way = song, copy(hook)
         self.log.info("Submitted job %s on account %s.", song.job_id, song.user_id)
-        if self._killed:
-            # Told to end while the answer was under way: then the job was perhaps not listed yet.
-            hook.cancel_job(song.job_id, song.reply_ref)
-            raise RiffusionRejected(f"The task was ended: job {song.job_id} is cancelled.")
         return song
+
+    def _back_to_the_gate(self, song: Song, error: RiffusionError) -> NoReturn:
+        """Wait for another slot; first look for the job, if it may have been accepted all the same."""
+        unclear = self._on_its_way is not None and error.status != _TOO_MANY_REQUESTS
+        if not unclear:
+            self._on_its_way = None
+        if not isinstance(error, RiffusionBadResponse):
+            song = replace(song, bad_answers=0)
+        self.log.warning("%s %s", error, _LOOK_FOR_IT if unclear else _BACK_TO_ITS_PLACE)
+        retry_after = getattr(error, "retry_after", None)
+        self._wait_for_slot(song, search=unclear, not_before=self._pause(song, retry_after))
 
     def _pause(self, song: Song, retry_after: float | None) -> float:
         """Return until when (seconds since the epoch) to leave a service alone that refused or failed."""
-        longest = min(_LONGEST_PAUSE, self.poke_interval * (2 ** min(song.submissions - 1, 16) - 1))
+        longest = min(_LONGEST_PAUSE, self.poke_interval * (2 ** min(max(song.submissions, 1) - 1, 16) - 1))
         asked_for = min(retry_after or 0.0, _LONGEST_RETRY_AFTER)
         return time.time() + max(asked_for, random.uniform(0, longest))
 
@@ -312,21 +329,16 @@ class RiffusionSubmitOperator(BaseOperator):
                 self.log.warning("%s The time is up: the song ends without its outcome.", error)
                 return None
             self.log.warning("%s The outcome is asked for again later.", error)
-            self._wait_for_end(song, not_before=again)
+            self._wait_for_end(song, ask_again_at=again)
 
-    def _memory(self, context: Context) -> JobMemory:
-        return JobMemory(context, self.retries or 0)
+    def _submission(self) -> Submission:
+        """Return what is to be submitted, checked (again): templates are rendered by now."""
+        return Submission.checked(self.endpoint, self.json)
 
     def _hook(self) -> RiffusionHook:
         from airflow_riffusion.hooks.riffusion import RiffusionHook
 
         return RiffusionHook(self.riffusion_conn_id, retries=_RETRIES)
-
-
-def _checked_json(json: object) -> Mapping[str, Any]:
-    if not isinstance(json, Mapping):
-        raise ValueError(f"json must be a dict, what is to be submitted, not {json!r:.200}")
-    return json
 
 
 def _status(event: Any, *expected: str) -> str:
@@ -336,7 +348,3 @@ def _status(event: Any, *expected: str) -> str:
     if status not in expected:
         raise ValueError(f"the trigger sent an event that is none of its own: {event!r:.200}")
     return str(status)
-
-
-def _named_account(json: Mapping[str, Any]) -> Any:
-    return json.get("user_id") or json.get("email") or None

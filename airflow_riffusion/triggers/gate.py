@@ -118,6 +118,15 @@ class CapacityGate:
         """
         self._ledger.give_back(grant_id)
 
+    def executes(self, reply_ref: str) -> bool:
+        """
+        Return whether the last reading shows a job.
+
+        :param reply_ref: the reference that it was submitted with.
+        """
+        reading = self._poll_loop.reading
+        return reading is not None and any(job.reply_ref == reply_ref for job in reading.jobs)
+
     def _serve_newcomer(self, newcomer: Waiter) -> None:
         """Serve who finds nobody waiting by a reading not a second old, or else by one at once."""
         self._poll_loop.gather()

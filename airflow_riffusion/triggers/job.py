@@ -40,7 +40,7 @@ class JobTrigger(BaseTrigger):
     :param hold: seconds after ``submitted_at`` for which it may be on its way; if no reading has shown it by
         then, none will.
     :param poke_interval: seconds between readings; the gate takes the smallest among its waiters.
-    :param not_before: do nothing until then, in seconds since the epoch.
+    :param ask_again_at: the job is over: fire then (seconds since the epoch), without another look.
     :param cancel_on_kill: cancel the job when a person ends the task (Airflow 3.3).
     :param song: how far the song has come whose job it is. The event gives it back: ``airflow dags test``
         loses what a task defers with besides (3.3.2).
@@ -55,7 +55,7 @@ class JobTrigger(BaseTrigger):
         submitted_at: float,
         hold: float = 120,
         poke_interval: float = 5,
-        not_before: float = 0.0,
+        ask_again_at: float | None = None,
         cancel_on_kill: bool = False,
         song: dict[str, Any] | None = None,
     ) -> None:
@@ -66,7 +66,7 @@ class JobTrigger(BaseTrigger):
         self.submitted_at = submitted_at
         self.hold = hold
         self.poke_interval = poke_interval
-        self.not_before = not_before
+        self.ask_again_at = ask_again_at
         self.cancel_on_kill = cancel_on_kill
         self.song = song
 
@@ -81,7 +81,7 @@ class JobTrigger(BaseTrigger):
                 "submitted_at": self.submitted_at,
                 "hold": self.hold,
                 "poke_interval": self.poke_interval,
-                "not_before": self.not_before,
+                "ask_again_at": self.ask_again_at,
                 "cancel_on_kill": self.cancel_on_kill,
                 "song": self.song,
             },
@@ -94,24 +94,31 @@ class JobTrigger(BaseTrigger):
         ``over`` with the job as it was seen last (None if it never was) and the time; or ``rejected`` with a
         message.
         """
-        from airflow_riffusion.triggers.gate import CapacityGate
-
         began = asyncio.get_running_loop().time()
-        await asyncio.sleep(self.not_before - time.time())
-        gate = CapacityGate.of(self.riffusion_conn_id)
-        try:
-            job = await gate.watch(
-                uuid.uuid4().hex,
-                WantedJob(self.job_id, self.reply_ref),
-                seconds("poke_interval", self.poke_interval),
-                unseen_for=self.submitted_at + self.hold - time.time(),
-            )
-            payload = {"status": "over", "job": job.to_xcom() if job else None, "at": time.time()}
-        except RiffusionRejected as error:
-            payload = {"status": "rejected", "message": str(error)}
+        if self.ask_again_at is not None:
+            await asyncio.sleep(self.ask_again_at - time.time())
+            payload: dict[str, Any] = {"status": "over", "job": None, "at": time.time()}
+        else:
+            payload = await self._watch()
         if self.task_instance is not None:
             await worker_is_gone(began)
         yield TriggerEvent({**payload, "song": self.song})
+
+    async def _watch(self) -> dict[str, Any]:
+        from airflow_riffusion.triggers.gate import CapacityGate
+
+        seen = self.song is not None and self.song["seen"]
+        wanted = WantedJob(self.job_id, self.reply_ref)
+        try:
+            job = await CapacityGate.of(self.riffusion_conn_id).watch(
+                uuid.uuid4().hex,
+                wanted,
+                seconds("poke_interval", self.poke_interval),
+                unseen_for=0.0 if seen else self.submitted_at + self.hold - time.time(),
+            )
+        except RiffusionRejected as error:
+            return {"status": "rejected", "message": str(error)}
+        return {"status": "over", "job": job.to_xcom() if job else None, "at": time.time()}
 
     async def on_kill(self) -> None:
         """Cancel the job and give its slot back; Airflow calls this when a person ends the task."""

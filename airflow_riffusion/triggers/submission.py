@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import uuid
-from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.jobs import WantedJob
-from airflow_riffusion.request import seconds
+from airflow_riffusion.request import Grant, seconds
 from airflow_riffusion.triggers.capacity import CapacityTrigger
 from airflow_riffusion.triggers.job import cancel_job, is_deferred
 from airflow_riffusion.workers import worker_is_gone
@@ -21,6 +21,7 @@ from airflow_riffusion.workers import worker_is_gone
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from airflow_riffusion.capacity import ExecutingJob
     from airflow_riffusion.request import SlotRequest
     from airflow_riffusion.triggers.gate import CapacityGate
 
@@ -44,6 +45,7 @@ class SubmissionTrigger(CapacityTrigger):
         self.song = song
         self.search = search
         self.not_before = not_before
+        self._searched = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class's path and all arguments."""
@@ -63,40 +65,70 @@ class SubmissionTrigger(CapacityTrigger):
         if self.song["grant_id"] is not None:
             gate.give_back(self.song["grant_id"])  # Its submission took no slot; it waits for another one.
         await asyncio.sleep(self.not_before - time.time())
+        grant_id = uuid.uuid4().hex
         try:
-            found = await self._find(gate) if self.search else None
-        except RiffusionRejected as error:
+            payload = await self._slot_or_job(gate, grant_id)
             await self._let_worker_go()
-            yield TriggerEvent({"status": "rejected", "message": str(error), "song": self.song})
-            return
-        if found is not None:
-            await self._let_worker_go()
-            yield TriggerEvent({"status": "found", "job": found, "song": self.song})
-            return
-        # Closed with this one, or a grant would not be given back if it is stopped at the event.
-        async with aclosing(super().run()) as waiting:  # type: ignore[type-var]
-            async for event in waiting:
-                yield TriggerEvent({**self._unless_executing(event.payload, gate), "song": self.song})
+            yield TriggerEvent({**payload, "song": self.song})
+        except BaseException:
+            # Cancelled before the event left: nobody will use the slot.
+            gate.give_back(grant_id)
+            raise
 
     async def on_kill(self) -> None:
         """Cancel the job that may be on its way; Airflow calls this when a person ends the task."""
-        if self.search and not await is_deferred(self.task_instance):
-            await cancel_job(self.riffusion_conn_id, reply_ref=self.song["reply_ref"])
+        from airflow_riffusion.triggers.gate import CapacityGate
 
-    async def _find(self, gate: CapacityGate) -> dict[str, Any] | None:
-        wanted = WantedJob(reply_ref=self.song["reply_ref"], until_seen=True)
-        job = await gate.watch(uuid.uuid4().hex, wanted, seconds("poke_interval", self.poke_interval))
-        return job.to_xcom() if job is not None else None
+        # Thousands may be ended at once: only who knows of a job, or can't know yet, asks the service.
+        reference = self.song["reply_ref"]
+        may_exist = self.search and (
+            not self._searched or CapacityGate.of(self.riffusion_conn_id).executes(reference)
+        )
+        if may_exist and not await is_deferred(self.task_instance):
+            await cancel_job(self.riffusion_conn_id, reply_ref=reference)
 
-    def _unless_executing(self, payload: dict[str, Any], gate: CapacityGate) -> dict[str, Any]:
-        """Return the event, unless the very reading of a grant shows the song's job after all."""
-        if payload["status"] != "granted":
-            return payload
-        jobs = (job for job in payload["result"]["jobs"] if job["reply_ref"] == self.song["reply_ref"])
-        if (job := next(jobs, None)) is None:
-            return payload
-        gate.give_back(payload["result"]["grant_id"])
-        return {"status": "found", "job": job}
+    async def _slot_or_job(self, gate: CapacityGate, grant_id: str) -> dict[str, Any]:
+        """Wait for a slot, or until a reading shows the job after all."""
+        request = self._request(self._since())
+        poke_interval = seconds("poke_interval", self.poke_interval)
+        try:
+            if self.search:
+                outcome = await self._search(gate, grant_id, request, poke_interval)
+            else:
+                outcome = await gate.wait(grant_id, request, poke_interval)
+        except RiffusionRejected as error:
+            return {"status": "rejected", "message": str(error)}
+        if isinstance(outcome, Grant):
+            listed = (job for job in outcome.reading.jobs if job.reply_ref == request.reply_ref)
+            if (job := next(listed, None)) is None:
+                return {"status": "granted", "result": outcome.to_xcom()}
+            outcome = job
+        gate.give_back(grant_id)
+        return {"status": "found", "job": outcome.to_xcom()}
+
+    async def _search(
+        self, gate: CapacityGate, grant_id: str, request: SlotRequest, poke_interval: float
+    ) -> Grant | ExecutingJob:
+        """Look for the job in two readings, then wait for a slot; it may be listed as late as that."""
+        wanted = WantedJob(reply_ref=request.reply_ref, until_seen=True)
+        found = await gate.watch(uuid.uuid4().hex, wanted, poke_interval)
+        self._searched = True
+        if found is not None:
+            return found
+        watching = asyncio.create_task(
+            gate.watch(uuid.uuid4().hex, wanted, poke_interval, unseen_for=math.inf)
+        )
+        waiting = asyncio.create_task(gate.wait(grant_id, request, poke_interval))
+        try:
+            await asyncio.wait((watching, waiting), return_when=asyncio.FIRST_COMPLETED)
+            # The job first: one reading may bring both.
+            outcome = watching.result() if watching.done() else waiting.result()
+            assert outcome is not None  # who looks for ever does not end with nothing
+            return outcome
+        finally:
+            watching.cancel()
+            waiting.cancel()
+            await asyncio.gather(watching, waiting, return_exceptions=True)
 
     def _request(self, since: float) -> SlotRequest:
         return replace(super()._request(since), reply_ref=self.song["reply_ref"])

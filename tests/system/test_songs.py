@@ -106,14 +106,14 @@ def beside_others(play, token):
 @pytest.fixture(scope="module")
 def lost_answers(play, token):
     """
-    Make 100 songs while the answer to one submission in five is lost.
+    Make 200 songs while the answer to one submission in five is lost.
 
     The job has to outlast the two passes through a worker that it takes to find it and to watch it.
     """
     with EmulatorServer(accounts=5, max_jobs=4, job_seconds=20, token=token) as emulator:
         emulator.faults.add(Fault(endpoint="create-prompt", lose_answer=True, every=5))
         ended = play("songs_with_lost_answers", emulator)
-        assert emulator.faults.all()[0].fired >= 20
+        assert emulator.faults.all()[0].fired >= 40
         return ended
 
 
@@ -203,7 +203,7 @@ def test_the_service_is_asked_once_per_interval_for_all_songs_waiting_and_execut
 
 
 def test_a_song_whose_answer_was_lost_is_found_and_not_submitted_again(airflow_stack, lost_answers):
-    xcoms = [airflow_stack.xcom(lost_answers.run, "song", map_index=index) for index in range(100)]
+    xcoms = [airflow_stack.xcom(lost_answers.run, "song", map_index=index) for index in range(200)]
 
     assert {xcom["submissions"] for xcom in xcoms} == {1}
 

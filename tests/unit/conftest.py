@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 
 import pytest
+from airflow.providers.common.compat.sdk import BaseSensorOperator
 
 from airflow_riffusion.hooks import riffusion as hook_module
 from airflow_riffusion.triggers import gate as gate_module
@@ -32,7 +34,7 @@ def clock(monkeypatch):
     clock = Clock()
     for module in ("base", "capacity", "job"):
         monkeypatch.setattr(f"airflow_riffusion.sensors.{module}.time", clock)
-    monkeypatch.setattr("airflow.sdk.bases.sensor.time", clock)
+    monkeypatch.setattr(sys.modules[BaseSensorOperator.__module__], "time", clock)
     return clock
 
 

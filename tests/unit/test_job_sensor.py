@@ -119,7 +119,7 @@ class TestDeferring:
             "submitted_at": clock.now,
             "hold": 60.0,
             "poke_interval": 10.0,
-            "not_before": 0.0,
+            "ask_again_at": None,
             "cancel_on_kill": False,
             "song": None,
         }

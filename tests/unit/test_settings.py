@@ -129,7 +129,7 @@ def test_the_token_is_not_in_the_repr():
     ],
 )
 def test_an_endpoint_that_leads_elsewhere_is_an_error(endpoint):
-    with pytest.raises(ValueError, match="below v1/riffusion/"):
+    with pytest.raises(ValueError, match="below v1/<service>/"):
         settings().url(endpoint)
 
 

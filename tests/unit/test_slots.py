@@ -243,3 +243,12 @@ def test_a_job_with_a_reference_of_its_own_settles_its_grant_by_that(ledger):
     ledger.at(1, reading(job("1", "a", "my ref"), a=(0, 1)))
 
     assert ledger.held == 0
+
+
+def test_one_job_settles_all_slots_that_were_granted_for_it(ledger):
+    ledger.join("song", ask(slots=2, reply_ref="my ref"))
+    ledger.at(0, reading(a=(2, 2)))
+
+    ledger.at(1, reading(job("1", "a", "my ref"), a=(0, 2)))
+
+    assert ledger.held == 0

@@ -87,6 +87,41 @@ class TestWaitingToSubmit:
 
         assert (payload["status"], payload["job"]["job_id"]) == ("found", "1")
 
+    def test_it_is_found_also_if_it_is_listed_only_later(self, hook):
+        hook.next_answers = [FULL, FULL, FULL, FULL, RUNNING]
+        hook.answer = FREE
+
+        async def scenario():
+            (event,) = [event async for event in submission(search=True).run()]
+            return event.payload, our_tasks(), CapacityGate.of("riffusion_test").needs_readings()
+
+        payload, left_behind, needs_readings = run(scenario())
+        assert (payload["status"], payload["job"]["job_id"]) == ("found", "1")
+        assert (left_behind, needs_readings) == ([], False)
+
+    def test_it_is_found_also_if_the_same_reading_shows_a_free_slot(self, hook):
+        hook.next_answers = [FULL, FULL, FULL]
+        hook.answer = reading(job("1", "a", "ref"), a=(1, 2))
+
+        async def scenario():
+            (event,) = [event async for event in submission(search=True).run()]
+            return event.payload, CapacityGate.of("riffusion_test").needs_readings()
+
+        payload, needs_readings = run(scenario())
+        assert (payload["status"], needs_readings) == ("found", False)
+
+    def test_who_is_cancelled_while_it_looks_and_waits_leaves_nothing_behind(self, hook):
+        hook.answer = FULL
+
+        async def scenario():
+            await cancel(asyncio.create_task(anext(submission(search=True).run())))
+            waiting = asyncio.create_task(anext(submission(search=True).run()))
+            await asyncio.sleep(60)
+            await cancel(waiting)
+            return our_tasks(), CapacityGate.of("riffusion_test").needs_readings()
+
+        assert run(scenario()) == ([], False)
+
     def test_a_slot_is_taken_only_after_two_readings_did_not_show_such_a_job(self, hook):
         hook.answer = FREE
 
@@ -173,10 +208,12 @@ def test_a_song_that_waits_once_more_first_gives_back_what_it_was_granted(hook):
 
 
 def test_a_job_that_the_very_reading_of_the_grant_shows_is_taken_up(hook):
-    hook.answer = reading(job("1", "a", "ref"), a=(1, 2))
+    hook.answer = reading(job("1", None, "ref"), a=(1, 2))  # not every service names a job's account
+    request = SlotRequest(since=1.0, user_ids=frozenset(["a"]))
+    waiting = SubmissionTrigger.of("riffusion_test", request, poke_interval=10, song=SONG)
 
     async def scenario():
-        (event,) = [event async for event in submission().run()]
+        (event,) = [event async for event in waiting.run()]
         return event.payload, CapacityGate.of("riffusion_test").needs_readings()
 
     payload, holds = run(scenario())
@@ -184,12 +221,19 @@ def test_a_job_that_the_very_reading_of_the_grant_shows_is_taken_up(hook):
 
 
 class TestSeeingTheEnd:
-    def test_it_does_nothing_before_its_time(self, hook):
+    def test_to_ask_for_an_outcome_again_it_fires_at_its_time_and_needs_no_reading(self, hook):
+        payload, waited = event_of(watching(hold=3600, ask_again_at=time.time() + 60))
+
+        assert (payload["status"], payload["job"]) == ("over", None)
+        assert 59 <= waited <= 61
+        assert hook.asked_at == []
+
+    def test_a_job_that_was_seen_before_is_not_waited_for_as_if_it_were_on_its_way(self, hook):
         hook.answer = FREE
 
-        _, waited = event_of(watching(hold=1, not_before=time.time() + 60))
+        _, waited = event_of(watching(hold=3600, song={**SONG, "seen": True}))
 
-        assert 59 <= waited <= 75
+        assert waited <= 13
 
     def test_it_fires_when_two_readings_in_a_row_miss_the_job(self, hook):
         hook.next_answers = [RUNNING, FREE, RUNNING]
@@ -217,7 +261,7 @@ class TestSeeingTheEnd:
     def test_the_event_leaves_when_the_worker_that_deferred_is_gone(self, hook):
         hook.answer = RiffusionRejected("401 Unauthorized")
         trigger = watching()
-        trigger._task_instance = SimpleNamespace(dag_id="d")
+        trigger.task_instance = SimpleNamespace(dag_id="d", task_id="t")
 
         assert event_of(trigger)[1] == pytest.approx(8, abs=0.01)
 
@@ -262,7 +306,7 @@ class TestBeingKilled:
     def test_a_triggerer_that_lost_its_triggers_to_another_one_cancels_nothing(self, cancelled, monkeypatch):
         self.airflow_says(monkeypatch, "deferred")
         trigger = watching(cancel_on_kill=True)
-        trigger._task_instance = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=3)
+        trigger.task_instance = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=3)
 
         asyncio.run(trigger.on_kill())
 
@@ -272,7 +316,7 @@ class TestBeingKilled:
     def test_a_task_that_no_longer_waits_was_ended_by_a_person(self, cancelled, monkeypatch, state):
         self.airflow_says(monkeypatch, state)
         trigger = watching(cancel_on_kill=True)
-        trigger._task_instance = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=3)
+        trigger.task_instance = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=3)
 
         asyncio.run(trigger.on_kill())
 
@@ -298,6 +342,27 @@ class TestBeingKilled:
         asyncio.run(submission(search=True).on_kill())
 
         assert cancelled == [("riffusion_test", None, "ref")]
+
+    def test_who_found_none_and_waits_for_a_slot_asks_nothing(self, hook, cancelled):
+        assert self.kill_while_it_waits(cancelled) == []
+
+    def test_one_that_comes_late_is_cancelled(self, hook, cancelled):
+        hook.next_answers = [FULL, FULL, FULL]
+        hook.answer = RUNNING
+
+        assert self.kill_while_it_waits(cancelled) == [("riffusion_test", None, "ref")]
+
+    def kill_while_it_waits(self, cancelled):
+        trigger = submission(search=True)
+
+        async def scenario():
+            waiting = asyncio.create_task(anext(trigger.run()))
+            await asyncio.sleep(60)
+            await cancel(waiting)
+            await trigger.on_kill()
+
+        run(scenario())
+        return cancelled
 
     def test_who_only_waits_for_a_slot_has_nothing_to_cancel(self, cancelled):
         asyncio.run(submission().on_kill())

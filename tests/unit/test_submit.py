@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
@@ -33,7 +34,13 @@ def service(monkeypatch, clock):
 
     class FakeHook:
         def __init__(self, conn_id, *, retries=0):
-            self.settings = SimpleNamespace(account_field=service.account_field)
+            pass
+
+        @property
+        def settings(self):
+            if service.settings_error:
+                raise service.settings_error
+            return SimpleNamespace(account_field=service.account_field)
 
         def run(self, endpoint, method="GET", json=None):
             service.asked.append((method, endpoint, json))
@@ -44,7 +51,9 @@ def service(monkeypatch, clock):
         def cancel_job(self, job_id=None, reply_ref=None):
             service.cancelled.append((job_id, reply_ref))
 
-    service = SimpleNamespace(answer=ACCEPTED, asked=[], cancelled=[], account_field="user_id")
+    service = SimpleNamespace(
+        answer=ACCEPTED, asked=[], cancelled=[], account_field="user_id", settings_error=None
+    )
     monkeypatch.setattr(hook_module, "RiffusionHook", FakeHook)
     return service
 
@@ -121,6 +130,19 @@ class TestArguments:
 
         with pytest.raises(ValueError, match="json must be a dict"):
             task.execute(context())
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"json": {"at": datetime(2026, 1, 1, tzinfo=UTC)}}, "json can't be sent as JSON"),
+            ({"json": {"seed": float("nan")}}, "json can't be sent as JSON"),
+            ({"endpoint": ""}, "an endpoint is a path"),
+            ({"endpoint": "../accounts"}, "an endpoint is a path"),
+        ],
+    )
+    def test_what_cant_be_sent_is_an_error_before_it_is_its_turn(self, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            song(**arguments).execute(context())
 
 
 class TestWaitingForASlot:
@@ -301,6 +323,32 @@ class TestSubmitting:
 
         assert deferral(task.submit, context(), granted(self.start(task))).trigger.search is True
 
+    def test_after_three_in_a_row_that_make_no_sense_it_fails_without_a_retry(self, service):
+        service.answer = RiffusionBadResponse("not JSON")
+        task = song()
+        far = self.start(task)
+        for _ in range(2):
+            far = deferral(task.submit, context(), granted(far)).trigger.song
+
+        deferred = deferral(task.submit, context(), granted(far))
+
+        assert (deferred.trigger.grant_id, deferred.method_name) == ("g", "finish")
+
+    def test_a_connection_that_cant_be_looked_up_sends_it_back_to_its_place(self, service):
+        service.settings_error = RiffusionUnavailable("The connection can't be looked up")
+        task = song()
+
+        deferred = deferral(task.submit, context(), granted(self.start(task)))
+
+        assert (deferred.trigger.search, deferred.trigger.song["grant_id"]) == (False, "g")
+        assert deferred.trigger.song["submissions"] == 0
+
+    def test_a_connection_that_cant_work_gives_the_slot_back(self, service):
+        service.settings_error = RiffusionRejected("The connection does not exist")
+        task = song()
+
+        assert deferral(task.submit, context(), granted(self.start(task))).trigger.grant_id == "g"
+
     def test_a_rejection_gives_the_slot_back_and_fails_it_without_a_retry(self, service):
         service.answer = RiffusionRejected("400 Bad Request (prompt: must not be empty).", status=400)
         task = song()
@@ -391,7 +439,7 @@ class TestSeeingTheEnd:
         deferred = deferral(task.finish, context(), over)
 
         assert (deferred.trigger.job_id, deferred.timeout) == ("1", None)
-        assert deferred.trigger.not_before == clock.now + pause
+        assert deferred.trigger.ask_again_at == clock.now + pause
         assert deferred.trigger.song["ran_seconds"] == 100.0
 
     def test_when_the_time_is_up_it_ends_without_its_outcome(self, service, clock):
@@ -431,6 +479,13 @@ class TestSeeingTheEnd:
             task.finish(context(), {"status": "granted"})
 
 
+class Store(dict):
+    """Airflow's task state store."""
+
+    set = dict.__setitem__
+    delete = dict.__delitem__
+
+
 class TestBeingKilledWhileItSubmits:
     def submit(self, service, monkeypatch, *, answer):
         task = song()
@@ -448,17 +503,55 @@ class TestBeingKilledWhileItSubmits:
     def test_the_job_is_cancelled_also_if_its_answer_comes_only_then(self, service, monkeypatch):
         _, submit = self.submit(service, monkeypatch, answer=ACCEPTED)
 
-        with pytest.raises(RiffusionRejected, match="job 1 is cancelled"):
+        with pytest.raises(AirflowException, match="job 1 is cancelled"):
             submit()
         assert service.cancelled == [(None, "d/r/song/3"), ("1", "d/r/song/3")]
 
-    def test_a_job_that_was_just_submitted_is_cancelled_by_its_id(self, service):
+    def test_it_may_be_retried_for_not_only_people_end_workers(self, service, monkeypatch):
+        _, submit = self.submit(service, monkeypatch, answer=ACCEPTED)
+
+        with pytest.raises(AirflowException) as caught:
+            submit()
+        assert not isinstance(caught.value, AirflowFailException)
+
+    def test_a_job_that_was_just_submitted_is_cancelled_and_not_remembered(self, service):
+        class KillingStore(Store):
+            def set(self, key, value):
+                task.on_kill()
+                self[key] = value
+
+        task, store = song(), KillingStore()
+        began = deferral(task.execute, context(store=store)).trigger.song
+
+        with pytest.raises(AirflowException, match="job 1 is cancelled"):
+            task.submit(context(store=store), granted(began))
+        assert service.cancelled[0] == ("1", "d/r/song/3")
+        assert store == {}
+
+    def test_once_it_is_deferred_the_trigger_cancels(self, service):
         task = song()
         deferral(task.submit, context(), granted(deferral(task.execute, context()).trigger.song))
 
         task.on_kill()
 
-        assert service.cancelled == [("1", "d/r/song/3")]
+        assert service.cancelled == []
+
+    def test_the_connection_is_not_looked_up_while_the_worker_may_be_talking_to_airflow(
+        self, service, monkeypatch
+    ):
+        looked_up = []
+        task = song()
+        began = deferral(task.execute, context()).trigger.song
+
+        def run(*_, **__):
+            monkeypatch.setattr(hook_module.RiffusionHook, "__init__", lambda *_, **__: looked_up.append(1))
+            task.on_kill()
+            raise RiffusionUnavailable("no complete answer within 30 s")
+
+        monkeypatch.setattr(hook_module.RiffusionHook, "run", run)
+        deferral(task.submit, context(), granted(began))
+
+        assert (service.cancelled, looked_up) == ([(None, "d/r/song/3")], [])
 
     def test_a_refused_submission_leaves_nothing_to_cancel(self, service):
         service.answer = RiffusionUnavailable("429 Too Many Requests", status=429)
@@ -470,19 +563,12 @@ class TestBeingKilledWhileItSubmits:
         assert service.cancelled == []
 
 
-class Store(dict):
-    """Airflow's task state store."""
-
-    set = dict.__setitem__
-    delete = dict.__delitem__
-
-
 class TestRetries:
     @pytest.fixture
     def store(self):
         task, store = song(), Store()
-        began = deferral(task.execute, context(store=store)).trigger.song
-        deferral(task.submit, context(store=store), granted(began))
+        began = deferral(task.execute, context(max_tries=2, store=store)).trigger.song
+        deferral(task.submit, context(max_tries=2, store=store), granted(began))
         json.dumps(store)
         return store
 
@@ -499,19 +585,41 @@ class TestRetries:
 
         assert deferred.method_name == "submit"
 
-    def test_a_retry_after_that_takes_up_the_new_job(self, store):
+    def test_a_retry_after_that_does_not_take_up_the_old_job_either(self, store):
         deferred = deferral(song(retries=2).execute, context(3, max_tries=3, store=store))
 
-        assert deferred.method_name == "finish"
+        assert deferred.method_name == "submit"
+
+    def test_a_retry_after_that_takes_up_the_new_job(self, service, store):
+        service.answer = {**ACCEPTED, "job_id": "2"}
+        task = song(retries=2)
+        began = deferral(task.execute, context(2, max_tries=3, store=store)).trigger.song
+        deferral(task.submit, context(2, max_tries=3, store=store), granted(began))
+
+        deferred = deferral(song(retries=2).execute, context(3, max_tries=3, store=store))
+
+        assert (deferred.method_name, deferred.trigger.job_id) == ("finish", "2")
+
+    def test_with_fewer_retries_in_a_changed_dag_the_job_is_still_known(self, store):
+        assert deferral(song(retries=0).execute, context(2, max_tries=2, store=store)).method_name == "finish"
+
+    def test_a_job_that_was_found_is_remembered_too(self, service):
+        service.answer = RiffusionUnavailable("no complete answer within 30 s")
+        task, store = song(), Store()
+        began = deferral(task.execute, context(store=store)).trigger.song
+        unclear = deferral(task.submit, context(store=store), granted(began)).trigger.song
+        deferral(task.submit, context(store=store), {"status": "found", "job": SEEN, "song": unclear})
+
+        assert deferral(song().execute, context(2, store=store)).method_name == "finish"
 
     def test_a_song_that_failed_is_made_anew(self, service, store, clock):
         service.answer = {"status": "failed"}
         task = song(result_endpoint="music/?id={job_id}")
         over = {"status": "over", "job": SEEN, "at": clock.now, "song": submitted(task)}
         with pytest.raises(AirflowException, match="failed"):
-            task.finish(context(store=store), over)
+            task.finish(context(max_tries=2, store=store), over)
 
-        assert deferral(song().execute, context(2, max_tries=0, store=store)).method_name == "submit"
+        assert deferral(song().execute, context(2, max_tries=2, store=store)).method_name == "submit"
 
     def test_a_job_that_cant_be_noted_is_seen_to_its_end_all_the_same(self, caplog):
         class Broken(Store):

@@ -13,6 +13,7 @@ from airflow_riffusion.request import Grant
 from airflow_riffusion.triggers import gate as gate_module
 from airflow_riffusion.triggers.capacity import CapacityTrigger
 from tests.readings import reading
+from tests.versions import needs_zero_worker_mode
 from tests.virtual_time import run
 
 
@@ -120,7 +121,7 @@ class TestResumingAWorker:
 
     def seconds_until_the_event(self, *, in_airflow=True, **arguments):
         trigger = CapacityTrigger(**arguments)
-        trigger._task_instance = SimpleNamespace(dag_id="d") if in_airflow else None
+        trigger.task_instance = SimpleNamespace(dag_id="d", task_id="t") if in_airflow else None
 
         async def scenario():
             began = asyncio.get_running_loop().time()
@@ -149,6 +150,7 @@ class TestResumingAWorker:
         assert self.seconds_until_the_event(since=1.0, in_airflow=False) < 0.1
 
 
+@needs_zero_worker_mode
 class TestEndingTheTask:
     @pytest.fixture
     def pushed(self, monkeypatch):
@@ -158,7 +160,7 @@ class TestEndingTheTask:
 
     def trigger(self):
         trigger = CapacityTrigger(end_from_trigger=True, since=1.0)
-        trigger._task_instance = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=3)
+        trigger.task_instance = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=3)
         return trigger
 
     def test_the_xcom_is_pushed_before_the_task_ends(self, gate, pushed):

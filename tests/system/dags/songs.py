@@ -60,7 +60,7 @@ def songs(dag_id, number, operator=RiffusionSubmitOperator, **arguments):
 
 
 songs("songs_beside_others", 200, poke_interval=2)
-songs("songs_with_lost_answers", 100)
+songs("songs_with_lost_answers", 200)
 songs("songs_with_a_killed_worker", 1, Killed, knowing=False, retries=1)
 songs("songs_that_ended_before_the_retry", 1, Killed, knowing=True, retries=1, retry_delay=20, hold=30)
 songs("songs_with_a_killed_triggerer", 60, Witnessed)
