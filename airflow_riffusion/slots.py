@@ -58,10 +58,7 @@ class _Hold:
     left: dict[str, int]
 
     def settle(self, user_id: str | None) -> None:
-        """Take one slot off, on the job's own account if it is held there; all, if they are for one job."""
-        if self.grant.request.reply_ref is not None:
-            self.left.clear()
-            return
+        """Take one slot off, on the job's own account if it is held there."""
         account = user_id if user_id in self.left else next(iter(self.left))
         assert account is not None
         self.left[account] -= 1
@@ -185,7 +182,10 @@ class SlotLedger:
                 others.append(job)
             else:
                 self._references_seen = True
-                self._settle_one(hold, job)
+                if hold.grant.request.reply_ref is not None:
+                    self._holds.pop(hold.grant.grant_id, None)  # All its slots are for this one job.
+                else:
+                    self._settle_one(hold, job)
         if self._references_seen:
             return  # Who submits with references settles by them: the other jobs are somebody else's.
         for job in others:

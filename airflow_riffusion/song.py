@@ -34,6 +34,8 @@ class Song:
     :param ran_seconds: from the submission until a reading showed that the job is over.
     :param grant_id: the slot it was granted last, to be given back if it has no use for it.
     :param seen: whether its job was seen executing.
+    :param in_doubt: whether a job of its may exist that nobody knows of yet.
+    :param setbacks: how many grants it could not use.
     :param bad_answers: how many submissions in a row were answered with no JSON.
     """
 
@@ -47,6 +49,8 @@ class Song:
     ran_seconds: float | None = None
     grant_id: str | None = None
     seen: bool = False
+    in_doubt: bool = False
+    setbacks: int = 0
     bad_answers: int = 0
 
     def identify(self, answer: object) -> Song:

@@ -29,8 +29,9 @@ class JobMemory:
     def recall(self) -> dict[str, Any] | None:
         """Return the job that an earlier try has made, unless the task was cleared to make another one."""
         stored = self._store.get(_KEY) if self._store is not None else None
-        # A task that is cleared is given more tries; a retry, or a changed DAG, does not change them.
-        if not isinstance(stored, dict) or stored["max_tries"] != self._max_tries:
+        # A task that is cleared is given more tries, and only then (but for one whose DAG has fewer retries
+        # by now, by just as many as it had used up).
+        if not isinstance(stored, dict) or stored.get("max_tries") != self._max_tries:
             return None
         return {name: value for name, value in stored.items() if name != "max_tries"}
 
@@ -50,5 +51,9 @@ class JobMemory:
 
     def forget(self) -> None:
         """Let a retry make another job."""
-        if self._store is not None:
+        if self._store is None:
+            return
+        try:
             self._store.delete(_KEY)
+        except Exception as error:  # noqa: BLE001 - what comes after must be done all the same
+            log.warning("A job that was noted for retries can't be forgotten: %r", error)

@@ -144,11 +144,12 @@ class RiffusionSubmitOperator(BaseOperator):
         # Alike in every try, so that a retry can tell whether its job exists.
         own = f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}"
         song = Song(reply_ref=self._submission().reply_ref(own), since=time.time())
+        song = replace(song, in_doubt=ti.try_number > 1)
         if job := JobMemory(context).recall():
             song = replace(song, **job)
             self.log.info("Job %s of an earlier try was accepted: no other is made.", song.job_id)
             return self._wait_for_end(song) if self.wait_for_completion else song.to_xcom(None)
-        return self._wait_for_slot(song, search=ti.try_number > 1)
+        return self._wait_for_slot(song)
 
     def submit(self, context: Context, event: dict[str, Any]) -> Any:
         """
@@ -170,8 +171,9 @@ class RiffusionSubmitOperator(BaseOperator):
             grant = event["result"]
             song = self._submit(replace(song, grant_id=grant["grant_id"]), grant["user_id"])
         memory = JobMemory(context)
-        memory.note(song)
         self._on_its_way = None  # From here on it is the trigger that cancels the job.
+        if not self._killed:
+            memory.note(song)
         if self._killed:
             memory.forget()
             self._hook().cancel_job(song.job_id, song.reply_ref)
@@ -207,9 +209,12 @@ class RiffusionSubmitOperator(BaseOperator):
         self._killed = True
         if self._on_its_way is not None:
             song, hook = self._on_its_way
-            hook.cancel_job(song.job_id, song.reply_ref)
+            try:
+                hook.cancel_job(song.job_id, song.reply_ref)
+            except Exception as error:  # noqa: BLE001 - it would end up where the submission's answer is awaited
+                self.log.error("The job of %r can't be cancelled: %s", song.reply_ref, error)
 
-    def _wait_for_slot(self, song: Song, *, search: bool, not_before: float = 0.0) -> NoReturn:
+    def _wait_for_slot(self, song: Song, *, not_before: float = 0.0) -> NoReturn:
         from airflow_riffusion.triggers.submission import SubmissionTrigger
 
         request = SlotRequest.checked(
@@ -226,7 +231,6 @@ class RiffusionSubmitOperator(BaseOperator):
                 request,
                 poke_interval=self.poke_interval,
                 song=asdict(song),
-                search=search,
                 not_before=not_before,
             ),
             "submit",
@@ -273,6 +277,8 @@ class RiffusionSubmitOperator(BaseOperator):
     def _submit(self, song: Song, user_id: str) -> Song:
         """Send the one submission of this grant; what is left unclear goes back to the gate."""
         submission = self._submission()
+        if song.bad_answers >= READINGS_UNTIL_HOPELESS:
+            self._give_back(song, _all_answers_were_bad(song))
         try:
             hook = self._hook()
             body = submission.body(song.reply_ref, hook.settings.account_field, user_id)
@@ -281,12 +287,9 @@ class RiffusionSubmitOperator(BaseOperator):
             self._on_its_way = song, copy(hook)
             answer = hook.run(submission.endpoint, "POST", body)
         except RiffusionUnavailable as error:
-            self._back_to_the_gate(song, error)
+            self._back_to_the_gate(replace(song, bad_answers=0), error, error.retry_after)
         except RiffusionBadResponse as error:
-            song = replace(song, bad_answers=song.bad_answers + 1)
-            if song.bad_answers >= READINGS_UNTIL_HOPELESS:
-                self._give_back(song, error.as_rejected())
-            self._back_to_the_gate(song, error)
+            self._back_to_the_gate(replace(song, bad_answers=song.bad_answers + 1), error)
         except RiffusionRejected as error:
             self._give_back(song, error)
         song = replace(song, user_id=user_id).identify(answer)
@@ -294,20 +297,20 @@ class RiffusionSubmitOperator(BaseOperator):
         self.log.info("Submitted job %s on account %s.", song.job_id, song.user_id)
         return song
 
-    def _back_to_the_gate(self, song: Song, error: RiffusionError) -> NoReturn:
-        """Wait for another slot; first look for the job, if it may have been accepted all the same."""
+    def _back_to_the_gate(
+        self, song: Song, error: RiffusionError, retry_after: float | None = None
+    ) -> NoReturn:
+        """Wait for another slot, and for the job, if it may have been accepted all the same."""
         unclear = self._on_its_way is not None and error.status != _TOO_MANY_REQUESTS
         if not unclear:
             self._on_its_way = None
-        if not isinstance(error, RiffusionBadResponse):
-            song = replace(song, bad_answers=0)
         self.log.warning("%s %s", error, _LOOK_FOR_IT if unclear else _BACK_TO_ITS_PLACE)
-        retry_after = getattr(error, "retry_after", None)
-        self._wait_for_slot(song, search=unclear, not_before=self._pause(song, retry_after))
+        song = replace(song, setbacks=song.setbacks + 1, in_doubt=song.in_doubt or unclear)
+        self._wait_for_slot(song, not_before=self._pause(song.setbacks, retry_after))
 
-    def _pause(self, song: Song, retry_after: float | None) -> float:
+    def _pause(self, setbacks: int, retry_after: float | None) -> float:
         """Return until when (seconds since the epoch) to leave a service alone that refused or failed."""
-        longest = min(_LONGEST_PAUSE, self.poke_interval * (2 ** min(max(song.submissions, 1) - 1, 16) - 1))
+        longest = min(_LONGEST_PAUSE, self.poke_interval * (2 ** min(setbacks - 1, 16) - 1))
         asked_for = min(retry_after or 0.0, _LONGEST_RETRY_AFTER)
         return time.time() + max(asked_for, random.uniform(0, longest))
 
@@ -324,7 +327,7 @@ class RiffusionSubmitOperator(BaseOperator):
             # To fail in a way that is retried would make the song once more.
             raise RiffusionRejected(f"The outcome of job {song.job_id} can't be had: {error}") from None
         except RiffusionUnavailable as error:
-            again = self._pause(replace(song, submissions=1), error.retry_after) + self.poke_interval
+            again = self._pause(1, error.retry_after) + self.poke_interval
             if again > song.since + self.timeout:
                 self.log.warning("%s The time is up: the song ends without its outcome.", error)
                 return None
@@ -348,3 +351,10 @@ def _status(event: Any, *expected: str) -> str:
     if status not in expected:
         raise ValueError(f"the trigger sent an event that is none of its own: {event!r:.200}")
     return str(status)
+
+
+def _all_answers_were_bad(song: Song) -> RiffusionRejected:
+    return RiffusionRejected(
+        f"{song.bad_answers} submissions in a row were answered with no JSON, and no reading showed a job of "
+        "theirs: check the endpoint, and the base URL in the connection."
+    )

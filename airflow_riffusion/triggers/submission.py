@@ -31,25 +31,22 @@ class SubmissionTrigger(CapacityTrigger):
     Wait for a slot as every sensor does, for a job whose reference is known beforehand.
 
     :param song: how far the song has come, with the ``reply_ref`` that its job will be submitted with. The
-        event gives it back: ``airflow dags test`` loses what a task defers with besides (3.3.2).
-    :param search: it may have been submitted already: look for it among the executing jobs, and go on only
-        if two readings don't show it.
+        event gives it back: ``airflow dags test`` loses what a task defers with besides (3.3.2). If it is
+        ``in_doubt``, its job is looked for among the executing ones, and no slot taken before two readings
+        didn't show it.
     :param not_before: do nothing until then, in seconds since the epoch; the place in the queue is kept.
     :param arguments: those of :class:`~airflow_riffusion.triggers.capacity.CapacityTrigger`.
     """
 
-    def __init__(
-        self, *, song: dict[str, Any], search: bool = False, not_before: float = 0.0, **arguments: Any
-    ) -> None:
+    def __init__(self, *, song: dict[str, Any], not_before: float = 0.0, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.song = song
-        self.search = search
         self.not_before = not_before
         self._searched = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class's path and all arguments."""
-        own = {"song": self.song, "search": self.search, "not_before": self.not_before}
+        own = {"song": self.song, "not_before": self.not_before}
         return "airflow_riffusion.triggers.submission.SubmissionTrigger", {**super().serialize()[1], **own}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -81,7 +78,7 @@ class SubmissionTrigger(CapacityTrigger):
 
         # Thousands may be ended at once: only who knows of a job, or can't know yet, asks the service.
         reference = self.song["reply_ref"]
-        may_exist = self.search and (
+        may_exist = self.song["in_doubt"] and (
             not self._searched or CapacityGate.of(self.riffusion_conn_id).executes(reference)
         )
         if may_exist and not await is_deferred(self.task_instance):
@@ -92,7 +89,7 @@ class SubmissionTrigger(CapacityTrigger):
         request = self._request(self._since())
         poke_interval = seconds("poke_interval", self.poke_interval)
         try:
-            if self.search:
+            if self.song["in_doubt"]:
                 outcome = await self._search(gate, grant_id, request, poke_interval)
             else:
                 outcome = await gate.wait(grant_id, request, poke_interval)

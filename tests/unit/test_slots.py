@@ -252,3 +252,21 @@ def test_one_job_settles_all_slots_that_were_granted_for_it(ledger):
     ledger.at(1, reading(job("1", "a", "my ref"), a=(0, 2)))
 
     assert ledger.held == 0
+
+
+def test_two_jobs_with_the_same_reference_settle_one_grant(ledger):
+    ledger.join("song", ask(reply_ref="my ref"))
+    ledger.at(0, reading(a=(2, 2)))
+
+    ledger.at(1, reading(job("1", "a", "my ref"), job("2", "a", "my ref"), a=(0, 2)))
+
+    assert ledger.held == 0
+
+
+def test_somebody_elses_job_settles_one_slot_of_those_that_one_job_needs(ledger):
+    ledger.join("song", ask(slots=2, reply_ref="my ref"))
+    ledger.at(0, reading(a=(2, 2)))
+
+    ledger.at(1, reading(job("1", "a"), a=(1, 2)))
+
+    assert ledger.held == 1

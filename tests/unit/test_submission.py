@@ -17,17 +17,19 @@ from airflow_riffusion.triggers.job import JobTrigger
 from airflow_riffusion.triggers.submission import GiveBackTrigger, SubmissionTrigger
 from tests.gates import cancel, our_tasks, wait
 from tests.readings import job, reading
+from tests.versions import needs_airflow_3
 from tests.virtual_time import run
 
 FULL = reading(a=(0, 1))
 FREE = reading(a=(1, 1))
-SONG = {"reply_ref": "ref", "grant_id": None}
+SONG = {"reply_ref": "ref", "grant_id": None, "in_doubt": False}
 RUNNING = reading(job("1", "a", "ref"), a=(0, 1))
 
 
-def submission(**arguments):
+def submission(*, in_doubt=False, **arguments):
+    song = {**SONG, "in_doubt": in_doubt}
     return SubmissionTrigger.of(
-        "riffusion_test", SlotRequest(since=1.0), poke_interval=10, song=SONG, **arguments
+        "riffusion_test", SlotRequest(since=1.0), poke_interval=10, song=song, **arguments
     )
 
 
@@ -55,7 +57,7 @@ def event_of(trigger):
 @pytest.mark.parametrize(
     "trigger",
     [
-        submission(search=True, not_before=5.0),
+        submission(in_doubt=True, not_before=5.0),
         watching(cancel_on_kill=True),
         GiveBackTrigger(riffusion_conn_id="mine", grant_id="g", message="400 Bad Request"),
     ],
@@ -83,7 +85,7 @@ class TestWaitingToSubmit:
         hook.next_answers = [FULL]
         hook.answer = RUNNING
 
-        payload, _ = event_of(submission(search=True))
+        payload, _ = event_of(submission(in_doubt=True))
 
         assert (payload["status"], payload["job"]["job_id"]) == ("found", "1")
 
@@ -92,7 +94,7 @@ class TestWaitingToSubmit:
         hook.answer = FREE
 
         async def scenario():
-            (event,) = [event async for event in submission(search=True).run()]
+            (event,) = [event async for event in submission(in_doubt=True).run()]
             return event.payload, our_tasks(), CapacityGate.of("riffusion_test").needs_readings()
 
         payload, left_behind, needs_readings = run(scenario())
@@ -104,7 +106,7 @@ class TestWaitingToSubmit:
         hook.answer = reading(job("1", "a", "ref"), a=(1, 2))
 
         async def scenario():
-            (event,) = [event async for event in submission(search=True).run()]
+            (event,) = [event async for event in submission(in_doubt=True).run()]
             return event.payload, CapacityGate.of("riffusion_test").needs_readings()
 
         payload, needs_readings = run(scenario())
@@ -114,8 +116,8 @@ class TestWaitingToSubmit:
         hook.answer = FULL
 
         async def scenario():
-            await cancel(asyncio.create_task(anext(submission(search=True).run())))
-            waiting = asyncio.create_task(anext(submission(search=True).run()))
+            await cancel(asyncio.create_task(anext(submission(in_doubt=True).run())))
+            waiting = asyncio.create_task(anext(submission(in_doubt=True).run()))
             await asyncio.sleep(60)
             await cancel(waiting)
             return our_tasks(), CapacityGate.of("riffusion_test").needs_readings()
@@ -125,7 +127,7 @@ class TestWaitingToSubmit:
     def test_a_slot_is_taken_only_after_two_readings_did_not_show_such_a_job(self, hook):
         hook.answer = FREE
 
-        payload, _ = event_of(submission(search=True))
+        payload, _ = event_of(submission(in_doubt=True))
 
         assert payload["status"] == "granted"
         assert len(hook.asked_at) == 2
@@ -141,9 +143,13 @@ class TestWaitingToSubmit:
     def test_a_rejection_while_it_looks_is_an_event(self, hook):
         hook.answer = RiffusionRejected("401 Unauthorized")
 
-        payload, _ = event_of(submission(search=True))
+        payload, _ = event_of(submission(in_doubt=True))
 
-        assert payload == {"status": "rejected", "message": "401 Unauthorized", "song": SONG}
+        assert payload == {
+            "status": "rejected",
+            "message": "401 Unauthorized",
+            "song": {**SONG, "in_doubt": True},
+        }
 
     def test_a_grant_whose_event_did_not_leave_is_given_back(self, hook):
         hook.answer = FREE
@@ -303,6 +309,7 @@ class TestBeingKilled:
         hook.answer = FREE
         assert run(scenario()) is False
 
+    @needs_airflow_3
     def test_a_triggerer_that_lost_its_triggers_to_another_one_cancels_nothing(self, cancelled, monkeypatch):
         self.airflow_says(monkeypatch, "deferred")
         trigger = watching(cancel_on_kill=True)
@@ -312,6 +319,7 @@ class TestBeingKilled:
 
         assert cancelled == []
 
+    @needs_airflow_3
     @pytest.mark.parametrize("state", ["failed", "success", None, OSError("no database")])
     def test_a_task_that_no_longer_waits_was_ended_by_a_person(self, cancelled, monkeypatch, state):
         self.airflow_says(monkeypatch, state)
@@ -339,30 +347,31 @@ class TestBeingKilled:
         assert cancelled == []
 
     def test_a_job_that_may_be_on_its_way_is_cancelled(self, cancelled):
-        asyncio.run(submission(search=True).on_kill())
+        asyncio.run(submission(in_doubt=True).on_kill())
 
         assert cancelled == [("riffusion_test", None, "ref")]
 
-    def test_who_found_none_and_waits_for_a_slot_asks_nothing(self, hook, cancelled):
-        assert self.kill_while_it_waits(cancelled) == []
-
-    def test_one_that_comes_late_is_cancelled(self, hook, cancelled):
+    @pytest.mark.parametrize(("next_answer", "expected"), [(FULL, []), (RUNNING, ["ref"])])
+    def test_who_looked_in_two_readings_cancels_only_what_a_later_one_shows(
+        self, hook, monkeypatch, next_answer, expected
+    ):
         hook.next_answers = [FULL, FULL, FULL]
-        hook.answer = RUNNING
+        hook.answer = next_answer
+        cancelled = []
 
-        assert self.kill_while_it_waits(cancelled) == [("riffusion_test", None, "ref")]
-
-    def kill_while_it_waits(self, cancelled):
-        trigger = submission(search=True)
+        async def cancel_job(conn_id, *, reply_ref):
+            cancelled.append(reply_ref)
 
         async def scenario():
+            trigger = submission(in_doubt=True)
             waiting = asyncio.create_task(anext(trigger.run()))
             await asyncio.sleep(60)
             await cancel(waiting)
             await trigger.on_kill()
 
+        monkeypatch.setattr("airflow_riffusion.triggers.submission.cancel_job", cancel_job)
         run(scenario())
-        return cancelled
+        assert cancelled == expected
 
     def test_who_only_waits_for_a_slot_has_nothing_to_cancel(self, cancelled):
         asyncio.run(submission().on_kill())

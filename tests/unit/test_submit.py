@@ -171,12 +171,11 @@ class TestWaitingForASlot:
             "timeout": None,
             "end_from_trigger": False,
             "song": asdict(Song("d/r/song/3", since=1_000_000.0)),
-            "search": False,
             "not_before": 0.0,
         }
 
     def test_a_retry_looks_for_its_job_first(self):
-        assert deferral(song().execute, context(try_number=2)).trigger.search is True
+        assert deferral(song().execute, context(try_number=2)).trigger.song["in_doubt"] is True
 
     def test_a_reference_of_the_users_own_is_kept(self):
         task = song(json={"prompt": "polka", "replyRef": "mine"})
@@ -282,7 +281,7 @@ class TestSubmitting:
 
         deferred = deferral(task.submit, context(), granted(began))
 
-        assert (deferred.trigger.since, deferred.trigger.search) == (1_000_000.0, False)
+        assert (deferred.trigger.since, deferred.trigger.song["in_doubt"]) == (1_000_000.0, False)
         assert deferred.trigger.not_before == clock.now
         assert deferred.trigger.song["submissions"] == 1
 
@@ -292,9 +291,7 @@ class TestSubmitting:
         task = song(poke_interval=5)
 
         pauses = [
-            deferral(
-                task.submit, context(), granted(self.start(task, submissions=earlier))
-            ).trigger.not_before
+            deferral(task.submit, context(), granted(self.start(task, setbacks=earlier))).trigger.not_before
             - clock.now
             for earlier in (0, 1, 2, 3, 50)
         ]
@@ -321,18 +318,48 @@ class TestSubmitting:
         service.answer = error
         task = song()
 
-        assert deferral(task.submit, context(), granted(self.start(task))).trigger.search is True
+        assert deferral(task.submit, context(), granted(self.start(task))).trigger.song["in_doubt"] is True
 
-    def test_after_three_in_a_row_that_make_no_sense_it_fails_without_a_retry(self, service):
-        service.answer = RiffusionBadResponse("not JSON")
+    @pytest.mark.parametrize(
+        ("next_answer", "next_settings_error"),
+        [
+            (RiffusionUnavailable("429 Too Many Requests", status=429), None),
+            (ACCEPTED, RiffusionUnavailable("The connection can't be looked up")),
+        ],
+    )
+    def test_what_was_unclear_once_stays_so_until_the_job_is_found(
+        self, service, next_answer, next_settings_error
+    ):
+        service.answer = RiffusionUnavailable("no complete answer within 30 s")
+        task = song()
+        unclear = deferral(task.submit, context(), granted(self.start(task))).trigger.song
+        service.answer, service.settings_error = next_answer, next_settings_error
+
+        again = deferral(song().submit, context(), granted(unclear))
+
+        assert again.trigger.song["in_doubt"] is True
+
+    def after(self, service, *answers):
         task = song()
         far = self.start(task)
-        for _ in range(2):
+        for service.answer in answers:
             far = deferral(task.submit, context(), granted(far)).trigger.song
+        return deferral(task.submit, context(), granted(far))
 
-        deferred = deferral(task.submit, context(), granted(far))
+    def test_after_three_answers_in_a_row_that_make_no_sense_and_made_no_job_it_fails_without_a_retry(
+        self, service
+    ):
+        deferred = self.after(service, *[RiffusionBadResponse("not JSON")] * 3)
 
-        assert (deferred.trigger.grant_id, deferred.method_name) == ("g", "finish")
+        assert deferred.method_name == "finish"
+        assert "3 submissions in a row were answered with no JSON" in deferred.trigger.message
+        assert len(service.asked) == 3
+
+    def test_three_that_are_not_in_a_row_do_not(self, service):
+        senseless = RiffusionBadResponse("not JSON")
+        unavailable = RiffusionUnavailable("503 Service Unavailable", status=503)
+
+        assert self.after(service, senseless, senseless, unavailable, senseless).method_name == "submit"
 
     def test_a_connection_that_cant_be_looked_up_sends_it_back_to_its_place(self, service):
         service.settings_error = RiffusionUnavailable("The connection can't be looked up")
@@ -340,7 +367,7 @@ class TestSubmitting:
 
         deferred = deferral(task.submit, context(), granted(self.start(task)))
 
-        assert (deferred.trigger.search, deferred.trigger.song["grant_id"]) == (False, "g")
+        assert (deferred.trigger.song["in_doubt"], deferred.trigger.song["grant_id"]) == (False, "g")
         assert deferred.trigger.song["submissions"] == 0
 
     def test_a_connection_that_cant_work_gives_the_slot_back(self, service):
@@ -525,8 +552,26 @@ class TestBeingKilledWhileItSubmits:
 
         with pytest.raises(AirflowException, match="job 1 is cancelled"):
             task.submit(context(store=store), granted(began))
-        assert service.cancelled[0] == ("1", "d/r/song/3")
+        assert service.cancelled == [("1", "d/r/song/3")]
         assert store == {}
+
+    def test_a_job_that_is_being_noted_is_not_cancelled_before_it_is_forgotten(self, service):
+        class TimeIsUp(BaseException):
+            """As Airflow's, for ``execution_timeout``."""
+
+        class Hanging(Store):
+            def set(self, key, value):
+                self[key] = value
+                raise TimeIsUp
+
+        task, store = song(), Hanging()
+        began = deferral(task.execute, context(store=store)).trigger.song
+        with pytest.raises(TimeIsUp):
+            task.submit(context(store=store), granted(began))
+
+        task.on_kill()
+
+        assert service.cancelled == []
 
     def test_once_it_is_deferred_the_trigger_cancels(self, service):
         task = song()
@@ -552,6 +597,67 @@ class TestBeingKilledWhileItSubmits:
         deferral(task.submit, context(), granted(began))
 
         assert (service.cancelled, looked_up) == ([(None, "d/r/song/3")], [])
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            RiffusionUnavailable("503 Service Unavailable", status=503),
+            RiffusionUnavailable("429 Too Many Requests", status=429),
+            RiffusionRejected("403 Forbidden", status=403),
+            OSError("no network"),
+        ],
+    )
+    def test_what_goes_wrong_with_that_is_no_answer_to_the_submission(self, service, monkeypatch, error):
+        def cancel_job(*_):
+            raise error
+
+        _, submit = self.submit(service, monkeypatch, answer=RiffusionUnavailable("no answer within 30 s"))
+        monkeypatch.setattr(hook_module.RiffusionHook, "cancel_job", cancel_job)
+
+        assert deferral(submit).trigger.song["in_doubt"] is True
+
+    def test_it_does_not_use_the_session_that_is_in_the_middle_of_the_submission(self, service, monkeypatch):
+        sessions = []
+
+        def run(self, *_, **__):
+            self._session = "in use"
+            task.on_kill()
+            return ACCEPTED
+
+        task = song()
+        began = deferral(task.execute, context()).trigger.song
+        monkeypatch.setattr(hook_module.RiffusionHook, "run", run)
+        monkeypatch.setattr(
+            hook_module.RiffusionHook,
+            "cancel_job",
+            lambda self, *_: sessions.append(vars(self).get("_session")),
+        )
+        with pytest.raises(AirflowException, match="is cancelled"):
+            task.submit(context(), granted(began))
+
+        assert sessions[0] is None
+
+    def test_a_store_that_refuses_does_not_keep_the_job_from_being_cancelled(self, service, monkeypatch):
+        class Broken(Store):
+            def delete(self, key):
+                raise RuntimeError("404 Task instance not found")
+
+        task, store = song(), Broken()
+        began = deferral(task.execute, context(store=store)).trigger.song
+        monkeypatch.setattr(hook_module.RiffusionHook, "run", lambda *_, **__: (task.on_kill(), ACCEPTED)[1])
+
+        with pytest.raises(AirflowException, match="job 1 is cancelled"):
+            task.submit(context(store=store), granted(began))
+        assert service.cancelled[-1] == ("1", "d/r/song/3")
+
+    def test_a_rejected_submission_leaves_nothing_to_cancel(self, service):
+        service.answer = RiffusionRejected("400 Bad Request", status=400)
+        task = song()
+        deferral(task.submit, context(), granted(deferral(task.execute, context()).trigger.song))
+
+        task.on_kill()
+
+        assert service.cancelled == []
 
     def test_a_refused_submission_leaves_nothing_to_cancel(self, service):
         service.answer = RiffusionUnavailable("429 Too Many Requests", status=429)
