@@ -1,6 +1,7 @@
 # make demo         songs on a real Airflow against the emulator; KEEP=1 leaves both running
 # make test         unit and integration tests
 # make test-system  tests on a real Airflow and in a real browser (needs chromium)
+# make test-matrix  unit and integration tests, and a real gate, on each Airflow from 2.11 to 3.3
 # make lint         ruff and mypy
 # make wheel        builds the wheel and looks at it in a venv of its own
 # make bench        the figures of the README, in a quarter of an hour
@@ -11,7 +12,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DELETE_ON_ERROR:
-.PHONY: demo test test-system lint wheel bench constraints clean
+.PHONY: demo test test-system test-matrix lint wheel bench constraints clean
 
 PYTHON ?= python3
 WORK := .work
@@ -28,6 +29,9 @@ test: $(VENV)/.dev
 
 test-system: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/system
+
+test-matrix: $(VENV)/.uv
+	@$(BIN)/python -m dev.matrix --home $(WORK)/matrix
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
@@ -47,11 +51,20 @@ wheel: $(VENV)/.dev
 bench: $(VENV)/.dev
 	@$(BIN)/python -m benchmarks
 
+# An older Airflow may not start with what its web server needs in a newer version (3.0.6 and 3.2.2 don't), so a file
+# can say of which day that is to be.
 constraints: $(VENV)/.uv
+	compile="$(BIN)/uv pip compile --no-header --no-annotate --quiet"
 	for file in constraints/airflow-*.txt; do
-	    version=$$(grep -E '^apache-airflow==' $$file)
-	    $(BIN)/uv pip compile pyproject.toml --extra emulator --group dev --universal --python-version 3.11 \
-	        --no-header --no-annotate --quiet --upgrade --constraint <(echo $$version) --output-file $$file
+	    grep -E '^apache-airflow==' $$file >$(WORK)/pins.txt
+	    day=$$(sed -n 's/^# web stack of //p' $$file)
+	    if [ -n "$$day" ]; then
+	        $$compile --python-version 3.12 --exclude-newer $$day $(WORK)/pins.txt |
+	            grep -E '^(cadwyn|fastapi|pydantic|pyjwt|starlette)==' >>$(WORK)/pins.txt
+	    fi
+	    $$compile pyproject.toml --extra emulator --group dev --universal --python-version 3.11 --upgrade \
+	        --constraint $(WORK)/pins.txt --output-file $(WORK)/compiled.txt
+	    { [ -z "$$day" ] || echo "# web stack of $$day"; cat $(WORK)/compiled.txt; } >$$file
 	done
 
 clean:

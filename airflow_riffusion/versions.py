@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from airflow import __version__
 from packaging.version import Version
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from airflow.providers.common.compat.sdk import Context
 
 AIRFLOW_VERSION = Version(Version(__version__).base_version)
 
@@ -23,3 +30,20 @@ def require_zero_worker_mode(argument: str) -> None:
             f"{argument} needs Airflow 3.3 or newer, this is {AIRFLOW_VERSION}. Without it the sensor starts "
             "and ends in a worker; it waits in the triggerer all the same."
         )
+
+
+def first_reschedule_date(context: Context) -> datetime | None:
+    """
+    Return when a rescheduled sensor first looked, None if this is the first time.
+
+    :param context: the task's context.
+    """
+    ti = context["ti"]
+    if AIRFLOW_VERSION.major >= 3:
+        return ti.get_first_reschedule_date(context)
+    # Airflow 2 asks the database, in a function of its own sensors.
+    from airflow.sensors.base import _orig_start_date  # type: ignore[import-not-found]
+
+    first_try = ti.max_tries - (context["task"].retries or 0) + 1
+    first: datetime | None = _orig_start_date(ti.dag_id, ti.task_id, ti.run_id, ti.map_index, first_try)
+    return first

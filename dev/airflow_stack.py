@@ -8,11 +8,13 @@ import json
 import os
 import secrets
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 # -P: a folder named "airflow" in the working directory is not taken for Airflow.
 AIRFLOW = (sys.executable, "-P", "-m", "airflow")
 
+AIRFLOW_2 = version("apache-airflow").startswith("2.")
+
 COMPONENTS = {
     "api-server": (),
     # Log servers would listen on every network interface, and the API server reads the files by itself.
@@ -34,6 +38,8 @@ COMPONENTS = {
     "dag-processor": (),
     "triggerer": ("--skip-serve-logs",),
 }
+if AIRFLOW_2:  # whose scheduler parses DAGs, and whose tasks need no API server
+    del COMPONENTS["api-server"], COMPONENTS["dag-processor"]
 
 
 class AirflowStack(AirflowClient):
@@ -42,6 +48,9 @@ class AirflowStack(AirflowClient):
 
     API server, scheduler, DAG processor and triggerer are processes of their own, of this interpreter's
     Airflow, with a LocalExecutor and sqlite. What each of them prints is in ``<component>.log`` under `home`.
+
+    An Airflow 2 has neither API server nor DAG processor, and one worker: only :meth:`cli` and
+    :meth:`query` reach it.
 
     :param home: a folder for all that Airflow writes; one that has served another stack is refused.
     :param dags_folder: where the DAGs are, inside of `home` or not.
@@ -130,6 +139,17 @@ class AirflowStack(AirflowClient):
             check=False,
         )
 
+    def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """
+        Ask Airflow's database.
+
+        :param sql: a SELECT.
+        :param parameters: the values of its question marks.
+        """
+        database = Path(self.env["AIRFLOW_HOME"]) / "airflow.db"
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+            return connection.execute(sql, parameters).fetchall()
+
     def _start(self) -> None:
         Path(self.env["AIRFLOW_HOME"]).mkdir(parents=True, mode=0o700)
         passwords = Path(self.env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
@@ -141,8 +161,9 @@ class AirflowStack(AirflowClient):
         for name, options in COMPONENTS.items():
             self._launch(name, *options)
         self._await_life(COMPONENTS, began, deadline - time.monotonic())
-        # The tasks' API is built when it is first asked, which takes 4 s: not at the first task's expense.
-        self._send("GET", "/execution/health")
+        if not AIRFLOW_2:
+            # The tasks' API is built when it is first asked, which takes 4 s; not at a task's expense.
+            self._send("GET", "/execution/health")
 
     def _migrate(self, timeout: float) -> None:
         migration = self._launch("db", "migrate")
@@ -181,6 +202,9 @@ class AirflowStack(AirflowClient):
         raise TimeoutError(f"No sign of life from Airflow's {', '.join(sorted(silent))}.\n{reports}")
 
     def _alive(self, since: datetime) -> set[str]:
+        if AIRFLOW_2:
+            beats = self.query("SELECT job_type FROM job WHERE latest_heartbeat >= ?", since.isoformat(" "))
+            return {job_type.removesuffix("Job").lower() for (job_type,) in beats}
         try:
             health = self.health()
         except (requests.RequestException, AirflowApiError):
@@ -215,10 +239,12 @@ def _environment_without_airflow() -> dict[str, str]:
 def _settings(airflow_home: Path, dags_folder: Path, username: str, port: int) -> dict[str, str]:
     return {
         "AIRFLOW_HOME": str(airflow_home),
+        # Airflow 2 starts its tasks by the name "airflow".
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
-        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__EXECUTOR": "SequentialExecutor" if AIRFLOW_2 else "LocalExecutor",
         # The default of 32 means 32 processes from the start.
         "AIRFLOW__CORE__PARALLELISM": "8",
         # The default asks DNS for the machine's full name, which takes long where there is no network.

@@ -115,8 +115,9 @@ class RiffusionSensor(BaseSensorOperator):
 
     def _waiting_since(self, context: Context) -> float:
         """Return when the wait began, over all reschedules, in seconds since the epoch."""
-        first_reschedule_date = getattr(context["ti"], "get_first_reschedule_date", None)  # Airflow 3
-        first = first_reschedule_date(context) if self.reschedule and first_reschedule_date else None
+        from airflow_riffusion.versions import first_reschedule_date
+
+        first = first_reschedule_date(context) if self.reschedule else None
         return first.timestamp() if first else self._began
 
     def _get_next_poke_interval(

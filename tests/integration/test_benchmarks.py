@@ -6,10 +6,12 @@ import pytest
 
 from benchmarks import imports, machine, model, readings
 from benchmarks.table import Row, render
+from tests.versions import needs_airflow_3
 
 pytest.importorskip("airflow.providers.http", reason="the peer is not installed")
 
 
+@needs_airflow_3  # what it compares with
 def test_imports_are_measured():
     rows = imports.measure(1, warm_up=0)
 

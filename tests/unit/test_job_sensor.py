@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout, TaskDeferr
 from airflow_riffusion.exceptions import RiffusionRejected, RiffusionUnavailable
 from airflow_riffusion.sensors.job import JobSensor
 from tests.readings import job, reading
+from tests.versions import needs_airflow_3
 
 RUNNING = reading(job("1", "a", "ref"), a=(0, 1))
 OVER = reading(a=(1, 1))
@@ -88,6 +89,7 @@ class TestPoking:
             sensor(timeout=60).execute(context())
 
 
+@needs_airflow_3  # the older one asks the database
 class TestRescheduling:
     def test_a_job_that_is_executing_is_looked_at_again(self, answers):
         answers.append(RUNNING)

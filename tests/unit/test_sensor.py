@@ -16,7 +16,7 @@ from airflow_riffusion import versions
 from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionRejected, RiffusionUnavailable
 from airflow_riffusion.sensors.capacity import CapacitySensor
 from tests.readings import reading
-from tests.versions import needs_zero_worker_mode
+from tests.versions import needs_airflow_3, needs_zero_worker_mode
 
 FULL = reading(a=(0, 2))
 FREE = reading(a=(1, 2), b=(2, 2))
@@ -182,6 +182,7 @@ class TestPoking:
             sensor(timeout=60, soft_fail=True).execute(context())
 
 
+@needs_airflow_3  # the older one asks the database
 def test_rescheduled_it_tells_how_long_it_waited_since_the_first_poke(answers, clock):
     answers.append(FREE)
     began = datetime.fromtimestamp(clock.now - 300, tz=UTC)
@@ -191,6 +192,7 @@ def test_rescheduled_it_tells_how_long_it_waited_since_the_first_poke(answers, c
     assert result["waited_seconds"] == 300
 
 
+@needs_airflow_3
 def test_it_is_not_rescheduled_before_the_worker_is_gone(answers):
     answers.append(FULL)
     before = datetime.now(tz=UTC)

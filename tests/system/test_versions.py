@@ -1,0 +1,69 @@
+"""One run on the Airflow at hand, whichever it is; ``make test-matrix`` runs it on several."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from airflow_riffusion.emulator import EmulatorServer
+from dev.airflow_client import attempts
+from dev.airflow_stack import AirflowStack
+
+DAG_FILE = Path(__file__).parent / "dags" / "every_version.py"
+RUN = "the_run"
+
+
+def states(airflow):
+    return dict(airflow.query("SELECT task_id, state FROM task_instance WHERE run_id = ?", RUN))
+
+
+def await_states(airflow, wanted, seconds):
+    for _ in attempts(seconds):
+        if wanted(now := states(airflow)):
+            return now
+    pytest.fail(f"the tasks are {states(airflow)}")
+
+
+@pytest.fixture(scope="module")
+def service(token):
+    """One slot; the first job takes it until it is cancelled."""
+    seconds = iter((3600, 5, 5))
+    with EmulatorServer(accounts=1, max_jobs=1, job_seconds=lambda: next(seconds), token=token) as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="module")
+def ended(service, token, tmp_path_factory):
+    """Return the states that the run's tasks end with."""
+    dags = tmp_path_factory.mktemp("dags")
+    shutil.copy(DAG_FILE, dags)
+    connection = {"conn_type": "riffusion", "host": service.url, "password": token}
+    with AirflowStack(tmp_path_factory.mktemp("airflow"), dags_folder=dags) as airflow:
+        stored = airflow.cli(
+            "connections", "add", "riffusion_every_version", "--conn-json", json.dumps(connection)
+        )
+        assert stored.returncode == 0, stored.stderr
+        for _ in attempts(60):
+            if airflow.query("SELECT 1 FROM serialized_dag WHERE dag_id = 'every_version'"):
+                break
+        assert airflow.cli("dags", "unpause", "--yes", "every_version").returncode == 0
+        taken = service.service.submit("somebody else's song")
+        triggered = airflow.cli("dags", "trigger", "--run-id", RUN, "every_version")
+        assert triggered.returncode == 0, triggered.stderr
+        await_states(airflow, lambda now: now.get("gate") == now.get("song") == "deferred", 120)
+        service.service.cancel(str(taken.job_id))
+        ending = ("success", "failed", "upstream_failed")
+        yield await_states(airflow, lambda now: all(state in ending for state in now.values()), 240)
+
+
+def test_every_task_succeeds(ended):
+    assert ended == dict.fromkeys(("gate", "submit", "ended", "song", "report"), "success")
+
+
+def test_each_job_is_made_once_and_none_is_refused(ended, service):
+    stats = service.service.stats()
+
+    assert (stats.accepted, stats.completed, stats.refusals) == (3, 2, 0)
