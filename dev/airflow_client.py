@@ -175,6 +175,17 @@ class AirflowClient:
             self.delete_connection(conn_id)
             self.request("POST", "connections", json=body)
 
+    def change_connection(self, conn_id: str, **fields: Any) -> None:
+        """
+        Change some fields of a connection in Airflow's database, as its form does.
+
+        :param conn_id: the connection's name.
+        :param fields: any of those of :meth:`create_connection`.
+        """
+        path = f"connections/{_quoted(conn_id)}"
+        body = {"connection_id": conn_id, "conn_type": self.connection(conn_id)["conn_type"], **fields}
+        self.request("PATCH", path, params={"update_mask": [*fields]}, json=body)
+
     def connection(self, conn_id: str) -> dict[str, Any]:
         """
         Read a connection from Airflow's database.

@@ -1,7 +1,7 @@
 """The emulator as an ASGI application."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -25,7 +25,7 @@ def create_app(
     service: SchedulerService,
     dialect: Dialect,
     *,
-    token: str | None = None,
+    token: Callable[[], str | None] = lambda: None,
     faults: FaultList | None = None,
     closing: asyncio.Event | None = None,
 ) -> FastAPI:
@@ -34,7 +34,7 @@ def create_app(
 
     :param service: the accounts and their jobs.
     :param dialect: the service to speak like.
-    :param token: the one API token to accept; without it, any that is not empty.
+    :param token: returns the one API token to accept, or None for any that is not empty.
     :param faults: the list that ``POST /emulator/faults`` adds to; without it, one of its own.
     :param closing: to be set when the server closes, so that no request is delayed any longer.
     :return: the application. Serve it with :class:`~airflow_riffusion.emulator.server.EmulatorServer`:

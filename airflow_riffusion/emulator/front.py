@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from airflow_riffusion.emulator.misbehaviour import JOB_ERROR, error_answer, lose_answer, misbehave
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from airflow_riffusion.emulator.faults import FaultList
@@ -30,7 +32,7 @@ class Front:
     :param service: counts the requests.
     :param faults: the faults in force.
     :param service_prefix: where the service's routes begin, with both slashes.
-    :param token: the one API token to accept; without it, any.
+    :param token: returns the one API token to accept, or None for any.
     :param closing: set when the server closes; no request is delayed any longer then.
     """
 
@@ -41,7 +43,7 @@ class Front:
         service: SchedulerService,
         faults: FaultList,
         service_prefix: str,
-        token: str | None,
+        token: Callable[[], str | None],
         closing: asyncio.Event,
     ) -> None:
         self._app = app
@@ -106,7 +108,8 @@ class Front:
         token = token.strip()
         if scheme.lower() != b"bearer" or not token:
             return False
-        return self._token is None or hmac.compare_digest(token, self._token.encode())
+        accepted = self._token()
+        return accepted is None or hmac.compare_digest(token, accepted.encode())
 
     async def _delay(self, seconds: float) -> None:
         if seconds:

@@ -73,11 +73,10 @@ class EmulatorServer:
     ) -> None:
         if service not in DIALECTS:
             raise ValueError(f"service: must be one of {', '.join(DIALECTS)}, not {service!r}")
-        _check_token(token)
+        self.token = token
         _check_address(host, port, token)
         self._host = host
         self._port = port
-        self._token = token
         self._dialect = DIALECTS[service]
         if isinstance(accounts, int):
             if not 1 <= accounts <= _MOST_ACCOUNTS:
@@ -92,6 +91,16 @@ class EmulatorServer:
             random=Random(seed),
         )
         self.faults = FaultList()
+
+    @property
+    def token(self) -> str | None:
+        """The one API token to accept; it may be replaced at any time, as people do with theirs."""
+        return self._token
+
+    @token.setter
+    def token(self, token: str | None) -> None:
+        _check_token(token)
+        self._token = token
 
     @property
     def url(self) -> str:
@@ -138,7 +147,9 @@ class EmulatorServer:
 
     def _new_server(self, when_ready: Callable[[], object]) -> _Server:
         closing = asyncio.Event()
-        app = create_app(self.service, self._dialect, token=self._token, faults=self.faults, closing=closing)
+        app = create_app(
+            self.service, self._dialect, token=lambda: self._token, faults=self.faults, closing=closing
+        )
         return _Server(app, closing, when_ready)
 
     def _listen(self) -> socket.socket:

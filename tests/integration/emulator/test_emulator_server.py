@@ -144,3 +144,16 @@ def test_an_emulator_ends_whatever_its_clients_still_wait_for(http):
         emulator.faults.add(Fault(body="huge"))
         http.get(emulator.url + AVAILABLE, stream=True)
     assert emulator.service.stats().requests == 2
+
+
+def test_its_token_can_be_replaced_while_it_serves():
+    def status(token):
+        return requests.get(
+            f"{emulator.url}/v1/riffusion/scheduler", headers={"Authorization": f"Bearer {token}"}, timeout=10
+        ).status_code
+
+    with EmulatorServer(token="old") as emulator:
+        emulator.token = "new"
+        assert (status("old"), status("new")) == (401, 200)
+        with pytest.raises(ValueError, match="token"):
+            emulator.token = "two words"

@@ -56,7 +56,7 @@ def client_for(service: SchedulerService) -> Callable[..., TestClient]:
     """Make clients of the service, in any of the dialects."""
 
     def make(dialect: str = "riffusion", *, token: str | None = None, sends: str = "any token") -> TestClient:
-        app = create_app(service, DIALECTS[dialect], token=token)
+        app = create_app(service, DIALECTS[dialect], token=lambda: token)
         return TestClient(app, headers={"Authorization": f"Bearer {sends}"})
 
     return make

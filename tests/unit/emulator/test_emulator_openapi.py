@@ -27,7 +27,7 @@ NOT_CHECKED = [
 riffusion = DIALECTS["riffusion"]
 faults = FaultList()
 service = SchedulerService({"one": 10, "two": 10}, new_job_id=riffusion.new_job_id, random=Random(7))
-app = create_app(service, riffusion, token="right", faults=faults)
+app = create_app(service, riffusion, token=lambda: "right", faults=faults)
 schema = schemathesis.openapi.from_asgi("/openapi.json", app)
 
 
