@@ -59,7 +59,7 @@ class RiffusionSensor(BaseSensorOperator):
         self.hold = seconds("hold", hold, zero=True)
         self.deferrable = boolean("deferrable", deferrable)
         self._began = 0.0
-        self._not_before = 0.0
+        self._not_before = float("-inf")
         if not is_template(riffusion_conn_id):
             conn_id(riffusion_conn_id)
 
@@ -80,13 +80,13 @@ class RiffusionSensor(BaseSensorOperator):
         :return: whether the wait is over, with the XCom.
         :raises RiffusionRejected: if waiting won't help.
         """
-        if time.time() < self._not_before:
+        if time.monotonic() < self._not_before:
             return False
         try:
             return self._look(context) or False
         except RiffusionUnavailable as error:
             self.log.warning("%s The wait goes on.", error)
-            self._not_before = time.time() + min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER)
+            self._not_before = time.monotonic() + min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER)
             return False
 
     def _readings(self) -> Iterator[Capacity]:
@@ -127,8 +127,10 @@ class RiffusionSensor(BaseSensorOperator):
         Return the seconds until the next poke.
 
         No sooner than Retry-After asked for, unless the timeout comes first; and rescheduled, not before
-        the worker is gone.
+        the worker is gone. The next one asks in any case, so that it does not come sooner for a timeout.
         """
         usual: float = super()._get_next_poke_interval(started_at, run_duration, poke_count)
-        interval = max(usual, min(self._not_before - time.time(), self.timeout - run_duration()))
-        return max(interval, seconds_until_worker_is_gone()) if self.reschedule else interval
+        asked_for = self._not_before - time.monotonic()
+        if self.reschedule:
+            return max(usual, asked_for, seconds_until_worker_is_gone())
+        return max(usual, min(asked_for, self.timeout - run_duration()))

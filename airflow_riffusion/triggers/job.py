@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 # Tries of a cancellation while the service is unavailable: Airflow gives it 30 s in all.
 _RETRIES = 2
+_LONGEST_PAUSE = 900.0  # seconds
 
 
 class JobTrigger(BaseTrigger):
@@ -96,7 +97,7 @@ class JobTrigger(BaseTrigger):
         """
         began = asyncio.get_running_loop().time()
         if self.ask_again_at is not None:
-            await asyncio.sleep(self.ask_again_at - time.time())
+            await sleep_until(self.ask_again_at)
             payload: dict[str, Any] = {"status": "over", "job": None, "at": time.time()}
         else:
             payload = await self._watch()
@@ -129,6 +130,15 @@ class JobTrigger(BaseTrigger):
         if self.song is not None and self.song["grant_id"] is not None:
             CapacityGate.of(self.riffusion_conn_id).give_back(self.song["grant_id"])
         await cancel_job(self.riffusion_conn_id, self.job_id, self.reply_ref)
+
+
+async def sleep_until(moment: float) -> None:
+    """
+    Pause, but never much longer than a service can ask for: the machine's clock may be set back.
+
+    :param moment: in seconds since the epoch.
+    """
+    await asyncio.sleep(min(moment - time.time(), _LONGEST_PAUSE))
 
 
 async def cancel_job(riffusion_conn_id: str, job_id: str | None = None, reply_ref: str | None = None) -> None:

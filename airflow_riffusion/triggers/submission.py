@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.jobs import WantedJob
 from airflow_riffusion.request import Grant, seconds
 from airflow_riffusion.triggers.capacity import CapacityTrigger
-from airflow_riffusion.triggers.job import cancel_job, is_deferred
+from airflow_riffusion.triggers.job import cancel_job, is_deferred, sleep_until
 from airflow_riffusion.workers import worker_is_gone
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ class SubmissionTrigger(CapacityTrigger):
         gate = CapacityGate.of(self.riffusion_conn_id)
         if self.song["grant_id"] is not None:
             gate.give_back(self.song["grant_id"])  # Its submission took no slot; it waits for another one.
-        await asyncio.sleep(self.not_before - time.time())
+        await sleep_until(self.not_before)
         grant_id = uuid.uuid4().hex
         try:
             payload = await self._slot_or_job(gate, grant_id)

@@ -140,6 +140,13 @@ class TestWaitingToSubmit:
         assert payload["status"] == "granted"
         assert waited >= 59
 
+    def test_a_clock_that_was_set_back_does_not_make_it_pause_for_long(self, hook):
+        hook.answer = FREE
+
+        _, waited = event_of(submission(not_before=time.time() + 24 * 3600))
+
+        assert waited <= 902
+
     def test_a_rejection_while_it_looks_is_an_event(self, hook):
         hook.answer = RiffusionRejected("401 Unauthorized")
 

@@ -1,0 +1,278 @@
+"""Every mode on every fault: what becomes of the task, what is said, and how often the service is asked."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from urllib3.util import connection as urllib3_connection
+
+from tests.integration.faults import (
+    BAD_RESPONSE,
+    FAULTS,
+    FULL,
+    READ,
+    REJECTED,
+    UNAVAILABLE,
+    Fault,
+    FaultyService,
+    Network,
+)
+from tests.integration.modes import (
+    CONN_ID,
+    INTERVAL,
+    MODES,
+    MOST_SUBMISSIONS,
+    PATIENCE,
+    Clock,
+    Outcome,
+    World,
+    replace_airflow,
+    replace_time,
+)
+from tests.versions import needs_zero_worker_mode
+
+SECRET = "abcDEF"  # of the connection's API token
+DAY = 86400.0
+A_LITTLE = 0.1
+MOST_REAL_SECONDS_PER_REQUEST = 5.0
+
+
+@dataclass(frozen=True)
+class Expected:
+    """
+    :param state: what Airflow shows.
+    :param requests: how many; None for as many as the pauses between them allow.
+    :param shortest: seconds between two of them, at the least.
+    :param longest: and at the most; what ``Retry-After`` says comes on top.
+    :param within: seconds until that state is reached; what ``Retry-After`` says comes on top.
+    :param says: what the task fails with, in part, if it is not what is said of the fault.
+    """
+
+    state: str
+    requests: int | None = None
+    shortest: float = 0.0
+    longest: float = 0.0
+    within: float = 0.0
+    says: str | None = None
+
+
+# Seconds: deferred, a first reading takes one, and a task goes on when the worker that deferred it is gone.
+_AT_ONCE = {
+    "operator": 0,
+    "poke": 0,
+    "reschedule": 0,
+    "deferred": 10,
+    "zero-worker": 2,
+    "song-waiting": 10,
+    "song-submitting": 20,
+}
+_GOES_ON_WAITING = Expected("deferred", None, INTERVAL, 300, PATIENCE)
+_GIVES_UP_WAITING = Expected("failed", 3, INTERVAL, 240, 400)
+_SENSELESS = "3 submissions in a row were answered with no JSON"
+EXPECTED = {
+    UNAVAILABLE: {
+        "operator": Expected("up_for_retry", 4, 0.5, 4, 7),
+        "poke": Expected("timed out", None, INTERVAL, INTERVAL, PATIENCE + 2 * INTERVAL),
+        "reschedule": Expected("up_for_reschedule", None, INTERVAL, INTERVAL, PATIENCE),
+        "deferred": _GOES_ON_WAITING,
+        "zero-worker": _GOES_ON_WAITING,
+        "song-waiting": _GOES_ON_WAITING,
+        "song-submitting": Expected("deferred", MOST_SUBMISSIONS, 8, 400, 1600),
+    },
+    BAD_RESPONSE: {
+        "operator": Expected("up_for_retry", 1),
+        "poke": Expected("failed", 3, 1, 1, 2),
+        "reschedule": Expected("failed", 3, 1, 1, 2),
+        "deferred": _GIVES_UP_WAITING,
+        "zero-worker": _GIVES_UP_WAITING,
+        "song-waiting": _GIVES_UP_WAITING,
+        "song-submitting": Expected("failed", 3, 8, 400, 1600, says=_SENSELESS),
+    },
+    REJECTED: {mode: Expected("failed", 1, within=within) for mode, within in _AT_ONCE.items()},
+    READ: {mode: Expected("success", 1, within=within) for mode, within in _AT_ONCE.items()},
+}
+LONGEST_RETRY_AFTER_OF_THE_OPERATOR = 30
+
+
+def expected(fault: Fault, mode: str) -> Expected:
+    meaning = fault.submission or fault.meaning if mode == "song-submitting" else fault.meaning
+    row = EXPECTED[meaning][mode]
+    if mode == "operator" and fault.leave_alone > LONGEST_RETRY_AFTER_OF_THE_OPERATOR:
+        return replace(row, requests=1)
+    return replace(
+        row,
+        shortest=max(row.shortest, fault.leave_alone),
+        longest=row.longest + fault.leave_alone,
+        within=row.within + (row.requests or 0) * fault.leave_alone,
+    )
+
+
+class Case:
+    """One mode on one fault: what happened, and whether that is what was to be expected."""
+
+    def __init__(self, world: World, network: Network, told: Callable[[], str]) -> None:
+        self.world, self.network, self._told = world, network, told
+        self.outcome = Outcome("not run")
+        self.said = ""
+        self._real_seconds = 0.0
+
+    @property
+    def fault(self) -> Fault:
+        return self.world.faulty.fault
+
+    @property
+    def requests(self) -> list[float]:
+        return self.network.requests_to(self.world.faulty)
+
+    def run(self, mode: str, **arguments: Any) -> Case:
+        began = time.monotonic()
+        self.outcome = MODES[mode](self.world, **arguments)
+        self._real_seconds = time.monotonic() - began
+        self.said = self._told()
+        self.check_always()
+        return self
+
+    def check_always(self) -> None:
+        """Nobody else is asked or told of the token, nor the service too soon, nor waited for too long."""
+        known = {service.port for service in self.network.services}
+        assert {port for _, port in self.network.opened} <= known
+        assert SECRET not in f"{self.outcome} {self.said}"
+        all_requests = [at for at, _ in self.network.opened]
+        for asked in self.requests[:-1] if self.world.faulty.is_well else self.requests:
+            too_soon = [at for at in all_requests if asked < at < asked + self.fault.leave_alone]
+            assert too_soon == []
+        beside = self.network.requests_to(self.world.fine)
+        assert all(later - earlier >= 1 for earlier, later in itertools.pairwise(beside)), beside
+        assert self._real_seconds < MOST_REAL_SECONDS_PER_REQUEST * (1 + len(all_requests))
+
+    def check_pace(self, row: Expected) -> None:
+        pauses = [later - earlier for earlier, later in itertools.pairwise(self.requests)]
+        assert all(row.shortest <= pause + 1e-3 for pause in pauses), pauses
+        assert all(pause <= row.longest + A_LITTLE for pause in pauses), pauses
+
+    def check(self, row: Expected) -> None:
+        assert self.outcome.state == row.state, self.outcome
+        if row.requests is None:
+            assert self.requests[0] < 2
+            assert PATIENCE - self.requests[-1] <= row.longest + A_LITTLE, self.requests
+        else:
+            assert len(self.requests) == row.requests, self.requests
+        self.check_pace(row)
+        assert self.world.clock.elapsed <= row.within + A_LITTLE
+        fails = row.state in ("failed", "up_for_retry")
+        if row.state != "success":
+            assert (row.says or self.fault.says) in (self.outcome.message if fails else self.said)
+
+
+@pytest.fixture
+def case(connect, tls, certificate, monkeypatch, caplog, capfd) -> Iterator[Callable[..., Case]]:
+    """Return a function that starts a service with a fault, in a world with a clock of its own."""
+    clock = Clock()
+    replace_time(clock, monkeypatch)
+    caplog.set_level(logging.DEBUG)
+    xcoms: list[dict[str, Any]] = []
+    with ExitStack() as servers:
+
+        def start(fault: Fault, *, well_from: float = math.inf, timeout: float = 0.05) -> Case:
+            if fault.tls == "cut":
+                monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+            services = [FaultyService(fault, clock, tls, well_from), FaultyService(FULL, clock, well_from=0)]
+            for service in services:
+                servers.callback(service.close)
+            network = Network(clock, services)
+            connect_to = urllib3_connection.create_connection
+            monkeypatch.setattr(
+                urllib3_connection,
+                "create_connection",
+                lambda *args, **kwargs: network.open(connect_to, *args, **kwargs),
+            )
+
+            def use(service: FaultyService) -> None:
+                connect(
+                    service.url, conn_id=CONN_ID, extra={"timeout": timeout if service.fault.slow else 10}
+                )
+
+            use(services[0])
+            world = World(clock, *services, use, xcoms)
+            replace_airflow(world, monkeypatch)
+            return Case(world, network, lambda: caplog.text + "".join(capfd.readouterr()))
+
+        yield start
+
+
+def _modes(*names: str) -> pytest.MarkDecorator:
+    marks = {"zero-worker": [needs_zero_worker_mode]}
+    return pytest.mark.parametrize("mode", [pytest.param(name, marks=marks.get(name, ())) for name in names])
+
+
+def _faults(*faults: Fault) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("fault", [pytest.param(fault, id=fault.name) for fault in faults])
+
+
+@_faults(*FAULTS)
+@_modes(*MODES)
+def test_a_fault_is_met_as_its_meaning_demands(case, mode, fault):
+    ran = case(fault).run(mode)
+
+    row = expected(fault, mode)
+    ran.check(row)
+    if row.state == "success":
+        own = ("submissions", 1) if mode.startswith("song") else ("available", 1)
+        assert own in ran.outcome.result.items()
+        assert ran.outcome.result.get("user_id", "sane") == "sane"
+
+
+@_faults(*(fault for fault in FAULTS if (fault.submission or fault.meaning) != READ and not fault.slow))
+def test_a_song_keeps_its_place_and_is_looked_for_unless_it_was_refused(case, fault):
+    outcome = case(fault).run("song-submitting").outcome
+
+    refused = fault.name.startswith("429")
+    assert [song["in_doubt"] for song in outcome.songs] == [False] + [not refused] * (len(outcome.songs) - 1)
+    assert {song["place"] for song in outcome.songs} == {outcome.songs[0]["place"]}
+    assert outcome.state == "deferred" or outcome.held == 0
+
+
+@_faults(*(fault for fault in FAULTS if fault.meaning in (UNAVAILABLE, BAD_RESPONSE)))
+@_modes("poke", "reschedule", "deferred", "zero-worker", "song-waiting")
+def test_a_wait_goes_on_when_the_service_is_well_again(case, mode, fault):
+    well_from = 2 if fault.slow or fault.leave_alone > 300 else 3
+    ran = case(fault, well_from=well_from, timeout=0.3).run(mode)
+
+    assert ran.outcome.state == "success", ran.outcome
+    assert len(ran.requests) == well_from or fault.slow
+    ran.check_pace(expected(fault, mode))
+    assert ran.outcome.result["user_id"] == "sane"
+
+
+_WITHOUT_ADVICE, _WITH_ADVICE = (
+    next(fault for fault in FAULTS if fault.name == name) for name in ("503", "429-seconds")
+)
+
+
+@_faults(FULL, _WITHOUT_ADVICE, _WITH_ADVICE)
+@pytest.mark.parametrize("by", [DAY, -DAY], ids=["forwards", "backwards"])
+@_modes("poke", "deferred", "zero-worker", "song-waiting")
+def test_a_jump_of_the_wall_clock_neither_hurries_nor_stops_a_wait(case, mode, by, fault):
+    jumping = case(fault, well_from=4)
+    jumping.world.clock.jumps.append((INTERVAL / 2, by))
+    ran = jumping.run(mode)
+
+    assert ran.outcome.state == "success", (ran.outcome, ran.requests)
+    assert len(ran.requests) == 4
+    ran.check_pace(replace(expected(_WITH_ADVICE, mode), shortest=max(INTERVAL, fault.leave_alone)))
+
+
+@_faults(*(fault for fault in FAULTS if fault.name == "429-30-years"))
+@pytest.mark.parametrize(("mode", "arguments"), [("poke", {}), ("reschedule", {"timeout": PATIENCE})])
+def test_a_timeout_brings_no_request_forward(case, mode, arguments, fault):
+    ran = case(fault).run(mode, **arguments)
+
+    assert ran.outcome.state == "timed out"
