@@ -6,13 +6,14 @@ import atexit
 import base64
 import json
 import os
+import random
 import secrets
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -274,7 +275,9 @@ def _settings(airflow_home: Path, dags_folder: Path, username: str, port: int) -
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port below those that the kernel gives away by itself: no other server gets it meanwhile."""
+    for _ in range(100):
+        port = random.randrange(20_000, 32_768)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise RuntimeError("no port from 20000 to 32767 is free")
