@@ -6,11 +6,11 @@ import random
 import time
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import AirflowException, BaseOperator
+from airflow.providers.common.compat.sdk import AirflowException
 
 from airflow_riffusion.exceptions import (
     RiffusionBadResponse,
@@ -18,9 +18,9 @@ from airflow_riffusion.exceptions import (
     RiffusionRejected,
     RiffusionUnavailable,
 )
+from airflow_riffusion.operators.base import SongOperator
 from airflow_riffusion.operators.memory import JobMemory
 from airflow_riffusion.request import (
-    SlotRequest,
     account_ids,
     boolean,
     conn_id,
@@ -31,7 +31,6 @@ from airflow_riffusion.request import (
 )
 from airflow_riffusion.slots import READINGS_UNTIL_HOPELESS
 from airflow_riffusion.song import Song, failure, fill_in, scrub
-from airflow_riffusion.submission import Submission
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -50,7 +49,7 @@ _BACK_TO_ITS_PLACE = "It goes back to its place in the queue."
 _LOOK_FOR_IT = "Whether the job was accepted all the same, the next readings tell."
 
 
-class RiffusionSubmitOperator(BaseOperator):
+class RiffusionSubmitOperator(SongOperator):
     """
     Wait for a slot, submit one job, and see it end; no worker is used while it waits for either.
 
@@ -214,66 +213,6 @@ class RiffusionSubmitOperator(BaseOperator):
             except Exception as error:  # noqa: BLE001 - it would end up where the submission's answer is awaited
                 self.log.error("The job of %r can't be cancelled: %s", song.reply_ref, error)
 
-    def _wait_for_slot(self, song: Song, *, not_before: float = 0.0) -> NoReturn:
-        from airflow_riffusion.triggers.submission import SubmissionTrigger
-
-        request = SlotRequest.checked(
-            slots=self.slots,
-            user_ids=self._submission().among(self.user_ids),
-            same_account=self.same_account,
-            hold=self.hold,
-            priority=self.priority_weight,
-            since=song.since,
-        )
-        self._defer(
-            SubmissionTrigger.of(
-                self.riffusion_conn_id,
-                request,
-                poke_interval=self.poke_interval,
-                song=asdict(song),
-                not_before=not_before,
-            ),
-            "submit",
-            self._time_left(song),
-        )
-
-    def _wait_for_end(self, song: Song, *, ask_again_at: float | None = None) -> NoReturn:
-        from airflow_riffusion.triggers.job import JobTrigger
-
-        self._defer(
-            JobTrigger(
-                riffusion_conn_id=self.riffusion_conn_id,
-                job_id=song.job_id,
-                reply_ref=song.reply_ref,
-                submitted_at=song.submitted_at,
-                hold=self.hold,
-                poke_interval=self.poke_interval,
-                ask_again_at=ask_again_at,
-                cancel_on_kill=True,
-                song=asdict(song),
-            ),
-            "finish",
-            # A song that is made must not fail by the time that its outcome takes.
-            self._time_left(song) if ask_again_at is None else None,
-        )
-
-    def _give_back(self, song: Song, error: RiffusionRejected) -> NoReturn:
-        from airflow_riffusion.triggers.submission import GiveBackTrigger
-
-        trigger = GiveBackTrigger(
-            riffusion_conn_id=self.riffusion_conn_id, grant_id=str(song.grant_id), message=str(error)
-        )
-        self.log.error("%s Its slot is given back.", error)
-        self._on_its_way = None
-        self._defer(trigger, "finish")
-
-    def _defer(self, trigger: Any, method_name: str, timeout: timedelta | None = None) -> NoReturn:
-        self.defer(trigger=trigger, method_name=method_name, timeout=timeout)
-        raise AssertionError("defer() always raises")
-
-    def _time_left(self, song: Song) -> timedelta:
-        return timedelta(seconds=max(1.0, song.since + self.timeout - time.time()))
-
     def _submit(self, song: Song, user_id: str) -> Song:
         """Send the one submission of this grant; what is left unclear goes back to the gate."""
         submission = self._submission()
@@ -291,6 +230,7 @@ class RiffusionSubmitOperator(BaseOperator):
         except RiffusionBadResponse as error:
             self._back_to_the_gate(replace(song, bad_answers=song.bad_answers + 1), error)
         except RiffusionRejected as error:
+            self._on_its_way = None
             self._give_back(song, error)
         song = replace(song, user_id=user_id).identify(answer)
         self._on_its_way = song, copy(hook)
@@ -333,10 +273,6 @@ class RiffusionSubmitOperator(BaseOperator):
                 return None
             self.log.warning("%s The outcome is asked for again later.", error)
             self._wait_for_end(song, ask_again_at=again)
-
-    def _submission(self) -> Submission:
-        """Return what is to be submitted, checked (again): templates are rendered by now."""
-        return Submission.checked(self.endpoint, self.json)
 
     def _hook(self) -> RiffusionHook:
         from airflow_riffusion.hooks.riffusion import RiffusionHook

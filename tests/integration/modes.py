@@ -110,8 +110,15 @@ class World:
 
 
 def replace_time(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = ("sensors.base", "sensors.capacity", "operators.submit", "triggers.capacity", "triggers.job")
-    for module in (*own, "hooks.riffusion"):
+    own = (
+        "sensors.base",
+        "sensors.capacity",
+        "operators.base",
+        "operators.submit",
+        "triggers.capacity",
+        "triggers.job",
+    )
+    for module in (*own, "triggers.capacity", "triggers.job", "hooks.riffusion"):
         monkeypatch.setattr(f"airflow_riffusion.{module}.time", clock)
     for module in ("answers", "riffusion"):
         monkeypatch.setattr(f"airflow_riffusion.hooks.{module}.datetime", clock)

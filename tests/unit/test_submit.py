@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionRejected, RiffusionUnavailable
 from airflow_riffusion.hooks import riffusion as hook_module
+from airflow_riffusion.operators import base as base_module
 from airflow_riffusion.operators import submit as operator_module
 from airflow_riffusion.operators.submit import RiffusionSubmitOperator
 from airflow_riffusion.song import Song
@@ -24,7 +25,8 @@ SEEN = {"job_id": "1", "user_id": "a", "started": None}
 def clock(monkeypatch):
     clock = SimpleNamespace(now=1_000_000.0)
     clock.time = lambda: clock.now
-    monkeypatch.setattr(operator_module, "time", clock)
+    for module in (operator_module, base_module):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 

@@ -1,0 +1,101 @@
+"""What a song's task waits for in the triggerer: its slot, and its job's end."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_riffusion.request import SlotRequest
+from airflow_riffusion.submission import Submission
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from airflow_riffusion.exceptions import RiffusionRejected
+    from airflow_riffusion.song import Song
+
+
+class SongOperator(BaseOperator):
+    """
+    An operator that puts its task aside while it waits.
+
+    It goes on in ``submit`` when it has a slot, and in ``finish`` when its job is over. The arguments are
+    those of :class:`~airflow_riffusion.operators.submit.RiffusionSubmitOperator`.
+    """
+
+    riffusion_conn_id: str
+    json: Mapping[str, Any]
+    endpoint: str
+    slots: int | str
+    user_ids: Collection[str] | None
+    same_account: bool
+    hold: float
+    poke_interval: float
+    timeout: float
+
+    def _wait_for_slot(self, song: Song, *, not_before: float = 0.0) -> NoReturn:
+        from airflow_riffusion.triggers.submission import SubmissionTrigger
+
+        request = SlotRequest.checked(
+            slots=self.slots,
+            user_ids=self._submission().among(self.user_ids),
+            same_account=self.same_account,
+            hold=self.hold,
+            priority=self.priority_weight,
+            since=song.since,
+        )
+        self._defer(
+            SubmissionTrigger.of(
+                self.riffusion_conn_id,
+                request,
+                poke_interval=self.poke_interval,
+                song=asdict(song),
+                not_before=not_before,
+            ),
+            "submit",
+            self._time_left(song),
+        )
+
+    def _wait_for_end(self, song: Song, *, ask_again_at: float | None = None) -> NoReturn:
+        from airflow_riffusion.triggers.job import JobTrigger
+
+        self._defer(
+            JobTrigger(
+                riffusion_conn_id=self.riffusion_conn_id,
+                job_id=song.job_id,
+                reply_ref=song.reply_ref,
+                submitted_at=song.submitted_at,
+                hold=self.hold,
+                poke_interval=self.poke_interval,
+                ask_again_at=ask_again_at,
+                cancel_on_kill=True,
+                song=asdict(song),
+            ),
+            "finish",
+            # A song that is made must not fail by the time that its outcome takes.
+            self._time_left(song) if ask_again_at is None else None,
+        )
+
+    def _give_back(self, song: Song, error: RiffusionRejected) -> NoReturn:
+        from airflow_riffusion.triggers.submission import GiveBackTrigger
+
+        trigger = GiveBackTrigger(
+            riffusion_conn_id=self.riffusion_conn_id, grant_id=str(song.grant_id), message=str(error)
+        )
+        self.log.error("%s Its slot is given back.", error)
+        self._defer(trigger, "finish")
+
+    def _defer(self, trigger: Any, method_name: str, timeout: timedelta | None = None) -> NoReturn:
+        self.defer(trigger=trigger, method_name=method_name, timeout=timeout)
+        raise AssertionError("defer() always raises")
+
+    def _time_left(self, song: Song) -> timedelta:
+        return timedelta(seconds=max(1.0, song.since + self.timeout - time.time()))
+
+    def _submission(self) -> Submission:
+        """Return what is to be submitted, checked (again): templates are rendered by now."""
+        return Submission.checked(self.endpoint, self.json)
