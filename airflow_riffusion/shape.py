@@ -1,4 +1,4 @@
-"""Whether a reading could ever serve a request: alike for all requests that ask for the same."""
+"""Whether and how free slots serve a request: alike for all requests that ask for the same."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow_riffusion.capacity import AccountCapacity, Capacity
     from airflow_riffusion.request import SlotRequest
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Shape:
     """
-    What of a request decides whether a reading can serve it.
+    What of a request decides whether slots can serve it, and which.
 
     :param slots: how many free slots it needs.
     :param user_ids: only these accounts count; None for all.
@@ -42,6 +44,27 @@ class Shape:
             return list(usable)
         return [account for account in usable if account.max_jobs is None or account.max_jobs >= self.slots]
 
+    def pick(self, free: Mapping[str, int]) -> dict[str, int] | None:
+        """
+        Choose slots, those of the accounts with most free ones first; None if there aren't enough.
+
+        :param free: how many slots are free on which account.
+        """
+        usable = sorted(
+            ((user_id, slots) for user_id, slots in free.items() if slots and self._usable(user_id)),
+            key=lambda account: -account[1],
+        )
+        if self.same_account:
+            usable = usable[:1]
+        picked: dict[str, int] = {}
+        wanted = self.slots
+        for user_id, slots in usable:
+            if not wanted:
+                break
+            picked[user_id] = min(slots, wanted)
+            wanted -= picked[user_id]
+        return None if wanted else picked
+
     def impossible(self, reading: Capacity) -> str | None:
         """
         Return why no slot that becomes free could help, or None if one could.
@@ -64,3 +87,6 @@ class Shape:
             largest = max(account.max_jobs or 0 for account in usable.accounts)
             return f"the largest account has {largest} in all"
         return f"the accounts have {most} in all"
+
+    def _usable(self, user_id: str) -> bool:
+        return self.user_ids is None or user_id in self.user_ids

@@ -12,13 +12,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from airflow_riffusion.holds import Holds
 from airflow_riffusion.request import Grant
 from airflow_riffusion.shape import Shape
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Hashable, Iterable
+    from collections.abc import Iterator, Mapping
 
-    from airflow_riffusion.capacity import Capacity, ExecutingJob
+    from airflow_riffusion.capacity import Capacity
     from airflow_riffusion.request import SlotRequest
 
 # One reading may be blank or stale: so many in a row must agree that a request can never be served.
@@ -49,30 +50,13 @@ class _Waiter:
     place: _Place
 
 
-@dataclass(slots=True)
-class _Hold:
-    """A grant whose jobs were not all seen executing yet."""
-
-    grant: Grant
-    expires: float
-    left: dict[str, int]
-
-    def settle(self, user_id: str | None) -> None:
-        """Take one slot off, on the job's own account if it is held there."""
-        account = user_id if user_id in self.left else next(iter(self.left))
-        assert account is not None
-        self.left[account] -= 1
-        if not self.left[account]:
-            del self.left[account]
-
-
 class SlotLedger:
     """
     Decides which waiter gets which free slot.
 
     Waiters are served in order of priority, then of the time they began to wait. One that can't be
     served keeps the accounts it could use, so that later ones don't starve it. What was granted is held
-    until its jobs are seen executing, or until the hold expires.
+    (:class:`~airflow_riffusion.holds.Holds`).
     """
 
     def __init__(self) -> None:
@@ -80,9 +64,7 @@ class SlotLedger:
         self._queue: list[_Place] = []
         self._shapes: Counter[Shape] = Counter()
         self._joined = 0
-        self._holds: dict[str, _Hold] = {}
-        self._executing: set[Hashable] = set()
-        self._references_seen = False
+        self._holds = Holds()
         self._impossible: Counter[Shape] = Counter()
         self._reading: Capacity | None = None
 
@@ -91,9 +73,14 @@ class SlotLedger:
         return len(self._queue)
 
     @property
+    def holds(self) -> Holds:
+        """What is granted and not yet seen executing."""
+        return self._holds
+
+    @property
     def held(self) -> int:
         """How many slots are granted and not yet seen executing."""
-        return sum(sum(hold.left.values()) for hold in self._holds.values())
+        return self._holds.slots.total()
 
     @property
     def in_doubt(self) -> bool:
@@ -130,10 +117,10 @@ class SlotLedger:
         """
         Return how many waiters come before one; plain checks neither have nor take a place.
 
-        :param waiter_id: the id it joined with.
+        :param waiter_id: the id it joined with; nobody comes before one that has left.
         """
-        waiter = self._waiters[waiter_id]
-        return bisect_left(self._queue, waiter.place) if waiter.request.hold else 0
+        waiter = self._waiters.get(waiter_id)
+        return bisect_left(self._queue, waiter.place) if waiter is not None and waiter.request.hold else 0
 
     def observe(self, reading: Capacity, now: float) -> list[Grant | Hopeless]:
         """
@@ -145,13 +132,46 @@ class SlotLedger:
         :param reading: what the service says.
         :param now: seconds on any clock that never goes back.
         """
-        self._settle(reading.jobs)
-        self.expire(now)
+        return [*self.take_in(reading, now), *self.grant(reading, now)]
+
+    def take_in(self, reading: Capacity, now: float) -> list[Grant | Hopeless]:
+        """
+        Take in a reading: settle holds, and decide what takes no slot. See :meth:`observe`.
+
+        :return: those who can never be served, and the plain checks that pass.
+        """
+        self._holds.settle(reading.jobs)
+        self._holds.expire(now)
         impossible = {shape: reason for shape in self._shapes if (reason := shape.impossible(reading))}
         if reading is not self._reading:
             self._impossible = Counter({shape: self._impossible[shape] + 1 for shape in impossible})
             self._reading = reading
-        return [*self._hopeless(impossible), *self._grants(reading, now, impossible)]
+        return [*self._hopeless(impossible), *self._plain_checks(reading)]
+
+    def wants(self, reading: Capacity, taken: Mapping[str, int] | None = None) -> bool:
+        """
+        Return whether :meth:`grant` would grant something.
+
+        :param reading: the reading that was taken in last.
+        :param taken: how many slots others hold, by account.
+        """
+        return any(self._picks(reading, taken or {}))
+
+    def grant(self, reading: Capacity, now: float, taken: Mapping[str, int] | None = None) -> list[Grant]:
+        """
+        Hand out what is free in a reading, and hold it.
+
+        :param reading: the reading that was taken in last.
+        :param now: seconds on the clock that readings are observed by.
+        :param taken: how many slots others hold, by account.
+        """
+        granted = []
+        for waiter_id, picked in self._picks(reading, taken or {}):
+            request = self._waiters[waiter_id].request
+            granted.append(grant := Grant(waiter_id, request, picked, reading))
+            self._holds.add(grant, now + request.hold)
+            self.leave(waiter_id)
+        return granted
 
     def expire(self, now: float) -> None:
         """
@@ -159,7 +179,7 @@ class SlotLedger:
 
         :param now: seconds on the clock that readings are observed by.
         """
-        self._holds = {grant_id: hold for grant_id, hold in self._holds.items() if hold.expires > now}
+        self._holds.expire(now)
 
     def give_back(self, grant_id: str) -> None:
         """
@@ -167,43 +187,16 @@ class SlotLedger:
 
         :param grant_id: the grant; nothing happens if its jobs were all seen, or its hold expired.
         """
-        self._holds.pop(grant_id, None)
+        self._holds.remove(grant_id)
 
-    def _settle(self, jobs: Iterable[ExecutingJob]) -> None:
-        """Let each job not seen before settle a slot of the hold that it belongs to."""
-        executing = {_identity(job): job for job in jobs}
-        new = [job for identity, job in executing.items() if identity not in self._executing]
-        self._executing = set(executing)
-        by_reference = {hold.grant.reply_ref: hold for hold in self._holds.values()}
-        others = []
-        for job in new:
-            hold = by_reference.get(job.reply_ref or "")
-            if hold is None or not hold.left:
-                others.append(job)
-            else:
-                self._references_seen = True
-                if hold.grant.request.reply_ref is not None:
-                    self._holds.pop(hold.grant.grant_id, None)  # All its slots are for this one job.
-                else:
-                    self._settle_one(hold, job)
-        if self._references_seen:
-            return  # Who submits with references settles by them: the other jobs are somebody else's.
-        for job in others:
-            hold = self._hold_of(job)
-            if hold is not None:
-                self._settle_one(hold, job)
+    def take_back(self, grant: Grant) -> None:
+        """
+        Undo a grant that its waiter was not told of: it waits again, at its place.
 
-    def _hold_of(self, job: ExecutingJob) -> _Hold | None:
-        """Guess by age: the oldest hold on the job's account, else the oldest that could have used it."""
-        holds = self._holds.values()
-        on_account = (hold for hold in holds if job.user_id in hold.left)
-        usable = (hold for hold in holds if job.user_id is None or hold.grant.request.usable(job.user_id))
-        return next(on_account, None) or next(usable, None)
-
-    def _settle_one(self, hold: _Hold, job: ExecutingJob) -> None:
-        hold.settle(job.user_id)
-        if not hold.left:
-            del self._holds[hold.grant.grant_id]
+        :param grant: the grant; nothing happens if it was given back meanwhile.
+        """
+        if self._holds.remove(grant.grant_id) is not None:
+            self.join(grant.grant_id, grant.request)
 
     def _hopeless(self, impossible: dict[Shape, str]) -> list[Hopeless]:
         """Tell those whose request could not be served by so many readings in a row."""
@@ -217,66 +210,40 @@ class SlotLedger:
                 self.leave(waiter_id)
         return told
 
-    def _grants(self, reading: Capacity, now: float, impossible: Container[Shape]) -> list[Grant]:
-        """Serve the waiters in order, as far as the free slots go."""
-        reported = {account.user_id: account.available for account in reading.accounts}
-        free = self._without_held(reported)
-        stuck: set[Shape] = set()
-        granted = []
-        for *_, waiter_id in list(self._queue):
+    def _plain_checks(self, reading: Capacity) -> list[Grant]:
+        """Let those pass who take nothing: held slots are as good to them as others."""
+        passed = []
+        for waiter_id in self._ids(plain_checks=True):
             waiter = self._waiters[waiter_id]
-            if waiter.shape.plain_check:
-                picked = _pick(reported, waiter.request)
-            elif waiter.shape in stuck:
-                if len(stuck) == len(self._shapes):
+            if picked := waiter.shape.pick(_free(reading)):
+                passed.append(Grant(waiter_id, waiter.request, picked, reading))
+                self.leave(waiter_id)
+        return passed
+
+    def _picks(self, reading: Capacity, taken: Mapping[str, int]) -> Iterator[tuple[str, dict[str, int]]]:
+        """Go through the waiters in order, and say whom the free slots can serve, and with which of them."""
+        free = _free(reading) - self._holds.slots - Counter(taken)
+        stuck: set[Shape] = set()
+        for waiter_id in self._ids(plain_checks=False):
+            shape = self._waiters[waiter_id].shape
+            if shape in stuck:
+                if all(other in stuck or other.plain_check for other in self._shapes):
                     break  # Nobody else can be served; thousands may wait, and a look at each takes long.
-                continue
-            elif picked := _pick(free, waiter.request):
-                for user_id, slots in picked.items():
-                    free[user_id] -= slots
+            elif picked := shape.pick(free):
+                free -= Counter(picked)
+                yield waiter_id, picked
             else:
-                stuck.add(waiter.shape)
-                if waiter.shape not in impossible:
-                    free.update((account.user_id, 0) for account in waiter.shape.accounts(reading))
-            if picked:
-                granted.append(self._grant(waiter_id, picked, reading, now))
-        return granted
+                stuck.add(shape)
+                if shape.impossible(reading) is None:
+                    for account in shape.accounts(reading):
+                        del free[account.user_id]
 
-    def _grant(self, waiter_id: str, picked: dict[str, int], reading: Capacity, now: float) -> Grant:
-        request = self._waiters[waiter_id].request
-        grant = Grant(waiter_id, request, picked, reading)
-        if request.hold:
-            self._holds[waiter_id] = _Hold(grant, now + request.hold, dict(picked))
-        self.leave(waiter_id)
-        return grant
-
-    def _without_held(self, reported: dict[str, int]) -> dict[str, int]:
-        free = dict(reported)
-        for hold in self._holds.values():
-            for user_id, slots in hold.left.items():
-                if user_id in free:
-                    free[user_id] = max(0, free[user_id] - slots)
-        return free
+    def _ids(self, *, plain_checks: bool) -> list[str]:
+        """List those who wait, in order: those who want to hold slots, or those who only check."""
+        first_check = bisect_left(self._queue, (True,))
+        places = self._queue[first_check:] if plain_checks else self._queue[:first_check]
+        return [waiter_id for *_, waiter_id in places]
 
 
-def _pick(free: dict[str, int], request: SlotRequest) -> dict[str, int] | None:
-    """Choose slots for a request, accounts with most free slots first; None if there aren't enough."""
-    usable = sorted(
-        ((user_id, slots) for user_id, slots in free.items() if slots and request.usable(user_id)),
-        key=lambda account: -account[1],
-    )
-    if request.same_account:
-        usable = usable[:1]
-    picked: dict[str, int] = {}
-    wanted = request.slots
-    for user_id, slots in usable:
-        if not wanted:
-            break
-        picked[user_id] = min(slots, wanted)
-        wanted -= picked[user_id]
-    return None if wanted else picked
-
-
-def _identity(job: ExecutingJob) -> Hashable:
-    """Tell jobs apart from one reading to the next, also where the service gives them no id."""
-    return job.job_id or (job.user_id, job.started, job.reply_ref)
+def _free(reading: Capacity) -> Counter[str]:
+    return Counter({account.user_id: account.available for account in reading.accounts})
