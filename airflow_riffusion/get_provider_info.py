@@ -88,6 +88,11 @@ def get_provider_info() -> dict:  # type: ignore[type-arg]
                         "description": "Send the API token unencrypted, and not only to this very machine.",
                         "schema": {"type": ["boolean", "null"], "default": False},
                     },
+                    "separate_triggerers": {
+                        "label": "Separate triggerers",
+                        "description": "Let each triggerer grant slots without asking the others.",
+                        "schema": {"type": ["boolean", "null"], "default": False},
+                    },
                 },
             }
         ],

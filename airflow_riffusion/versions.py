@@ -17,6 +17,9 @@ AIRFLOW_VERSION = Version(Version(__version__).base_version)
 HAS_ZERO_WORKER_MODE = Version("3.3") <= AIRFLOW_VERSION
 """Whether a task can start in the triggerer with its templates rendered, and end there with its XCom."""
 
+CAN_LIST_VARIABLES = Version("3.3") <= AIRFLOW_VERSION
+"""Whether a trigger can find the Variables that other triggerers have written (``Variable.keys``)."""
+
 
 def require_zero_worker_mode(argument: str) -> None:
     """

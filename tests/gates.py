@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 from airflow_riffusion.jobs import WantedJob
 from airflow_riffusion.request import SlotRequest
@@ -21,7 +22,8 @@ class FakeHook:
         self.answer = FULL
         self.next_answers = []
         self.asked_at = []
-        self.settings = ["token"]
+        self.tokens = ["token"]
+        self.settings = SimpleNamespace(separate_triggerers=False)
         self.lookups = 0
         self._loaded = False
 
@@ -29,7 +31,7 @@ class FakeHook:
         if not self._loaded:
             self.lookups += 1
             self._loaded = True
-        return self.settings[min(self.lookups, len(self.settings)) - 1]
+        return self.tokens[min(self.lookups, len(self.tokens)) - 1]
 
     def forget_connection(self):
         self._loaded = False

@@ -30,6 +30,7 @@ class ConnectionSettings:
     :param token: the API token, whole.
     :param service: one of :data:`SERVICES`.
     :param timeout: seconds that one request may take in all.
+    :param separate_triggerers: whether each triggerer grants slots without asking the others.
     """
 
     conn_id: str
@@ -37,6 +38,7 @@ class ConnectionSettings:
     token: str = field(repr=False)
     service: str
     timeout: float
+    separate_triggerers: bool = False
 
     @classmethod
     def of(cls, conn_id: str, connection: Connection) -> ConnectionSettings:
@@ -55,6 +57,7 @@ class ConnectionSettings:
                 token=_token(connection.password),
                 service=_service(extra.get("service")),
                 timeout=_timeout(extra.get("timeout")),
+                separate_triggerers=_flag("separate_triggerers", extra),
             )
         except ValueError as error:
             raise RiffusionRejected(f"Connection '{conn_id}': {error}") from None

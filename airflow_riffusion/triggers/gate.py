@@ -14,11 +14,13 @@ from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.hooks.riffusion import RiffusionHook
 from airflow_riffusion.jobs import JobLedger, Sighting
 from airflow_riffusion.slots import Hopeless, SlotLedger
+from airflow_riffusion.triggers.board import VariableBoard
 from airflow_riffusion.triggers.poll import SHORTEST_INTERVAL, PollLoop
+from airflow_riffusion.triggers.sharing import Sharing
 from airflow_riffusion.triggers.waiters import Waiters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from airflow_riffusion.capacity import Capacity, ExecutingJob
     from airflow_riffusion.jobs import WantedJob
@@ -48,6 +50,9 @@ class CapacityGate:
         self._jobs = JobLedger()
         self._waiters = Waiters()
         self._poll_loop = PollLoop(self._hook, self)
+        self._sharing = Sharing(
+            self._ledger, VariableBoard(riffusion_conn_id), self._read_again, riffusion_conn_id
+        )
 
     @classmethod
     def of(cls, riffusion_conn_id: str) -> CapacityGate:
@@ -75,7 +80,7 @@ class CapacityGate:
         waiter = self._waiters.add(waiter_id, max(poke_interval, SHORTEST_INTERVAL))
         log.info("Waiting for %s on connection '%s'.", request, self._hook.riffusion_conn_id)
         try:
-            self._serve_newcomer(waiter)
+            self._serve_newcomer()
             grant: Grant = await self._told(waiter, partial(self._queue, waiter_id, request.since))
             return grant
         except BaseException:
@@ -127,15 +132,12 @@ class CapacityGate:
         reading = self._poll_loop.reading
         return reading is not None and any(job.reply_ref == reply_ref for job in reading.jobs)
 
-    def _serve_newcomer(self, newcomer: Waiter) -> None:
+    def _serve_newcomer(self) -> None:
         """Serve who finds nobody waiting by a reading not a second old, or else by one at once."""
         self._poll_loop.gather()
-        self._poll_loop.keep_pace()
         if len(self._ledger) > 1:
-            return
-        if reading := self._poll_loop.fresh_reading:
-            self._grant(reading)
-        if newcomer.decision is None:
+            self._poll_loop.keep_pace()
+        else:
             self._poll_loop.read_at_once()
 
     def _leave(self, waiter_id: str) -> None:
@@ -155,15 +157,22 @@ class CapacityGate:
         self._ledger.expire(_now())
         return bool(self._ledger.held)
 
-    def answered(self, reading: Capacity) -> None:
+    def wants_slots(self) -> bool:
+        """Return whether somebody waits for slots."""
+        return len(self._ledger) > 0
+
+    async def answered(self, reading: Capacity) -> None:
         """
-        Tell everybody what a reading shows.
+        Tell everybody what a reading shows, and grant what is free in it.
 
         :param reading: the reading.
+        :raises RiffusionError: if granting takes another one, and that can't be had.
         """
-        for sighting in self._jobs.observe(reading, _now()):
-            self._waiters.tell(sighting.watcher_id, sighting)
-        self._grant(reading)
+        self._take_in(reading)
+        if self._shares():
+            self._tell(await self._sharing.grant(reading))
+        else:
+            self._tell(self._ledger.grant(reading, _now()))
 
     def rejected(self, error: RiffusionRejected) -> None:
         """
@@ -193,8 +202,10 @@ class CapacityGate:
         return f"Still waiting since {began}: {self._trouble() or self._free(self._ledger.ahead(waiter_id))}"
 
     def _free(self, ahead: int) -> str:
-        tasks = "1 task" if ahead == 1 else f"{ahead} tasks"
-        return f"{self._poll_loop.reading}, {self._ledger.held} held, {tasks} ahead"
+        reading = self._poll_loop.reading
+        elsewhere = self._sharing.held_by_siblings(reading) if reading is not None else 0
+        held = f"{self._ledger.held} held" + (f" and {elsewhere} by other triggerers" if elsewhere else "")
+        return f"{reading}, {held}, {'1 task' if ahead == 1 else f'{ahead} tasks'} ahead"
 
     def _progress(self, watcher_id: str) -> str:
         job = self._jobs.seen(watcher_id)
@@ -208,8 +219,22 @@ class CapacityGate:
             return f"{separator}no reading can be had: {self._poll_loop.trouble.removesuffix('.')}"
         return "" if self._poll_loop.reading is not None else f"{separator}no reading yet"
 
-    def _grant(self, reading: Capacity) -> None:
-        for decision in self._ledger.observe(reading, _now()):
+    def _shares(self) -> bool:
+        """Return whether other triggerers may grant slots of this connection, and can be told of these."""
+        return VariableBoard.is_within_reach() and not self._hook.settings.separate_triggerers
+
+    async def _read_again(self) -> Capacity:
+        reading = await self._poll_loop.read_again()
+        self._take_in(reading)
+        return reading
+
+    def _take_in(self, reading: Capacity) -> None:
+        for sighting in self._jobs.observe(reading, _now()):
+            self._waiters.tell(sighting.watcher_id, sighting)
+        self._tell(self._ledger.take_in(reading, _now()))
+
+    def _tell(self, decisions: Iterable[Grant | Hopeless]) -> None:
+        for decision in decisions:
             if isinstance(decision, Hopeless):
                 hopeless = RiffusionRejected.hopeless(self._hook.riffusion_conn_id, decision.reason)
                 self._waiters.tell(decision.waiter_id, hopeless)

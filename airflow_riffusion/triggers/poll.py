@@ -44,8 +44,11 @@ class Reader(Protocol):
     def needs_readings(self) -> bool:
         """Return whether there is anybody to read for."""
 
-    def answered(self, reading: Capacity) -> None:
-        """Take a reading."""
+    def wants_slots(self) -> bool:
+        """Return whether somebody waits whom a reading may serve."""
+
+    async def answered(self, reading: Capacity) -> None:
+        """Take a reading; the next one comes no sooner than this is done."""
 
     def rejected(self, error: RiffusionRejected) -> None:
         """Learn that there will be no reading, and that waiting won't help."""
@@ -72,16 +75,11 @@ class PollLoop:
         self._hurried: asyncio.Event | None = None
         self._interval = SHORTEST_INTERVAL
         self._jitter = 1.0
-        self._at_once = False
+        self._at_once = self._again = self._answering = False
         self._read_at = self._polled_at = self._looked_up_at = self._not_before = float("-inf")
         self._failures = 0
         self._bad_responses = 0
         self._troubles_logged: set[tuple[type, int | None]] = set()
-
-    @property
-    def fresh_reading(self) -> Capacity | None:
-        """The last reading, if it is not a second old."""
-        return self.reading if _now() - self._read_at < SHORTEST_INTERVAL else None
 
     @property
     def outlook(self) -> str:
@@ -105,30 +103,43 @@ class PollLoop:
             self._task = asyncio.create_task(self._poll(self._hurried), context=contextvars.Context())
 
     def read_at_once(self) -> None:
-        """Let the next reading, and only that, come as soon as one may."""
+        """Let the next reading, and only that, come as soon as one may; one not a second old counts, too."""
         self._at_once = True
+        self._again = self.trouble is None and _now() - self._read_at < SHORTEST_INTERVAL
         self.keep_pace()
 
+    async def read_again(self) -> Capacity:
+        """
+        Take another reading for a decision that needs one of this very moment.
+
+        :raises RiffusionError: if it can't be had; whoever is answered may leave that to the loop.
+        """
+        self._polled_at = _now()
+        self.reading = await self._take_reading()
+        self._read_at = _now()
+        return self.reading
+
     def stop(self) -> None:
-        """End the loop; a request under way is not waited for."""
-        if self._task is not None:
+        """End the loop; a request under way is not waited for, but what is made of an answer is."""
+        if self._task is not None and not self._answering:
             self._task.cancel()
-        self._task = self._hurried = None
-        self._at_once = False
+            self._task = self._hurried = None
+        self._at_once = self._again = False
 
     async def _poll(self, hurried: asyncio.Event) -> None:
         """Take a reading per interval while there is need of them, never two within a second."""
         await self._sleep(hurried)
         while self._task is asyncio.current_task() and self._reader.needs_readings():
             await self._read()
-            await self._sleep(hurried)
+            if self._reader.needs_readings():
+                await self._sleep(hurried)
         if self._task is asyncio.current_task():
             self._task = self._hurried = None
 
     async def _sleep(self, hurried: asyncio.Event) -> None:
         """Sleep until the next poll is due; a newcomer may bring it forward."""
         self._jitter = random.uniform(1.0, 1.1)
-        while (due := self._due()) > _now():
+        while not self._again and (due := self._due()) > _now():
             hurried.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(due - _now()):
@@ -140,11 +151,9 @@ class PollLoop:
 
     async def _read(self) -> None:
         """Take one reading, or judge why there is none."""
-        self._polled_at = _now()
-        self._at_once = False
         self._interval = self._reader.poke_interval or self._interval
         try:
-            self._answered(await self._take_reading())
+            await self._answer_again() if self._again else await self._answer_anew()
         except RiffusionRejected as error:
             self._rejected(error)
         except RiffusionBadResponse as error:
@@ -159,6 +168,28 @@ class PollLoop:
         except Exception as error:  # noqa: BLE001
             # Whatever this is, it must not leave the waiters behind without a poll loop.
             self._postpone(error)
+
+    async def _answer_again(self) -> None:
+        """Let the last reading serve a newcomer; if it doesn't, the next one is to come as soon as it may."""
+        self._again = False
+        assert self.reading is not None
+        await self._answer(self.reading)
+        self._at_once = self._at_once and self._reader.wants_slots()
+
+    async def _answer_anew(self) -> None:
+        self._polled_at = _now()
+        self._at_once = False
+        reading = await self._take_reading()
+        self._is_well()
+        self.reading, self._read_at = reading, _now()
+        await self._answer(reading)
+
+    async def _answer(self, reading: Capacity) -> None:
+        self._answering = True
+        try:
+            await self._reader.answered(reading)
+        finally:
+            self._answering = False
 
     async def _take_reading(self) -> Capacity:
         """Ask the service; after a rejection once more, if the connection has changed meanwhile."""
@@ -175,7 +206,7 @@ class PollLoop:
             log.info("Connection '%s' has changed; asking again.", self._hook.riffusion_conn_id)
             return await self._hook.aget_capacity()
 
-    def _answered(self, reading: Capacity) -> None:
+    def _is_well(self) -> None:
         if self.trouble is not None:
             log.info(
                 "Connection '%s' answers again, after %d readings that failed.",
@@ -185,8 +216,6 @@ class PollLoop:
         self.trouble = None
         self._troubles_logged.clear()
         self._failures = self._bad_responses = 0
-        self.reading, self._read_at = reading, _now()
-        self._reader.answered(reading)
 
     def _rejected(self, error: RiffusionRejected) -> None:
         self._bad_responses = 0

@@ -89,14 +89,15 @@ class Waiters:
 
     def tell(self, waiter_id: str, decision: Grant | Sighting | RiffusionRejected) -> None:
         """
-        End a wait.
+        End a wait, unless it has ended meanwhile.
 
         :param waiter_id: the id it was added with.
         :param decision: what it waited for.
         """
-        waiter = self._waiters.pop(waiter_id)
-        waiter.decision = decision
-        waiter.wake()
+        waiter = self._waiters.pop(waiter_id, None)
+        if waiter is not None:
+            waiter.decision = decision
+            waiter.wake()
 
     def remove(self, waiter_id: str) -> None:
         """

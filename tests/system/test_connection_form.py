@@ -122,9 +122,12 @@ def test_the_form_shows_the_fields_under_our_names_and_no_others(page: Page, air
     take_screenshot(page, "connection-form")
 
     open_extra_fields(form)
-    expect(labels).to_have_text([*ALWAYS_THERE, "Service", "Timeout (seconds)", "Allow plain HTTP"])
+    expect(labels).to_have_text(
+        [*ALWAYS_THERE, "Service", "Timeout (seconds)", "Allow plain HTTP", "Separate triggerers"]
+    )
     expect(form.get_by_label("Timeout (seconds)")).to_have_value("30")
     expect(form.get_by_label("Allow plain HTTP")).not_to_be_checked()
+    expect(form.get_by_label("Separate triggerers")).not_to_be_checked()
     take_screenshot(page, "connection-form-extra")
 
     form.get_by_label("Service").click()
@@ -143,6 +146,7 @@ def test_what_is_typed_into_the_form_is_saved_and_works(
     form.get_by_role("option", name="tempolor").click()
     form.get_by_label("Timeout (seconds)").fill("45")
     form.get_by_label("Allow plain HTTP").press("Space")
+    form.get_by_label("Separate triggerers").press("Space")
     form.get_by_role("button", name="Save").click()
     expect(form).to_be_hidden()
 
@@ -152,7 +156,12 @@ def test_what_is_typed_into_the_form_is_saved_and_works(
     assert saved["port"] == service.server_port
     assert saved["login"] is None
     assert saved["schema"] is None
-    assert json.loads(saved["extra"]) == {"service": "tempolor", "timeout": 45, "allow_http": True}
+    assert json.loads(saved["extra"]) == {
+        "service": "tempolor",
+        "timeout": 45,
+        "allow_http": True,
+        "separate_triggerers": True,
+    }
 
     # Only the right token gets an answer, so this also proves that it was saved whole.
     tested = airflow_stack.cli("connections", "test", "from_the_form")

@@ -195,7 +195,7 @@ def test_a_rejection_ends_every_wait_with_a_message_of_its_own(hook):
 
 
 def test_a_token_that_was_changed_meanwhile_is_picked_up(hook):
-    hook.settings = ["old", "new"]
+    hook.tokens = ["old", "new"]
     hook.next_answers = [RiffusionRejected("401")]
     hook.answer = reading(a=1)
 

@@ -91,6 +91,7 @@ def test_a_token_that_cant_be_one_is_rejected_without_showing_it(password):
         ({"timeout": 100_000}, "at most 600"),
         ({"timeout": True}, "timeout must be"),
         ({"allow_http": "perhaps"}, "allow_http must be true or false"),
+        ({"separate_triggerers": 1}, "separate_triggerers must be true or false"),
     ],
 )
 def test_an_extra_field_that_makes_no_sense_is_rejected(fields, message):
@@ -108,6 +109,12 @@ def test_text_as_a_connection_uri_has_it_is_read():
     found = settings("http://example.com", timeout="2.5", allow_http="True", service="kling")
 
     assert (found.timeout, found.service) == (2.5, "kling")
+
+
+@pytest.mark.parametrize(("value", "expected"), [(None, False), (False, False), (True, True), ("true", True)])
+def test_triggerers_share_the_slots_unless_told_otherwise(value, expected):
+    assert settings(separate_triggerers=value).separate_triggerers is expected
+    assert settings().separate_triggerers is False
 
 
 def test_the_token_is_not_in_the_repr():

@@ -1,0 +1,35 @@
+"""A board in memory, for gates that pretend to be in different triggerers."""
+
+from __future__ import annotations
+
+from airflow_riffusion.triggers.board import SiblingsUnreachable
+
+
+class MemoryBoard:
+    """All gates' notices, and how often they were read and written."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+        self.calls: list[str] = []
+        self.unreachable = False
+
+    async def ids(self) -> list[str]:
+        self._call("ids")
+        return list(self.texts)
+
+    async def get(self, gate_id: str) -> str | None:
+        self._call("get")
+        return self.texts.get(gate_id)
+
+    async def put(self, gate_id: str, text: str) -> None:
+        self._call("put")
+        self.texts[gate_id] = text
+
+    async def delete(self, gate_id: str) -> None:
+        self._call("delete")
+        self.texts.pop(gate_id, None)
+
+    def _call(self, name: str) -> None:
+        self.calls.append(name)
+        if self.unreachable:
+            raise SiblingsUnreachable("no API server")
