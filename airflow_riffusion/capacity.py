@@ -87,9 +87,9 @@ class AccountCapacity(_Frozen):
     """
 
     user_id: str
-    max_jobs: int | None = None
-    executing: int = 0
-    available: int = 0
+    max_jobs: int | None
+    executing: int
+    available: int
 
     @classmethod
     def parse(cls, user_id: str, raw: Mapping[str, Any]) -> tuple[AccountCapacity, list[str]]:
@@ -148,8 +148,8 @@ class Capacity(_Frozen):
 
     service: str
     observed_at: datetime
-    accounts: tuple[AccountCapacity, ...] = ()
-    jobs: tuple[ExecutingJob, ...] = ()
+    accounts: tuple[AccountCapacity, ...]
+    jobs: tuple[ExecutingJob, ...]
     oddities: tuple[str, ...] = ()
 
     @classmethod

@@ -121,7 +121,7 @@ class JobLedger:
         :param reading: what the service says.
         :param now: seconds on any clock that never goes back.
         """
-        by_id: dict[str | None, ExecutingJob] = {job.job_id: job for job in reading.jobs if job.job_id}
+        by_id = {job.job_id: job for job in reading.jobs}
         by_ref: dict[str | None, ExecutingJob] = {job.reply_ref: job for job in reading.jobs if job.reply_ref}
         told = []
         for watcher_id, watch in list(self._watches.items()):

@@ -156,7 +156,7 @@ def seconds(name: str, value: object, *, zero: bool = False) -> float:
     if (
         isinstance(number, bool)
         or not isinstance(number, int | float)
-        or not number <= _LONGEST  # not a number, too
+        or not number < _LONGEST  # not a number, too; as a float it is too long for a timedelta
         or number < 0
         or (number == 0 and not zero)
     ):

@@ -7,6 +7,8 @@ import pytest
 from airflow_riffusion.capacity import Capacity, CapacityFormatError
 from tests.readings import NOON, reading
 
+LONG_TEXT = "long\n" + "x" * 1000
+
 
 def parse(payload: object) -> Capacity:
     return Capacity.parse(payload, service="riffusion", observed_at=NOON)
@@ -105,6 +107,22 @@ def test_free_slots_are_what_every_number_of_the_account_supports(fields, availa
 
 
 @pytest.mark.parametrize(
+    ("fields", "executing"),
+    [
+        ({"maxJobs": 5, "available": 3}, 2),
+        ({"maxJobs": 2, "available": 9}, 0),
+        ({"available": 3}, 0),
+    ],
+)
+def test_of_an_account_that_does_not_say_what_runs_all_slots_run_that_are_not_free(fields, executing):
+    assert account(**fields).accounts[0].executing == executing
+
+
+def test_an_account_that_does_not_say_how_many_slots_it_has_adds_none_to_the_total():
+    assert account(available=3).max_jobs == 0
+
+
+@pytest.mark.parametrize(
     "fields",
     [
         {"maxJobs": 10, "executing": 0, "available": "many"},
@@ -112,6 +130,7 @@ def test_free_slots_are_what_every_number_of_the_account_supports(fields, availa
         {"maxJobs": 10, "executing": 0, "available": 2.5},
         {"maxJobs": 10, "executing": 0, "available": 10**9},
         {"maxJobs": 10, "executing": 0, "available": [10]},
+        {"available": "many"},
         {"maxJobs": None, "executing": 1},
         {"maxJobs": 10},
         {},
@@ -141,6 +160,33 @@ def test_of_an_account_listed_twice_the_first_counts():
 
 
 @pytest.mark.parametrize(
+    ("name", "said"),
+    [("executing", "'executing' holds something"), ("available", "'available' holds something")],
+)
+def test_what_is_no_object_in_a_list_is_noted_and_the_others_count(name, said):
+    capacity = parse({name: ["text", {"user_id": "a", "available": 2}]})
+
+    assert len(capacity.jobs) + len(capacity.accounts) == 1
+    assert [said in oddity for oddity in capacity.oddities] == [True]
+
+
+NUMBER_WITHOUT_SENSE = [{"user_id": LONG_TEXT, "available": LONG_TEXT}]
+NO_NUMBERS = [{"user_id": LONG_TEXT}]
+LISTED_TWICE = [{"user_id": LONG_TEXT, "available": 1}] * 2
+
+
+@pytest.mark.parametrize(
+    ("entries", "shown"), [(NUMBER_WITHOUT_SENSE, 2), (NO_NUMBERS, 1), (LISTED_TWICE, 1)]
+)
+def test_what_is_noted_shows_what_came_and_fits_in_a_line_of_the_log(entries, shown):
+    (oddity,) = parse({"available": entries}).oddities
+
+    assert oddity.count("long") == shown
+    assert oddity.isprintable()
+    assert len(oddity) < 200
+
+
+@pytest.mark.parametrize(
     "payload", [{"executing": []}, {"available": []}, {"executing": [], "available": None}]
 )
 def test_one_of_the_two_lists_is_enough(payload):
@@ -156,13 +202,27 @@ def test_what_is_no_capacity_answer_is_an_error(payload):
         parse(payload)
 
 
+@pytest.mark.parametrize("payload", [LONG_TEXT, {"available": LONG_TEXT}])
+def test_the_error_shows_what_came_and_fits_in_a_line_of_the_log(payload):
+    with pytest.raises(CapacityFormatError, match="long") as caught:
+        parse(payload)
+
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 200
+
+
+def test_the_error_says_what_an_object_without_the_lists_lacks():
+    with pytest.raises(CapacityFormatError, match="available"):
+        parse({"error": "x"})
+
+
 @pytest.mark.parametrize(
     "body",
     [b"", b"<html>", b'{"executing": [', b"NaN", b"\xff\xfe", b"[" * 100_000, b"9" * 10_000],
     ids=["empty", "html", "truncated", "nan", "not-utf8", "deep", "long-number"],
 )
 def test_a_body_that_is_no_json_object_is_an_error(body):
-    with pytest.raises(CapacityFormatError):
+    with pytest.raises(CapacityFormatError, match="JSON"):
         Capacity.from_json(body, service="riffusion", observed_at=NOON)
 
 
@@ -190,6 +250,21 @@ def test_elapsed_is_minutes_and_seconds_or_hours_too(elapsed, seconds):
     assert parse({"executing": [{"elapsed": elapsed}]}).jobs[0].elapsed == expected
 
 
+@pytest.mark.parametrize(
+    ("field", "attribute"), [("id", "job_id"), ("user_id", "user_id"), ("replyRef", "reply_ref")]
+)
+def test_what_names_a_job_may_be_a_number_and_is_text(field, attribute):
+    assert getattr(parse({"executing": [{field: 7}]}).jobs[0], attribute) == "7"
+
+
+def test_what_a_job_does_not_say_is_null_in_the_xcom():
+    assert set(parse({"executing": [{}]}).to_xcom()["jobs"][0].values()) == {None}
+
+
+def test_a_job_that_has_just_started_has_been_running_for_no_time():
+    assert parse({"executing": [{"elapsed": "00:00"}]}).to_xcom()["jobs"][0]["elapsed_seconds"] == 0
+
+
 def test_a_time_without_zone_is_utc():
     assert parse({"executing": [{"started": "2025-02-12T01:55:16"}]}).jobs[0].started == datetime(
         2025, 2, 12, 1, 55, 16, tzinfo=UTC
@@ -204,6 +279,12 @@ def test_only_the_accounts_asked_for_count():
     assert (only.available, only.max_jobs, [job.job_id for job in only.jobs]) == (3, 10, ["1"])
 
 
+def test_where_no_accounts_are_asked_for_all_count():
+    capacity = reading({"job_id": "1", "user_id": "a"}, a=3, b=5)
+
+    assert capacity.for_users(None) == capacity
+
+
 def test_listed_jobs_count_as_executing_where_no_account_says_so():
     assert parse({"executing": [{"job_id": "1"}, {"job_id": "2"}]}).executing == 2
 
@@ -211,9 +292,18 @@ def test_listed_jobs_count_as_executing_where_no_account_says_so():
 def test_the_best_account_is_the_one_with_most_free_slots():
     assert reading(a=1, b=3, c=3).best_account().user_id == "b"
     assert reading(a=0, b=0).best_account() is None
+    assert reading().best_account() is None
+
+
+def test_where_nothing_is_free_the_xcom_names_no_best_account():
+    assert reading(a=0).to_xcom()["best_user_id"] is None
 
 
 def test_a_reading_says_in_one_line_what_is_free(contract):
     assert str(Capacity.from_json(contract(), service="riffusion", observed_at=NOON)) == (
         "18 of 20 slots free on 2 accounts"
     )
+
+
+def test_a_single_account_is_not_said_in_the_plural():
+    assert str(reading(a=1)) == "1 of 10 slots free on 1 account"

@@ -90,3 +90,43 @@ def test_who_left_is_told_nothing(ledger):
     ledger.leave("w")
 
     assert sightings(ledger, NONE, NONE) == [[], []]
+
+
+def test_one_missed_job_of_several_is_in_doubt(ledger):
+    ledger.join("v", WantedJob(job_id="1"), unseen_until=0)
+    ledger.join("w", WantedJob(job_id="2"), unseen_until=0)
+    both = reading(job("1", "a"), job("2", "a"), a=0)
+
+    doubts = []
+    for each in (both, reading(job("1", "a"), a=0), both):
+        ledger.observe(each, now=0)
+        doubts.append(ledger.in_doubt(now=0))
+
+    assert doubts == [False, True, False]
+
+
+def test_a_job_that_may_be_on_its_way_is_not_in_doubt(ledger):
+    ledger.join("w", WantedJob(job_id="1"), unseen_until=100)
+    ledger.observe(NONE, now=0)
+
+    assert [ledger.in_doubt(now) for now in (99, 100)] == [False, True]
+
+
+def test_a_job_is_shown_as_it_was_seen_last(ledger):
+    ledger.join("w", WantedJob(job_id="1"), unseen_until=0)
+    before = ledger.seen("w")
+    there = reading(job("1", "a"), a=0)
+    sightings(ledger, there, NONE)
+
+    assert (before, ledger.seen("w")) == (None, there.jobs[0])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (WantedJob(job_id="1", reply_ref="ref"), "job 1"),
+        (WantedJob(reply_ref="ref"), "a job with replyRef 'ref'"),
+    ],
+)
+def test_a_job_is_called_by_its_id_or_else_by_its_reference(wanted, said):
+    assert str(wanted) == said

@@ -4,7 +4,17 @@ from datetime import timedelta
 
 import pytest
 
-from airflow_riffusion.request import Grant, SlotRequest, account_ids, is_template, seconds, whole_number
+from airflow_riffusion.request import (
+    Grant,
+    SlotRequest,
+    account_ids,
+    checked_endpoint,
+    conn_id,
+    grant_line,
+    is_template,
+    seconds,
+    whole_number,
+)
 from tests.readings import NOON, job, reading
 
 
@@ -13,7 +23,9 @@ def test_a_positive_whole_number_is_taken_also_as_text(value):
     assert whole_number("slots", value) == int(value)
 
 
-@pytest.mark.parametrize("value", [0, -1, 1.0, "two", "0", "", True, None, [1], float("nan"), "9" * 5000])
+@pytest.mark.parametrize(
+    "value", [0, -1, 1.0, "two", "²", "0", "", True, None, [1], float("nan"), "9" * 5000]
+)
 def test_anything_else_is_no_number_of_slots(value):
     with pytest.raises(ValueError, match="slots must be a positive whole number"):
         whole_number("slots", value)
@@ -25,10 +37,10 @@ def test_seconds_may_be_a_number_or_a_timedelta(value, expected):
 
 
 @pytest.mark.parametrize(
-    "value", [float("nan"), float("inf"), 1e300, -1, "10", None, True, timedelta(seconds=-1)]
+    "value", [float("nan"), float("inf"), 1e300, -1, "10", None, True, timedelta(seconds=-1), timedelta.max]
 )
 def test_seconds_must_be_finite_and_not_negative(value):
-    with pytest.raises(ValueError, match="hold must be seconds or a timedelta"):
+    with pytest.raises(ValueError, match="hold must be seconds or a timedelta, finite and 0 or more"):
         seconds("hold", value, zero=True)
 
 
@@ -54,6 +66,9 @@ def test_a_list_of_account_ids_is_needed(value):
     [
         ("{{ params.slots }}", True),
         (["a", "{{ x }}"], True),
+        (("a", "{{ x }}"), True),
+        ({"a", "{{ x }}"}, True),
+        (["a", "b"], False),
         ("{% if x %}1{% endif %}", True),
         ("two", False),
         (2, False),
@@ -61,6 +76,67 @@ def test_a_list_of_account_ids_is_needed(value):
 )
 def test_a_template_is_recognised(value, expected):
     assert is_template(value) is expected
+
+
+@pytest.mark.parametrize("value", ["", None, 3])
+def test_a_connection_is_named_by_a_text(value):
+    with pytest.raises(ValueError, match="riffusion_conn_id"):
+        conn_id(value)
+
+
+@pytest.mark.parametrize("value", [None, 3, ["music"]])
+def test_an_endpoint_is_a_text(value):
+    with pytest.raises(ValueError, match="an endpoint is a path"):
+        checked_endpoint(value)
+
+
+def test_the_query_of_an_endpoint_may_hold_what_a_path_may_not():
+    endpoint = "music/?next=https://example.com/../#x"
+
+    assert checked_endpoint(endpoint) == endpoint
+
+
+def test_what_a_dag_author_leaves_out_is_what_a_request_has_by_itself():
+    assert SlotRequest.checked() == SlotRequest()
+
+
+def test_a_request_may_hold_nothing_and_name_the_reference_of_its_job():
+    request = SlotRequest.checked(hold=0, reply_ref="ref")
+
+    assert (request.hold, request.reply_ref) == (0, "ref")
+
+
+def test_a_hold_that_cant_be_one_is_called_by_its_name():
+    with pytest.raises(ValueError, match=r"^hold must be"):
+        SlotRequest.checked(hold="soon")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({}, "1 slot"),
+        ({"same_account": True}, "1 slot"),
+        ({"slots": 2}, "2 slots"),
+        ({"slots": 2, "same_account": True}, "2 slots on one account"),
+        ({"user_ids": frozenset("cabed")}, "1 slot of a, b, c, d, e"),
+    ],
+)
+def test_a_request_says_what_it_asks_for(arguments, said):
+    assert str(SlotRequest(**arguments)) == said
+
+
+def test_a_grant_is_told_in_one_line():
+    granted = {"granted": {"a": 2, "b": 1}, "waited_seconds": 12.345, "grant_id": "g"}
+
+    assert grant_line(granted) == (
+        "Granted 2 slots on account a, 1 slot on account b after 12.3 s; the grant is g."
+    )
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_wait():
+    request = SlotRequest(since=NOON.timestamp() + 1)
+
+    assert Grant("g", request, {"a": 1}, reading(a=1)).to_xcom()["waited_seconds"] == 0
 
 
 def test_the_grants_xcom_adds_what_was_granted_to_the_reading_of_the_accounts_asked_for():
