@@ -1,6 +1,6 @@
 # make demo         songs on a real Airflow against the emulator; KEEP=1 leaves both running
 # make test         unit and integration tests
-# make test-system  tests on a real Airflow and in a real browser (needs chromium)
+# make test-system  tests on a real Airflow and in a real browser (needs chromium, postgresql and redis-server)
 # make test-matrix  unit and integration tests, and a real gate, on each Airflow from 2.11 to 3.3
 # make lint         ruff and mypy
 # make wheel        builds the wheel and looks at it in a venv of its own
@@ -27,7 +27,7 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/unit tests/integration
 
-test-system: $(VENV)/.dev
+test-system: $(VENV)/.cluster
 	$(BIN)/python -m pytest tests/system
 
 test-matrix: $(VENV)/.uv
@@ -62,7 +62,8 @@ constraints: $(VENV)/.uv
 	        $$compile --python-version 3.12 --exclude-newer $$day $(WORK)/pins.txt |
 	            grep -E '^(cadwyn|fastapi|pydantic|pyjwt|starlette)==' >>$(WORK)/pins.txt
 	    fi
-	    $$compile pyproject.toml --extra emulator --group dev --universal --python-version 3.11 --upgrade \
+	    $$compile pyproject.toml --extra emulator --group dev --group cluster --universal \
+	        --python-version 3.11 --upgrade \
 	        --constraint $(WORK)/pins.txt --output-file $(WORK)/compiled.txt
 	    { [ -z "$$day" ] || echo "# web stack of $$day"; cat $(WORK)/compiled.txt; } >$$file
 	done
@@ -85,4 +86,8 @@ $(VENV)/.demo: $(VENV)/.uv pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.demo
 	@$(INSTALL) --group dev
+	touch $@
+
+$(VENV)/.cluster: $(VENV)/.dev
+	@$(INSTALL) --group cluster
 	touch $@

@@ -33,11 +33,11 @@ AIRFLOW = (sys.executable, "-P", "-m", "airflow")
 AIRFLOW_2 = version("apache-airflow").startswith("2.")
 
 COMPONENTS = {
-    "api-server": (),
+    "api-server": ("api-server",),
     # Log servers would listen on every network interface, and the API server reads the files by itself.
-    "scheduler": ("--skip-serve-logs",),
-    "dag-processor": (),
-    "triggerer": ("--skip-serve-logs",),
+    "scheduler": ("scheduler", "--skip-serve-logs"),
+    "dag-processor": ("dag-processor",),
+    "triggerer": ("triggerer", "--skip-serve-logs"),
 }
 if AIRFLOW_2:  # whose scheduler parses DAGs, and whose tasks need no API server
     del COMPONENTS["api-server"], COMPONENTS["dag-processor"]
@@ -70,10 +70,11 @@ class AirflowStack(AirflowClient):
         env: Mapping[str, str] | None = None,
         start_timeout: float = 180,
     ) -> None:
-        port = _free_port()
+        port = free_port()
         super().__init__(f"http://127.0.0.1:{port}", "admin", secrets.token_urlsafe(12))
         self.home = Path(home).resolve()
         self.start_timeout = start_timeout
+        self.components: Collection[str] = COMPONENTS.keys()
         self.env = {
             **_environment_without_airflow(),
             **_settings(self.home / "airflow", Path(dags_folder).resolve(), self.username, port),
@@ -103,7 +104,7 @@ class AirflowStack(AirflowClient):
         """
         Kill a component and all that it started, at once, as if its machine had lost power.
 
-        :param name: one of :data:`COMPONENTS`.
+        :param name: one of ``components``.
         """
         kill([self._running[name]])
         del self._running[name]
@@ -112,13 +113,13 @@ class AirflowStack(AirflowClient):
         """
         Start a component that was killed.
 
-        :param name: one of :data:`COMPONENTS`.
+        :param name: one of ``components``.
         :param timeout: how long to wait for its first sign of life, in seconds.
         """
         if name in self._running:
             raise RuntimeError(f"Airflow's {name} is running already")
         began = datetime.now(UTC)
-        self._launch(name, *COMPONENTS[name])
+        self._launch(name)
         self._await_life([name], began, timeout)
 
     def cli(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
@@ -159,15 +160,15 @@ class AirflowStack(AirflowClient):
         deadline = time.monotonic() + self.start_timeout
         self._migrate(self.start_timeout)
         began = datetime.now(UTC)
-        for name, options in COMPONENTS.items():
-            self._launch(name, *options)
-        self._await_life(COMPONENTS, began, deadline - time.monotonic())
+        for name in self.components:
+            self._launch(name)
+        self._await_life(self.components, began, deadline - time.monotonic())
         if not AIRFLOW_2:
             # The tasks' API is built when it is first asked, which takes 4 s; not at a task's expense.
             self._send("GET", "/execution/health")
 
     def _migrate(self, timeout: float) -> None:
-        migration = self._launch("db", "migrate")
+        migration = self._run("db", *AIRFLOW, "db", "migrate")
         for _ in attempts(timeout):
             if has_ended(migration):
                 break
@@ -176,11 +177,14 @@ class AirflowStack(AirflowClient):
         if self._running.pop("db").wait():
             raise RuntimeError(f"Airflow's database can't be set up. {self._last_words('db')}")
 
-    def _launch(self, name: str, *options: str) -> subprocess.Popen[bytes]:
+    def _launch(self, name: str) -> None:
+        self._run(name, *AIRFLOW, *COMPONENTS[name])
+
+    def _run(self, name: str, *command: str, **env: str) -> subprocess.Popen[bytes]:
         with interrupts_wait(), self._output(name).open("ab") as output:
             self._running[name] = subprocess.Popen(
-                [*AIRFLOW, name, *options],
-                env=self.env,
+                command,
+                env={**self.env, **env},
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -274,7 +278,7 @@ def _settings(airflow_home: Path, dags_folder: Path, username: str, port: int) -
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a port below those that the kernel gives away by itself: no other server gets it meanwhile."""
     for _ in range(100):
         port = random.randrange(20_000, 32_768)

@@ -20,7 +20,11 @@ from airflow_riffusion.sensors.capacity import CapacitySensor
 
 @dag(
     schedule=None,
-    default_args={"retries": 3, "retry_delay": timedelta(seconds=30)},
+    default_args={
+        "retries": 3,
+        "retry_delay": timedelta(seconds=30),
+        "weight_rule": "upstream",  # who has a slot submits before further sensors begin to wait
+    },
     params={"prompts": Param(["a lullaby for a lighthouse", "polka on the moon"], type="array", minItems=1)},
     tags=["riffusion", "example"],
 )
