@@ -51,9 +51,13 @@ class Holds:
 
     What was granted is held until its jobs are seen executing, or until the hold expires. A job belongs to
     the hold whose reference it carries; only as long as no job ever carried one, it is guessed by age.
+
+    :ivar may_guess: whether a job that carries none of the references can belong to a hold at all.
+    :ivar references_seen: whether a job ever carried one.
     """
 
     def __init__(self) -> None:
+        self.may_guess = True
         self.references_seen = False
         self._holds: dict[str, Hold] = {}
         self._executing: set[Hashable] = set()
@@ -117,7 +121,7 @@ class Holds:
                 self._holds.pop(hold.grant.grant_id, None)
             else:
                 self._settle_one(hold, job)
-        if self.references_seen:
+        if self.references_seen or not self.may_guess:
             return  # Who submits with references settles by them: the other jobs are somebody else's.
         for job in others:
             guess = self._guess(job)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from zlib import crc32
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
     from airflow_riffusion.capacity import Capacity
     from airflow_riffusion.holds import Hold, Holds
 
-FLAG_EXPIRES = 20.0
+FLAG_EXPIRES = 45.0
 """Seconds after which a sibling's flag no longer counts: it has died, or its turn has come to nothing."""
 
-LONGEST_TURN = 10.0
+LONGEST_TURN = 25.0
 """Seconds after which a gate's own turn comes to nothing; much less than its flag lasts for the others."""
 
 NOTICE_EVERY = 60.0
-"""Seconds after which a gate says anew what it holds, also if nothing has changed."""
+"""Seconds after which a gate says anew at its next reading what it holds, also if nothing has changed."""
 
 GONE_AFTER = 150.0
 """Seconds of silence after which a sibling no longer counts, but for what it held."""
@@ -76,13 +77,11 @@ class Notice(_Frozen):
 
     :param beat: counts its notices, so that no two are alike.
     :param flag: whether it is about to grant something: then nobody else may.
-    :param references: whether jobs on this connection carry the references of their grants.
     :param holds: what it has granted and not yet seen in use.
     """
 
     beat: int
     flag: bool
-    references: bool
     holds: tuple[HeldSlots, ...]
 
     @classmethod
@@ -96,7 +95,21 @@ class Notice(_Frozen):
         :param flag: whether it is about to grant something.
         """
         told = tuple(HeldSlots.of(hold, now) for hold in holds)
-        return cls(beat=beat, flag=flag, references=holds.references_seen, holds=told)
+        return cls(beat=beat, flag=flag, holds=told)
+
+    @classmethod
+    def read(cls, text: str) -> tuple[Notice, bool]:
+        """
+        Read what a sibling has written.
+
+        :param text: its notice.
+        :return: the notice, and whether it was understood. One that was not, of another version perhaps,
+            counts as a raised flag: whatever it says, this gate had better grant nothing.
+        """
+        try:
+            return cls.model_validate_json(text), True
+        except ValidationError:
+            return cls(beat=crc32(text.encode()), flag=True, holds=()), False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +186,3 @@ class Siblings:
             for gate_id, heard in self._heard.items()
             if now - heard.since >= FORGOTTEN_AFTER and not heard.holds(now)
         ]
-
-    @property
-    def references_seen(self) -> bool:
-        """Whether one of them has seen that jobs carry the references of their grants."""
-        return any(heard.notice.references for heard in self._heard.values())

@@ -213,9 +213,10 @@ class SlotLedger:
     def _plain_checks(self, reading: Capacity) -> list[Grant]:
         """Let those pass who take nothing: held slots are as good to them as others."""
         passed = []
+        free = _free(reading)
         for waiter_id in self._ids(plain_checks=True):
             waiter = self._waiters[waiter_id]
-            if picked := waiter.shape.pick(_free(reading)):
+            if picked := waiter.shape.pick(free):
                 passed.append(Grant(waiter_id, waiter.request, picked, reading))
                 self.leave(waiter_id)
         return passed

@@ -12,6 +12,7 @@ class MemoryBoard:
         self.texts: dict[str, str] = {}
         self.calls: list[str] = []
         self.unreachable = False
+        self.unreadable: set[str] = set()
 
     async def ids(self) -> list[str]:
         self._call("ids")
@@ -19,7 +20,7 @@ class MemoryBoard:
 
     async def get(self, gate_id: str) -> str | None:
         self._call("get")
-        return self.texts.get(gate_id)
+        return None if gate_id in self.unreadable else self.texts.get(gate_id)
 
     async def put(self, gate_id: str, text: str) -> None:
         self._call("put")

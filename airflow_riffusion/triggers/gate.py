@@ -151,11 +151,11 @@ class CapacityGate:
         return self._waiters.poke_interval if self._waiters else None
 
     def needs_readings(self) -> bool:
-        """Return whether somebody waits, or a granted slot was not seen in use."""
+        """Return whether somebody waits, a granted slot is not in use yet, or siblings are to hear of it."""
         if self._waiters:
             return True
         self._ledger.expire(_now())
-        return bool(self._ledger.held)
+        return bool(self._ledger.held) or self._sharing.has_news
 
     def wants_slots(self) -> bool:
         """Return whether somebody waits for slots."""
@@ -168,10 +168,12 @@ class CapacityGate:
         :param reading: the reading.
         :raises RiffusionError: if granting takes another one, and that can't be had.
         """
-        self._take_in(reading)
         if self._shares():
+            await self._sharing.prepare()
+            self._take_in(reading)
             self._tell(await self._sharing.grant(reading))
         else:
+            self._take_in(reading)
             self._tell(self._ledger.grant(reading, _now()))
 
     def rejected(self, error: RiffusionRejected) -> None:

@@ -104,8 +104,7 @@ class PollLoop:
 
     def read_at_once(self) -> None:
         """Let the next reading, and only that, come as soon as one may; one not a second old counts, too."""
-        self._at_once = True
-        self._again = self.trouble is None and _now() - self._read_at < SHORTEST_INTERVAL
+        self._at_once = self._again = True
         self.keep_pace()
 
     async def read_again(self) -> Capacity:
@@ -139,11 +138,17 @@ class PollLoop:
     async def _sleep(self, hurried: asyncio.Event) -> None:
         """Sleep until the next poll is due; a newcomer may bring it forward."""
         self._jitter = random.uniform(1.0, 1.1)
-        while not self._again and (due := self._due()) > _now():
+        while not self._can_answer_again and (due := self._due()) > _now():
             hurried.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(due - _now()):
                     await hurried.wait()
+
+    @property
+    def _can_answer_again(self) -> bool:
+        """Whether a newcomer can be served by the last reading: there is none after it that failed."""
+        is_fresh = _now() - self._read_at < SHORTEST_INTERVAL
+        return self._again and is_fresh and self.trouble is None
 
     def _due(self) -> float:
         interval = SHORTEST_INTERVAL if self._at_once else self._interval
@@ -153,7 +158,7 @@ class PollLoop:
         """Take one reading, or judge why there is none."""
         self._interval = self._reader.poke_interval or self._interval
         try:
-            await self._answer_again() if self._again else await self._answer_anew()
+            await (self._answer_again() if self._can_answer_again else self._answer_anew())
         except RiffusionRejected as error:
             self._rejected(error)
         except RiffusionBadResponse as error:
@@ -178,7 +183,7 @@ class PollLoop:
 
     async def _answer_anew(self) -> None:
         self._polled_at = _now()
-        self._at_once = False
+        self._at_once = self._again = False
         reading = await self._take_reading()
         self._is_well()
         self.reading, self._read_at = reading, _now()

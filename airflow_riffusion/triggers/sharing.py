@@ -14,9 +14,7 @@ import random
 import uuid
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from airflow_riffusion.siblings import GONE_AFTER, LONGEST_TURN, NOTICE_EVERY, Notice, Siblings
+from airflow_riffusion.siblings import FLAG_EXPIRES, GONE_AFTER, LONGEST_TURN, NOTICE_EVERY, Notice, Siblings
 from airflow_riffusion.triggers.board import SiblingsUnreachable
 
 if TYPE_CHECKING:
@@ -35,9 +33,12 @@ log = logging.getLogger(__name__)
 _LOOK_LASTS = 5.0
 _PUBLISHED_WITHIN = 8.0
 _NEWCOMER_FOR = 10.0
-# After so long without a notice of its own, a gate comes anew: its siblings may soon take it for gone.
+# After so long without a notice of its own, a gate comes anew: its siblings may soon take it for gone;
+# and after so long under another name: one of them may be deleting the old notice.
 _FADING_AFTER = 100.0
+_RENAMED_AFTER = 300.0
 
+_BETWEEN_READINGS = 1.0
 _TRIES = 5
 _LONGEST_PAUSE = 1.0
 
@@ -47,8 +48,8 @@ class Sharing:
     Grants a gate's free slots so that no other triggerer's gate grants the same ones.
 
     Nothing is granted that was not published first, and nothing while siblings can't be reached: unless
-    that lasts so long that they would have gone anyway. The rules, and what they cost, are those of an
-    experiment with 3,380 grants under kills and stalls, of which none was doubled.
+    that lasts so long that they would have gone anyway. Who is alone needs no flag: a newcomer waits until
+    it must have been noticed.
 
     :param ledger: whose slots to grant.
     :param board: how to reach the siblings.
@@ -63,7 +64,7 @@ class Sharing:
         read_again: Callable[[], Awaitable[Capacity]],
         name: str,
     ) -> None:
-        self.gate_id = uuid.uuid4().hex[:12]
+        self._gate_id = ""
         self._ledger = ledger
         self._board = board
         self._read_again = read_again
@@ -73,9 +74,10 @@ class Sharing:
         self._flag = False
         self._told_held = 0
         self._told_at = self._came_at = self._looked_at = float("-inf")
-        self._reached_at = _now()
+        self._unreached_since: float | None = None
         self._logged_alive = 0
-        self._logged_unreachable = False
+        self._logged_slow = False
+        self._logged_odd: set[str] = set()
 
     def held_by_siblings(self, reading: Capacity) -> int:
         """
@@ -84,6 +86,28 @@ class Sharing:
         :param reading: the last one.
         """
         return self._taken(reading).total()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether siblings believe that more is held than is: the next reading will let them know."""
+        return not self._alone and self._ledger.held < self._told_held
+
+    async def prepare(self) -> None:
+        """
+        Learn who is there before the ledger takes a reading in, and say what is held if that is due.
+
+        A job without a known reference is a sibling's, unless there is none: then the ledger may guess.
+        """
+        self._ledger.holds.may_guess = False
+        try:
+            await self._keep_in_touch()
+            guessing = self._ledger.held and not self._ledger.holds.references_seen
+            if guessing and _now() - self._looked_at >= _LOOK_LASTS:
+                await self._look()
+        except SiblingsUnreachable as error:
+            self._unreached(error)
+        else:
+            self._ledger.holds.may_guess = self._alone
 
     async def grant(self, reading: Capacity) -> list[Grant]:
         """
@@ -94,22 +118,25 @@ class Sharing:
         :raises RiffusionError: if a second reading that was needed can't be had.
         """
         try:
-            granted = await self._grant_in_turn(reading)
+            if self.has_news or self._flag:
+                await self._publish()
+            return await self._grant_in_turn(reading) if self._ledger.wants(reading) else []
         except SiblingsUnreachable as error:
-            return self._grant_unreached(reading, error)
-        self._reached()
-        return granted
+            self._unreached(error)
+        if self._unreached_since is None or _now() - self._unreached_since < GONE_AFTER:
+            return []
+        # By now they are gone, or can't reach this gate either.
+        return self._ledger.grant(reading, _now(), self._taken(reading))
 
     async def _grant_in_turn(self, reading: Capacity) -> list[Grant]:
-        await self._keep_in_touch()
-        if not self._ledger.wants(reading):
-            return []
+        next_reading_at = _now() + _BETWEEN_READINGS
         if _now() - self._looked_at >= _LOOK_LASTS:
             await self._look()
         if self._alone:
             return await self._grant(reading, until=self._looked_at + _PUBLISHED_WITHIN)
         for _ in range(_TRIES):
-            if self._is_newcomer or not self._ledger.wants(reading, self._taken(reading)):
+            await _sleep_until(max(next_reading_at, self._came_at + _NEWCOMER_FOR))
+            if not self._ledger.wants(reading, self._taken(reading)):
                 break
             if (granted := await self._take_turn()) is not None:
                 return granted
@@ -118,27 +145,22 @@ class Sharing:
 
     async def _keep_in_touch(self) -> None:
         """Say now and then what is held, so that nobody counts what is not; and learn who is there."""
-        due = _now() - self._told_at >= NOTICE_EVERY
-        released = not self._alone and self._ledger.held < self._told_held
-        if due or released or self._flag:
+        if _now() - self._told_at >= NOTICE_EVERY:
             await self._publish()
-        if due:
             await self._look()
+            self._reached()
 
     async def _take_turn(self) -> list[Grant] | None:
         """Grant under a raised flag, by a reading that is newer than what the siblings say; None: not now."""
         until = _now() + LONGEST_TURN
         try:
             await self._publish(flag=True)
-            if self._is_newcomer:
-                return None
             await self._look()
-            if self._siblings.flag_is_up(_now()):
+            if self._is_newcomer or self._siblings.flag_is_up(_now()):
                 return None
-            self._reached()
             return await self._grant(await self._read_again(), until)
         finally:
-            if self._flag:
+            if self._flag or self.has_news:
                 await self._publish()
 
     async def _grant(self, reading: Capacity, until: float) -> list[Grant]:
@@ -146,20 +168,21 @@ class Sharing:
         granted = self._ledger.grant(reading, _now(), self._taken(reading))
         if not granted:
             return []
-        published = False
+        in_time = False
         try:
             await self._publish()
-            published = _now() < until
+            in_time = _now() < until
         finally:
-            if not published:
+            if not in_time:
                 for grant in granted:
                     self._ledger.take_back(grant)
-        return granted if published else []
+        self._log_pace(in_time)
+        self._reached()
+        return granted if in_time else []
 
-    def _grant_unreached(self, reading: Capacity, error: SiblingsUnreachable) -> list[Grant]:
-        """Grant nothing; but not for ever: by then siblings are gone, or can't reach this gate either."""
-        if not self._logged_unreachable:
-            self._logged_unreachable = True
+    def _unreached(self, error: SiblingsUnreachable) -> None:
+        if self._unreached_since is None:
+            self._unreached_since = _now()
             log.warning(
                 "Connection '%s': what other triggerers have granted can't be found out (%s). "
                 "Nothing is granted here until it can, or for %.0f s; then as if there were none.",
@@ -167,15 +190,23 @@ class Sharing:
                 error,
                 GONE_AFTER,
             )
-        if _now() - self._reached_at < GONE_AFTER:
-            return []
-        return self._ledger.grant(reading, _now(), self._taken(reading))
 
     def _reached(self) -> None:
-        if self._logged_unreachable:
+        if self._unreached_since is not None:
+            self._unreached_since = None
             log.info("Connection '%s': the other triggerers can be reached again.", self._name)
-        self._logged_unreachable = False
-        self._reached_at = _now()
+
+    def _log_pace(self, in_time: bool) -> None:
+        if self._logged_slow == in_time:
+            self._logged_slow = not in_time
+            log.warning(
+                "Connection '%s': %s",
+                self._name,
+                "granting is in time again."
+                if in_time
+                else "granting took so long that other triggerers may have granted the same slots, so it "
+                "came to nothing: the service, or Airflow's API server, answers too slowly.",
+            )
 
     @property
     def _alone(self) -> bool:
@@ -195,36 +226,49 @@ class Sharing:
         now = _now()
         notice = Notice.of(self._ledger.holds, now, beat=self._beat, flag=flag)
         held = self._ledger.held
-        await self._board.put(self.gate_id, notice.model_dump_json())
+        if now - self._told_at >= _RENAMED_AFTER:
+            await self._take_name()
+        await self._board.put(self._gate_id, notice.model_dump_json())
         if now - self._told_at >= _FADING_AFTER:
             self._came_at = _now()
         self._flag, self._told_held, self._told_at = flag, held, now
 
+    async def _take_name(self) -> None:
+        if self._gate_id:
+            await self._board.delete(self._gate_id)
+        self._gate_id = uuid.uuid4().hex[:12]
+
     async def _look(self) -> None:
         """Read what the siblings say."""
-        notices = {}
         began = _now()  # who has come since then may not be seen
         ids = await self._board.ids()
-        for gate_id in ids:
-            text = await self._board.get(gate_id) if gate_id != self.gate_id else None
-            if text is not None and (notice := self._understood(text)) is not None:
-                notices[gate_id] = notice
+        texts = {gate_id: await self._board.get(gate_id) for gate_id in ids if gate_id != self._gate_id}
+        if None in texts.values():
+            # Airflow says so, too, if a Variable can't be read.
+            ids = await self._board.ids()
+            if any(texts[gate_id] is None for gate_id in texts.keys() & set(ids)):
+                raise SiblingsUnreachable("a notice is there, but can't be read")
+        notices = {gate_id: self._read(gate_id, text) for gate_id, text in texts.items() if text}
         self._siblings.observe(notices, _now())
         self._looked_at = began
-        if self.gate_id not in ids:
-            self._told_at = float("-inf")  # Somebody has deleted it: it comes anew.
-        if self._siblings.references_seen:
-            self._ledger.holds.references_seen = True
+        if self._gate_id not in ids:
+            self._told_at, self._came_at = float("-inf"), _now()  # Somebody has deleted it: it comes anew.
         for gate_id in self._siblings.forgotten(_now()):
             await self._board.delete(gate_id)
         self._log_siblings()
 
-    def _understood(self, text: str) -> Notice | None:
-        try:
-            return Notice.model_validate_json(text)
-        except ValidationError as error:
-            log.warning("Connection '%s': a triggerer's notice makes no sense: %s", self._name, error)
-            return None
+    def _read(self, gate_id: str, text: str) -> Notice:
+        notice, understood = Notice.read(text)
+        if not understood and gate_id not in self._logged_odd:
+            self._logged_odd.add(gate_id)
+            log.warning(
+                "Connection '%s': the notice of another triggerer's gate (%s) makes no sense. Until it does, "
+                "or stays as it is for %.0f s, nothing is granted here.",
+                self._name,
+                gate_id,
+                FLAG_EXPIRES,
+            )
+        return notice
 
     def _log_siblings(self) -> None:
         alive = self._siblings.alive(_now())
@@ -232,6 +276,10 @@ class Sharing:
             self._logged_alive = alive
             others = "1 other triggerer" if alive == 1 else f"{alive or 'no'} other triggerers"
             log.info("Connection '%s': its slots are shared with %s.", self._name, others)
+
+
+async def _sleep_until(moment: float) -> None:
+    await asyncio.sleep(max(0.0, moment - _now()))
 
 
 def _now() -> float:

@@ -52,8 +52,8 @@ class SteppedLoop(asyncio.SelectorEventLoop):
 class NeverGivesUp(Sharing):
     """Grants nothing while siblings can't be reached, however long that lasts."""
 
-    def _grant_unreached(self, reading, error):
-        return []
+    def _unreached(self, error):
+        pass
 
 
 @dataclass
@@ -83,7 +83,10 @@ class Triggerer:
         return await self.step(lambda: list(self.world.board))
 
     async def get(self, gate_id):
-        return await self.step(lambda: self.world.board.get(gate_id))
+        try:
+            return await self.step(lambda: self.world.board.get(gate_id))
+        except SiblingsUnreachable:
+            return None  # as Airflow does
 
     async def put(self, gate_id, text):
         await self.step(lambda: self.world.board.update({gate_id: text}))
@@ -92,11 +95,12 @@ class Triggerer:
         await self.step(lambda: self.world.board.pop(gate_id, None))
 
     async def read(self):
-        seen = await self.step(self.world.read)
+        return await self.step(self.world.read)
+
+    async def read_again(self):
+        seen = await self.read()
         self.ledger.take_in(seen, self.world.loop.now)
         return seen
-
-    read_again = read
 
     async def step(self, happen):
         step = Step(happen, self.world.loop.create_future())
@@ -104,8 +108,12 @@ class Triggerer:
         return await step.answer
 
     async def poll(self):
+        """Do what a gate does with a reading."""
         with suppress(SiblingsUnreachable):  # or rather the service, if it was a reading that failed
-            for grant in await self.sharing.grant(await self.read()):
+            seen = await self.read()
+            await self.sharing.prepare()
+            self.ledger.take_in(seen, self.world.loop.now)
+            for grant in await self.sharing.grant(seen):
                 self.world.told(grant)
 
     def proceed(self):
@@ -181,6 +189,18 @@ class TriggerersMachine(RuleBasedStateMachine):
         self.pass_time(11.0)
         for number in GATES:
             self.join(number, 3)
+
+    @rule(numbers=st.permutations(GATES))
+    def each_grants_a_slot(self, numbers):
+        """Let each of them have a grant that is not submitted yet, if there are slots enough."""
+        self.all_is_done(numbers)
+        for number in numbers:
+            self.join(number, 1)
+            self.pass_time(2.0)
+            self.poll(number)
+            for _ in range(20):
+                self.proceed(number, 10)
+                self.pass_time(1.0)
 
     @rule(number=st.sampled_from(GATES), waiters=st.integers(1, 3))
     def join(self, number, waiters):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import ValidationError
 
 from airflow_riffusion.request import SlotRequest
 from airflow_riffusion.siblings import (
@@ -24,8 +23,8 @@ def held(reference="r", lasts=60.0, one_job=True, **slots):
     return HeldSlots(reply_ref=reference, slots=slots or {"a": 1}, one_job=one_job, lasts=lasts)
 
 
-def notice(*holds, beat=1, flag=False, references=False):
-    return Notice(beat=beat, flag=flag, references=references, holds=holds)
+def notice(*holds, beat=1, flag=False):
+    return Notice(beat=beat, flag=flag, holds=holds)
 
 
 def siblings(now=0.0, **notices):
@@ -49,7 +48,6 @@ def test_a_notice_tells_what_is_held_and_for_how_long_and_survives_the_way():
         held("a/song", lasts=80, b=2),
         beat=7,
         flag=True,
-        references=True,
     )
 
 
@@ -66,14 +64,23 @@ def test_a_hold_for_one_slot_is_for_one_job():
     [
         "no JSON",
         "{}",
-        '{"beat": 1, "flag": true, "references": false, "holds": [{"slots": {"a": -1}}]}',
-        '{"beat": 1, "flag": true, "references": false, "holds": '
+        '{"beat": 1, "flag": false, "holds": [{"slots": {"a": -1}}]}',
+        '{"beat": 1, "flag": false, "holds": '
         '[{"reply_ref": "r", "slots": {"a": 1}, "one_job": true, "lasts": NaN}]}',
     ],
 )
-def test_what_is_no_notice_is_not_taken_for_one(text):
-    with pytest.raises(ValidationError):
-        Notice.model_validate_json(text)
+def test_what_makes_no_sense_counts_as_a_raised_flag(text):
+    told, understood = Notice.read(text)
+
+    assert not understood
+    assert told.flag
+    assert told != Notice.read(f"{text} ")[0]
+
+
+def test_what_makes_sense_is_understood():
+    told = notice(held(), beat=3)
+
+    assert Notice.read(told.model_dump_json()) == (told, True)
 
 
 def test_all_that_siblings_hold_is_taken():
@@ -160,8 +167,3 @@ def test_who_was_silent_for_very_long_is_forgotten_once_its_holds_are_over():
     assert known.forgotten(100 + FORGOTTEN_AFTER - 0.1) == []
     assert known.forgotten(100 + FORGOTTEN_AFTER) == ["x"]
     assert known.forgotten(100 + FORGOTTEN_AFTER + 60) == ["x", "y"]
-
-
-def test_that_jobs_carry_references_is_known_to_all_as_soon_as_one_has_seen_it():
-    assert not siblings(x=notice(), y=notice()).references_seen
-    assert siblings(x=notice(), y=notice(references=True)).references_seen
