@@ -109,10 +109,10 @@ class Holds:
         executing = {_identity(job): job for job in jobs}
         new = [job for identity, job in executing.items() if identity not in self._executing]
         self._executing = set(executing)
-        by_reference = {hold.grant.reply_ref: hold for hold in self._holds.values()}
+        by_reference: dict[str | None, Hold] = {hold.grant.reply_ref: hold for hold in self._holds.values()}
         others = []
         for job in new:
-            hold = by_reference.get(job.reply_ref or "")
+            hold = by_reference.get(job.reply_ref)
             if hold is None or not hold.left:
                 others.append(job)
                 continue

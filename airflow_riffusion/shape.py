@@ -51,7 +51,7 @@ class Shape:
         :param free: how many slots are free on which account.
         """
         usable = sorted(
-            ((user_id, slots) for user_id, slots in free.items() if slots and self._usable(user_id)),
+            ((user_id, slots) for user_id, slots in free.items() if self._usable(user_id)),
             key=lambda account: -account[1],
         )
         if self.same_account:
@@ -75,7 +75,7 @@ class Shape:
         if any(account.max_jobs is None for account in accounts):
             return None
         most = sum(account.max_jobs or 0 for account in accounts)
-        if accounts and most >= self.slots:
+        if most >= self.slots:
             return None
         usable = reading.for_users(self.user_ids)
         if not reading.accounts:

@@ -191,7 +191,7 @@ class SlotLedger:
 
     def take_back(self, grant: Grant) -> None:
         """
-        Undo a grant that its waiter was not told of: it waits again, at its place.
+        Undo a grant that its waiter was not told of: it waits again, by its priority and its time.
 
         :param grant: the grant; nothing happens if it was given back meanwhile.
         """
@@ -231,7 +231,7 @@ class SlotLedger:
                 if all(other in stuck or other.plain_check for other in self._shapes):
                     break  # Nobody else can be served; thousands may wait, and a look at each takes long.
             elif picked := shape.pick(free):
-                free -= Counter(picked)
+                free.subtract(picked)
                 yield waiter_id, picked
             else:
                 stuck.add(shape)

@@ -16,9 +16,8 @@ FULL = reading(a=(0, 2))
 class FakeHook:
     """Answers with what the test says, and remembers when it was asked."""
 
-    riffusion_conn_id = "riffusion_test"
-
     def __init__(self):
+        self.riffusion_conn_id = None
         self.answer = FULL
         self.next_answers = []
         self.asked_at = []

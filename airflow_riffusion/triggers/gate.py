@@ -205,7 +205,8 @@ class CapacityGate:
 
     def _free(self, ahead: int) -> str:
         reading = self._poll_loop.reading
-        elsewhere = self._sharing.held_by_siblings(reading) if reading is not None else 0
+        assert reading is not None  # That would be trouble.
+        elsewhere = self._sharing.held_by_siblings(reading)
         held = f"{self._ledger.held} held" + (f" and {elsewhere} by other triggerers" if elsewhere else "")
         return f"{reading}, {held}, {'1 task' if ahead == 1 else f'{ahead} tasks'} ahead"
 

@@ -66,5 +66,10 @@ def answers(monkeypatch, clock):
 def hook(monkeypatch):
     """Return what answers in place of the service."""
     hook = FakeHook()
-    monkeypatch.setattr(gate_module, "RiffusionHook", lambda conn_id: hook)
+
+    def of(conn_id):
+        hook.riffusion_conn_id = conn_id
+        return hook
+
+    monkeypatch.setattr(gate_module, "RiffusionHook", of)
     return hook

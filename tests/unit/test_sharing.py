@@ -203,6 +203,25 @@ def test_a_turn_grants_by_a_reading_that_is_newer_than_what_the_siblings_say(hoo
     assert published(board) == (set(), False)
 
 
+def test_a_turn_no_longer_counts_as_held_what_its_own_reading_shows_in_use(hook, board):
+    async def scenario():
+        gate = CapacityGate("conn")
+        board.texts["sibling"] = notice()
+        first, second = wait(gate, "first", since=1), wait(gate, "second", since=2)
+        await asyncio.sleep(30)
+        hook.answer = reading(a=1)
+        await first
+        executing = job("1", "a", "first")
+        hook.next_answers = [reading(a=2), reading(executing, a=1)]
+        hook.answer = reading(executing, a=0)
+        await asyncio.sleep(8)
+        told = second.done()
+        await cancel(second)
+        return told
+
+    assert run(scenario()) is True
+
+
 @pytest.mark.parametrize(
     ("look_takes", "publication_takes", "told"),
     [(0, 7, True), (0, 8.5, False), (6, 1.5, True), (6, 2.5, False)],

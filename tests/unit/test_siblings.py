@@ -59,6 +59,14 @@ def test_a_hold_for_one_slot_is_for_one_job():
     assert [one.one_job for one in Notice.of(ledger.holds, 0, beat=1, flag=False).holds] == [True]
 
 
+def test_a_hold_that_is_over_is_told_to_last_no_longer():
+    ledger = SlotLedger()
+    ledger.join("w", SlotRequest(hold=60))
+    ledger.observe(FREE, now=0)
+
+    assert [one.lasts for one in Notice.of(ledger.holds, 61, beat=1, flag=False).holds] == [0]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -67,6 +75,8 @@ def test_a_hold_for_one_slot_is_for_one_job():
         '{"beat": 1, "flag": false, "holds": [{"slots": {"a": -1}}]}',
         '{"beat": 1, "flag": false, "holds": '
         '[{"reply_ref": "r", "slots": {"a": 1}, "one_job": true, "lasts": NaN}]}',
+        '{"beat": 1, "flag": true, "references": false, "holds": '
+        '[{"reply_ref": "r", "slots": {"a": 1}, "one_job": true, "lasts": Infinity}]}',
     ],
 )
 def test_what_makes_no_sense_counts_as_a_raised_flag(text):
@@ -121,6 +131,17 @@ def test_a_flag_is_up_until_it_expires():
 
     assert known.flag_is_up(100 + FLAG_EXPIRES - 0.1)
     assert not known.flag_is_up(100 + FLAG_EXPIRES)
+
+
+def test_no_flag_is_up_where_nobody_has_raised_one():
+    assert not siblings(x=notice()).flag_is_up(0)
+
+
+def test_a_flag_counts_beside_one_that_has_expired():
+    known = siblings(now=100, killed=notice(flag=True))
+    known.observe({"killed": notice(flag=True), "x": notice(flag=True)}, 100 + FLAG_EXPIRES)
+
+    assert known.flag_is_up(100 + FLAG_EXPIRES)
 
 
 def test_a_flag_that_is_raised_anew_does_not_expire_with_the_one_before():
