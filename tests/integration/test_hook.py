@@ -526,6 +526,15 @@ class TestTheTokenStaysWhereItBelongs:
         assert TOKEN not in json.dumps(capacity.to_xcom()) + str(capacity.oddities)
         assert TOKEN not in "".join(capfd.readouterr())
 
+    def test_an_answer_stays_whole_though_a_token_for_an_emulator_is_a_part_of_its_words(
+        self, connect, answering
+    ):
+        body = json.dumps({"executing": [], "available": [{"user_id": "max", "maxJobs": 3, "available": 2}]})
+
+        capacity = RiffusionHook(connect(answering(body.encode()).url, password="x")).get_capacity()
+
+        assert str(capacity) == "2 of 3 slots free on 1 account"
+
     def test_the_hook_and_its_errors_and_logs_do_not_show_it(self, connect, answering, naps, capfd):
         hook = RiffusionHook(connect(answering(b"", "503 x").url), retries=1)
 

@@ -58,7 +58,7 @@ def loop_time():
     return asyncio.get_running_loop().time()
 
 
-def test_a_gate_alone_costs_no_request_more_and_two_calls_per_grant(hook, board):
+def test_a_gate_alone_costs_no_request_more_and_two_calls_per_reading_that_grants(hook, board):
     async def scenario():
         gate = CapacityGate("conn")
         waiters = [wait(gate, f"w{number}", since=number) for number in range(9)]
@@ -73,7 +73,9 @@ def test_a_gate_alone_costs_no_request_more_and_two_calls_per_grant(hook, board)
     idle, requests, granting = run(scenario())
     assert requests <= 5
     assert idle == {"put": 1, "ids": 1}
-    assert granting == {"put": 1, "ids": 1}
+    assert granting["put"] == 1
+    assert granting["ids"] <= 2  # one for each reading
+    assert granting.keys() == {"put", "ids"}
 
 
 def test_what_is_granted_is_published_before_its_task_is_told(hook, board):
