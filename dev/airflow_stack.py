@@ -57,6 +57,7 @@ class AirflowStack(AirflowClient):
     :param dags_folder: where the DAGs are, inside of `home` or not.
     :param connections: connections by name, each a dict as in Airflow's JSON format. Airflow gets them as
         environment variables; :meth:`create_connection` stores one in the database.
+    :param roles: more users, by name, each with a role such as ``viewer``. They have the admin's password.
     :param env: more environment variables for Airflow, which win over those set here.
     :param start_timeout: how long migration and start may take in all, in seconds.
     """
@@ -67,6 +68,7 @@ class AirflowStack(AirflowClient):
         *,
         dags_folder: Path | str,
         connections: Mapping[str, Mapping[str, Any]] | None = None,
+        roles: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
         start_timeout: float = 180,
     ) -> None:
@@ -75,9 +77,10 @@ class AirflowStack(AirflowClient):
         self.home = Path(home).resolve()
         self.start_timeout = start_timeout
         self.components: Collection[str] = COMPONENTS.keys()
+        self.roles = {self.username: "admin", **(roles or {})}
         self.env = {
             **_environment_without_airflow(),
-            **_settings(self.home / "airflow", Path(dags_folder).resolve(), self.username, port),
+            **_settings(self.home / "airflow", Path(dags_folder).resolve(), self.roles, port),
             **{
                 f"AIRFLOW_CONN_{name.upper()}": json.dumps(each) for name, each in (connections or {}).items()
             },
@@ -155,7 +158,7 @@ class AirflowStack(AirflowClient):
     def _start(self) -> None:
         Path(self.env["AIRFLOW_HOME"]).mkdir(parents=True, mode=0o700)
         passwords = Path(self.env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
-        passwords.write_text(json.dumps({self.username: self.password}), encoding="utf-8")
+        passwords.write_text(json.dumps(dict.fromkeys(self.roles, self.password)), encoding="utf-8")
 
         deadline = time.monotonic() + self.start_timeout
         self._migrate(self.start_timeout)
@@ -241,7 +244,8 @@ def _environment_without_airflow() -> dict[str, str]:
     return kept
 
 
-def _settings(airflow_home: Path, dags_folder: Path, username: str, port: int) -> dict[str, str]:
+def _settings(airflow_home: Path, dags_folder: Path, roles: Mapping[str, str], port: int) -> dict[str, str]:
+    users = ",".join(f"{name}:{role}" for name, role in roles.items())
     return {
         "AIRFLOW_HOME": str(airflow_home),
         # Airflow 2 starts its tasks by the name "airflow".
@@ -255,7 +259,7 @@ def _settings(airflow_home: Path, dags_folder: Path, username: str, port: int) -
         # The default asks DNS for the machine's full name, which takes long where there is no network.
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
         "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{username}:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": users,
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(airflow_home / "passwords.json"),
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),

@@ -17,6 +17,21 @@ if TYPE_CHECKING:
 _LONGEST_CALL = 30.0
 
 
+NOTICE_PREFIX = "riffusion_gate_"
+"""What the names of all gates' Variables begin with."""
+
+
+def notice_prefix(riffusion_conn_id: str) -> str:
+    """
+    Return what the names of one connection's Variables begin with; the gate's id follows.
+
+    :param riffusion_conn_id: the connection.
+    """
+    # Not its name, which may have a "token" in it: Airflow masks what is in such a Variable.
+    digest = sha256(riffusion_conn_id.encode()).hexdigest()[:12]
+    return f"{NOTICE_PREFIX}{digest}_"
+
+
 class SiblingsUnreachable(Exception):
     """Nothing can be read from siblings, or told to them."""
 
@@ -45,9 +60,7 @@ class VariableBoard:
     """
 
     def __init__(self, riffusion_conn_id: str) -> None:
-        # Not by its name, which may have a "token" in it: Airflow masks what is in such a Variable.
-        digest = sha256(riffusion_conn_id.encode()).hexdigest()[:12]
-        self._prefix = f"riffusion_gate_{digest}_"
+        self._prefix = notice_prefix(riffusion_conn_id)
         self._description = (
             f"airflow-riffusion: slots of connection '{riffusion_conn_id}' that one gate holds"
         )

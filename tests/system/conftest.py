@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from airflow_riffusion.emulator import EmulatorServer
 from dev.airflow_stack import AirflowStack
 from tests import readme
+from tests.browser import BROWSERS, FLAGS, find_browser, log_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+TIMEOUT = 30_000  # milliseconds
 EXAMPLE_DAGS = Path(__file__).parents[2] / "example_dags"
 TEST_DAGS = Path(__file__).parent / "dags"
 
@@ -24,6 +28,15 @@ def token() -> str:
 
 
 @pytest.fixture(scope="session")
+def browser() -> str:
+    """Return the path of a browser; asked for before Airflow, to fail before it has started."""
+    found = find_browser()
+    if found is None:
+        pytest.fail(f"No browser found: install Debian's 'chromium', or put one of {BROWSERS} on the PATH")
+    return found
+
+
+@pytest.fixture(scope="session")
 def airflow_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowStack]:
     """Start one Airflow with the example DAGs, the README's and the tests' own; it has no connections yet."""
     dags = tmp_path_factory.mktemp("dags")
@@ -31,7 +44,8 @@ def airflow_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowS
         shutil.copytree(folder, dags, dirs_exist_ok=True)
     for number, example in enumerate(readme.dags()):
         (dags / f"readme_{number}.py").write_text(example)
-    with AirflowStack(tmp_path_factory.mktemp("airflow"), dags_folder=dags) as airflow:
+    home = tmp_path_factory.mktemp("airflow")
+    with AirflowStack(home, dags_folder=dags, roles={"viewer": "viewer"}) as airflow:
         yield airflow
 
 
@@ -56,3 +70,41 @@ def emulator(token: str, store_connection: Callable[..., None]) -> Iterator[Emul
     with EmulatorServer(accounts=2, max_jobs=2, job_seconds=12, token=token) as emulator:
         store_connection("riffusion_default", emulator)
         yield emulator
+
+
+@pytest.fixture(scope="module")
+def chromium(browser: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser, headless=True, args=FLAGS)
+        expect.set_options(timeout=TIMEOUT)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def open_page(chromium: Browser, airflow_stack: AirflowStack) -> Iterator[Callable[..., Page]]:
+    """Return a function that opens the capacity page by Airflow's menu, each time as another visitor."""
+    with ExitStack() as at_end:
+
+        def open_by_menu(width: int = 1280, height: int = 1000, theme: str = "light") -> Page:
+            context = chromium.new_context(
+                viewport={"width": width, "height": height}, color_scheme=theme, reduced_motion="reduce"
+            )
+            at_end.callback(context.close)
+            context.set_default_timeout(TIMEOUT)
+            page = context.new_page()
+            log_in(page, airflow_stack)
+            page.get_by_role("button", name="Browse").click()
+            page.get_by_role("menuitem", name="Riffusion capacity").click()
+            return page
+
+        yield open_by_menu
+
+
+@pytest.fixture(scope="module")
+def studio(token: str, store_connection: Callable[..., None]) -> Iterator[EmulatorServer]:
+    """Return the service behind ``studio``, whose jobs take as long as a test wants."""
+    accounts = {"alice@example.com": 2, "5f72c91e-1f0b-4b6e-9d2a-1c5f7a90e001": 2}
+    with EmulatorServer(accounts=accounts, job_seconds=3600, token=token) as studio:
+        store_connection("studio", studio)
+        yield studio

@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
+
+from tests.browser import FLAGS, log_in, take_screenshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from dev.airflow_stack import AirflowStack
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-BROWSER_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 TOKEN = "user:1234-abcDEF5678"
 ALWAYS_THERE = ["Connection ID *", "Connection Type *"]
-
-
-@pytest.fixture(scope="session")
-def browser() -> str:
-    """Return the path of a browser; asked for before Airflow, to fail before it has started."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.fail(f"No browser found: install Debian's 'chromium', or put one of {BROWSERS} on the PATH")
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +32,7 @@ def page(
             tmp_path_factory.mktemp("browser-profile"),
             executable_path=browser,
             headless=True,
-            args=BROWSER_FLAGS,
+            args=FLAGS,
             viewport={"width": 1280, "height": 960},
             reduced_motion="reduce",
         )
@@ -60,10 +40,7 @@ def page(
         context.set_default_timeout(30_000)
         expect.set_options(timeout=30_000)
         page = context.new_page()
-        page.goto(airflow_stack.url)
-        page.get_by_label("Username").fill(airflow_stack.username)
-        page.get_by_label("Password").fill(airflow_stack.password)
-        page.get_by_role("button", name="Sign in").click()
+        log_in(page, airflow_stack)
         yield page
         context.close()
 
@@ -102,11 +79,6 @@ def open_form(page: Page, airflow: AirflowStack, conn_id: str) -> Locator:
 
 def open_extra_fields(form: Locator) -> None:
     form.get_by_role("button", name="Extra Fields", exact=True).click()
-
-
-def take_screenshot(page: Page, name: str) -> None:
-    if folder := os.environ.get("RIFFUSION_SCREENSHOTS"):
-        page.screenshot(path=Path(folder) / f"{name}.png", animations="disabled", caret="hide")
 
 
 def test_the_form_shows_the_fields_under_our_names_and_no_others(page: Page, airflow_stack: AirflowStack):

@@ -1,0 +1,191 @@
+"""What Airflow's own database says: which connections there are, who waits, and what the gates hold."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import os
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow.models import Connection, TaskInstance, Trigger, Variable
+from airflow.secrets.environment_variables import EnvironmentVariablesBackend
+from airflow.utils.session import create_session
+from airflow.utils.state import TaskInstanceState
+from pydantic import ValidationError
+from sqlalchemy import select
+from sqlalchemy.orm import lazyload
+
+from airflow_riffusion.plugins.page.view import Tasks, WaitingTask
+from airflow_riffusion.siblings import Notice
+from airflow_riffusion.triggers.board import NOTICE_PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sqlalchemy.orm import Session
+
+log = logging.getLogger(__name__)
+
+CONN_TYPE = "riffusion"
+
+_WATCHING = "airflow_riffusion.triggers.job.JobTrigger"
+_CLASSPATHS = (
+    "airflow_riffusion.triggers.capacity.CapacityTrigger",
+    "airflow_riffusion.triggers.submission.SubmissionTrigger",
+    _WATCHING,
+)
+_MOST_TRIGGERS = 20_000
+_MOST_DECRYPTED = 2_000  # in one look, which is a fraction of a second; the rest in the next
+_CHUNK = 500
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """
+    What one look at the database shows.
+
+    :param conn_ids: the connections of our type that are stored there.
+    :param tasks: who waits, by connection; also by those that are stored elsewhere.
+    :param notices: what the gates hold, by the name of the Variable that says so.
+    :param complete: False if there are so many tasks that not all were counted.
+    :param error: why it can't be read, in words for a person.
+    """
+
+    conn_ids: tuple[str, ...] = ()
+    tasks: Mapping[str, Tasks] = field(default_factory=dict)
+    notices: Mapping[str, Notice] = field(default_factory=dict)
+    complete: bool = True
+    error: str | None = None
+
+
+class _Arguments(NamedTuple):
+    """What a trigger was created with, as far as it matters here."""
+
+    conn_id: str
+    since: datetime | None
+
+
+class Onlooker:
+    """Reads Airflow's tables. It remembers what it has decrypted, since triggers never change."""
+
+    def __init__(self) -> None:
+        self._arguments: dict[int, _Arguments | None] = {}
+
+    def look_at_airflow(self) -> Tables:
+        """Read all that the page needs from this Airflow's database."""
+        with create_session() as session:
+            return self.look(session)
+
+    def look(self, session: Session) -> Tables:
+        """
+        Read all that the page needs from a database.
+
+        :param session: of Airflow's database.
+        """
+        stored = select(Connection.conn_id).where(Connection.conn_type == CONN_TYPE)
+        tasks, complete = self._tasks(session)
+        return Tables(
+            conn_ids=tuple(session.scalars(stored)),
+            tasks=tasks,
+            notices=_notices(session),
+            complete=complete,
+        )
+
+    def _tasks(self, session: Session) -> tuple[dict[str, Tasks], bool]:
+        rows = _rows(session)
+        self._decrypt(session, [row.id for row in rows])
+        complete = len(rows) < _MOST_TRIGGERS
+        watching: dict[str, int] = defaultdict(int)
+        waiting: dict[str, list[WaitingTask]] = defaultdict(list)
+        for row in rows:
+            if row.id not in self._arguments:
+                complete = False
+            elif (arguments := self._arguments[row.id]) is None:
+                continue
+            elif row.classpath == _WATCHING:
+                watching[arguments.conn_id] += 1
+            else:
+                since = arguments.since or row.created_date
+                task = WaitingTask(row.dag_id, row.run_id, row.task_id, row.map_index, since)
+                waiting[arguments.conn_id].append(task)
+        found = {
+            conn_id: Tasks(
+                waiting=len(waiting[conn_id]),
+                longest=tuple(heapq.nsmallest(_SHOWN, waiting[conn_id], key=lambda task: task.since)),
+                watching=watching[conn_id],
+                complete=complete,
+            )
+            for conn_id in {*waiting, *watching}
+        }
+        return found, complete
+
+    def _decrypt(self, session: Session, ids: Iterable[int]) -> None:
+        """Look at the arguments of the triggers that are new, and forget those that are gone."""
+        before = self._arguments
+        self._arguments = {trigger_id: before[trigger_id] for trigger_id in ids if trigger_id in before}
+        new = [trigger_id for trigger_id in ids if trigger_id not in before][:_MOST_DECRYPTED]
+        for start in range(0, len(new), _CHUNK):
+            chosen = Trigger.id.in_(new[start : start + _CHUNK])
+            # Each would bring its task instance along otherwise, in full.
+            for trigger in session.scalars(select(Trigger).where(chosen).options(lazyload("*"))):
+                self._arguments[trigger.id] = _arguments(trigger)
+            session.expunge_all()
+
+
+def conn_ids_in_environment() -> tuple[str, ...]:
+    """List the connections of our type that this process has as environment variables."""
+    backend, found = EnvironmentVariablesBackend(), []
+    prefix = "AIRFLOW_CONN_"
+    for name in sorted(os.environ):
+        if name.startswith(prefix):
+            conn_id = name.removeprefix(prefix).lower()
+            with suppress(Exception):  # Somebody else's connection that can't be read is not our business.
+                if getattr(backend.get_connection(conn_id), "conn_type", None) == CONN_TYPE:
+                    found.append(conn_id)
+    return tuple(found)
+
+
+def _rows(session: Session) -> Sequence[Any]:
+    return session.execute(
+        select(
+            Trigger.id,
+            Trigger.classpath,
+            Trigger.created_date,
+            TaskInstance.dag_id,
+            TaskInstance.run_id,
+            TaskInstance.task_id,
+            TaskInstance.map_index,
+        )
+        .join(TaskInstance, TaskInstance.trigger_id == Trigger.id)
+        .where(Trigger.classpath.in_(_CLASSPATHS), TaskInstance.state == TaskInstanceState.DEFERRED)
+        .order_by(Trigger.id)
+        .limit(_MOST_TRIGGERS)
+    ).all()
+
+
+def _arguments(trigger: Trigger) -> _Arguments | None:
+    try:
+        arguments = trigger.kwargs
+        since = arguments.get("since")
+        return _Arguments(
+            conn_id=str(arguments["riffusion_conn_id"]),
+            since=datetime.fromtimestamp(since, UTC) if since is not None else None,
+        )
+    except Exception:
+        log.exception("The arguments of trigger %s can't be read; the capacity page omits it.", trigger.id)
+        return None
+
+
+def _notices(session: Session) -> dict[str, Notice]:
+    found = {}
+    stored = select(Variable).where(Variable.key.startswith(NOTICE_PREFIX, autoescape=True))
+    for variable in session.scalars(stored):
+        # A notice in words that this version doesn't know, or that can't be decrypted, counts as none.
+        with suppress(ValidationError):
+            found[variable.key] = Notice.model_validate_json(variable.val or "")
+    return found

@@ -1,0 +1,52 @@
+"""A real browser in front of a running Airflow."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import FrameLocator, Locator, Page
+
+    from dev.airflow_stack import AirflowStack
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def find_browser() -> str | None:
+    """Return the path of a browser."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def log_in(page: Page, airflow: AirflowStack, username: str | None = None) -> None:
+    page.goto(airflow.url)
+    page.get_by_label("Username").fill(username or airflow.username)
+    page.get_by_label("Password").fill(airflow.password)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Browse").wait_for()
+
+
+def take_screenshot(page: Page, name: str) -> None:
+    if folder := os.environ.get("RIFFUSION_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}.png", animations="disabled", caret="hide")
+
+
+def frame(page: Page) -> FrameLocator:
+    """Return the capacity page, which Airflow shows in a frame."""
+    return page.frame_locator("iframe[title='Riffusion capacity']")
+
+
+def card(page: Page, conn_id: str) -> Locator:
+    """Return what the capacity page shows of a connection."""
+    return frame(page).get_by_role("region", name=conn_id, exact=True)

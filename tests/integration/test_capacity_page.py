@@ -1,0 +1,267 @@
+"""The capacity page as Airflow's API server has it, with the emulator behind it, but without a database."""
+
+from __future__ import annotations
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from airflow_riffusion.versions import HAS_PAGES_OF_PLUGINS
+
+if not HAS_PAGES_OF_PLUGINS:
+    pytest.skip("needs Airflow 3.1", allow_module_level=True)
+
+from airflow.api_fastapi.app import create_auth_manager
+from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+from airflow.api_fastapi.core_api.security import get_user
+from fastapi.routing import APIRoute
+from starlette.testclient import TestClient
+
+from airflow_riffusion.emulator import EmulatorServer
+from airflow_riffusion.emulator.faults import Fault
+from airflow_riffusion.plugins.capacity_page import PageOnDemand
+from airflow_riffusion.plugins.page.app import MEDIA_TYPES, create_app
+from airflow_riffusion.plugins.page.cards import Cards
+from airflow_riffusion.plugins.page.database import Tables
+from airflow_riffusion.plugins.page.view import Tasks, WaitingTask
+from airflow_riffusion.siblings import HeldSlots, Notice
+from airflow_riffusion.triggers.board import notice_prefix
+from airflow_riffusion.versions import CAN_LIST_VARIABLES
+
+CONN_ID = "riffusion_test"
+SCRIPT = "<script>alert(1)</script>"
+PATHS = ("/", "/cards", *(f"/{name}" for name in MEDIA_TYPES))
+
+
+@pytest.fixture(autouse=True)
+def auth_manager(monkeypatch):
+    """Airflow's simple one, which knows the DAGs without asking a database."""
+    auth_manager = create_auth_manager()
+    monkeypatch.setattr(auth_manager, "get_authorized_dag_ids", lambda user: {"songs"}, raising=False)
+    return auth_manager
+
+
+@pytest.fixture
+def emulator():
+    with EmulatorServer(
+        accounts={"alice": 2, "bob": 2}, job_seconds=600, token="user:1234-abcDEF"
+    ) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def tables(emulator, connect):
+    """Return what Airflow's database says; a test may change it before it looks."""
+    return [Tables(conn_ids=(connect(emulator.url, conn_id=CONN_ID),))]
+
+
+@pytest.fixture
+def client(tables):
+    """Return a function that logs somebody in; all look at the same page."""
+    app = create_app(Cards(lambda: tables[-1]))
+    with TestClient(app) as client:
+
+        def as_role(role: str | None) -> TestClient:
+            app.dependency_overrides.clear()
+            if role is not None:
+                user = SimpleAuthManagerUser(username="somebody", role=role)
+                app.dependency_overrides[get_user] = lambda: user
+            return client
+
+        yield as_role
+
+
+def card(client: TestClient) -> dict:
+    (card,) = client.get("/cards").json()["cards"]
+    return card
+
+
+def test_the_paths_that_are_tested_are_all_there_are(tables):
+    routes = create_app(Cards(lambda: tables[-1])).routes
+
+    assert {route.path for route in routes if isinstance(route, APIRoute)} == {"/", "/cards", "/{name}"}
+    assert len(routes) == 3
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/unknown.js"])
+def test_who_is_not_logged_in_gets_401(client, path):
+    assert client(None).get(path).status_code == 401
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/unknown.js"])
+@pytest.mark.parametrize("role", ["viewer", "user"])
+def test_who_may_not_read_connections_gets_403(client, emulator, path, role):
+    assert client(role).get(path).status_code == 403
+    assert emulator.service.stats().requests == 0
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("role", ["op", "admin"])
+def test_who_may_read_connections_gets_the_page(client, path, role):
+    answer = client(role).get(path)
+
+    assert answer.status_code == 200
+    assert "'unsafe" not in answer.headers["Content-Security-Policy"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Type"].split(";")[0] == MEDIA_TYPES.get(
+        path[1:], "text/html" if path == "/" else "application/json"
+    )
+
+
+@pytest.mark.parametrize(("role", "says"), [(None, "not logged in"), ("viewer", "who may read connections")])
+def test_a_browser_is_told_in_words_why_it_is_refused(client, role, says):
+    answer = client(role).get("/", headers={"Accept": "text/html,*/*"})
+
+    assert answer.status_code == (403 if role else 401)
+    assert says in answer.text
+    assert "script-src" not in answer.headers["Content-Security-Policy"]
+
+
+def test_nothing_else_can_be_had(client):
+    admin = client("admin")
+
+    assert admin.get("/page.html").status_code == 404
+    assert admin.get("/..%2fapp.py").status_code == 404
+    assert admin.get("/docs").status_code == 404
+    assert admin.post("/cards").status_code == 405
+
+
+def test_a_connection_that_the_user_may_not_read_is_not_shown(client, tables, auth_manager, monkeypatch):
+    tables.append(Tables(conn_ids=(CONN_ID, "secret")))
+    allowed = auth_manager.is_authorized_connection
+    monkeypatch.setattr(
+        auth_manager,
+        "is_authorized_connection",
+        lambda *, method, user, details: details.conn_id != "secret" and allowed(method=method, user=user),
+        raising=False,
+    )
+
+    answer = client("admin").get("/cards")
+
+    assert [card["connection_id"] for card in answer.json()["cards"]] == [CONN_ID]
+    assert "secret" not in answer.text
+
+
+def test_the_numbers_are_those_of_the_service(client, emulator):
+    emulator.service.submit("a song", user_id="alice", reply_ref="songs/1/song/0")
+
+    shown = card(client("admin"))
+
+    assert shown["error"] is None
+    assert (shown["slots"]["executing"], shown["slots"]["free"]) == (1, 3)
+    assert [(job["account"], job["reference"]) for job in shown["jobs"]] == [("alice", "songs/1/song/0")]
+
+
+@pytest.mark.skipif(not CAN_LIST_VARIABLES, reason="needs Airflow 3.3")
+def test_what_the_gates_hold_is_not_free(client, tables):
+    holds = (HeldSlots(reply_ref="r", slots={"bob": 1}, one_job=True, lasts=60),)
+    notice = Notice(beat=1, flag=False, references=True, holds=holds)
+    tables.append(Tables(conn_ids=(CONN_ID,), notices={notice_prefix(CONN_ID) + "0": notice}))
+
+    slots = card(client("admin"))["slots"]
+
+    assert (slots["executing"], slots["held"], slots["free"]) == (0, 1, 3)
+
+
+def test_with_separate_triggerers_holds_are_not_known(client, emulator, connect):
+    connect(emulator.url, conn_id=CONN_ID, extra={"separate_triggerers": True})
+
+    assert card(client("admin"))["slots"]["held"] is None
+
+
+def test_tasks_that_wait_are_told_with_those_that_have_waited_longest(client, tables):
+    task = WaitingTask("songs", "manual__1", "song", 3, datetime.now(UTC) - timedelta(hours=1))
+    tables.append(Tables(conn_ids=(CONN_ID,), tasks={CONN_ID: Tasks(waiting=7, longest=(task,))}))
+
+    told = card(client("admin"))["tasks"]
+
+    assert told["waiting"] == 7
+    assert 3600 <= told["longest_seconds"] < 3700
+    assert (told["first"][0]["task_id"], told["first"][0]["map_index"]) == ("song", 3)
+
+
+def test_a_connection_that_only_tasks_know_is_shown_but_no_template(client, tables):
+    tables.append(Tables(tasks={CONN_ID: Tasks(waiting=1), "{{ params.conn }}": Tasks(waiting=1)}))
+
+    assert card(client("admin"))["connection_id"] == CONN_ID
+
+
+def test_twenty_who_look_at_once_cost_one_request(client, emulator):
+    admin = client("admin")
+    with ThreadPoolExecutor(20) as browsers:
+        answers = list(browsers.map(lambda _: admin.get("/cards").json(), range(20)))
+
+    assert len({json.dumps(answer["cards"][0]["read_at"]) for answer in answers}) == 1
+    assert emulator.service.stats().requests == 1
+
+
+def test_a_wrong_token_is_said_in_place_of_numbers_and_names_what_to_mend(client, emulator, connect):
+    connect(emulator.url, conn_id=CONN_ID, password="user:9999-wrongTOKEN")
+
+    answer = client("admin").get("/cards")
+
+    (shown,) = answer.json()["cards"]
+    assert shown["error"].startswith("401 Unauthorized from")
+    assert f"check the API token in connection '{CONN_ID}'" in shown["error"]
+    assert shown["slots"] is None
+    assert "wrongTOKEN" not in answer.text
+
+
+def test_a_service_that_is_down_is_said_in_place_of_numbers(client, emulator):
+    emulator.faults.add(Fault(status=503))
+
+    shown = card(client("admin"))
+
+    assert shown["error"].startswith("503 Service Unavailable")
+    assert (shown["slots"], shown["accounts"], shown["jobs"]) == (None, [], [])
+
+
+def test_a_connection_without_a_token_says_so(client, connect):
+    connect(conn_id=CONN_ID, password="")
+
+    assert "the API token is missing" in card(client("admin"))["error"]
+
+
+def test_a_database_that_can_not_be_read_is_said(connect, emulator, client, tables):
+    tables.clear()
+
+    answer = client("admin").get("/cards").json()
+
+    assert answer["error"] == "Airflow's database can't be read: see the API server's log."
+
+
+def test_no_field_of_the_service_is_ever_part_of_a_page(client, emulator):
+    job = dict.fromkeys(("job_id", "user_id", "started", "elapsed", "replyUrl", "replyRef"), SCRIPT)
+    account = dict.fromkeys(("user_id", "maxJobs", "executing", "available"), SCRIPT)
+    emulator.faults.add(Fault(body=json.dumps({"executing": [job], "available": [account]})))
+    admin = client("admin")
+
+    answer = admin.get("/cards")
+
+    assert answer.json()["cards"][0]["jobs"][0]["reference"] == SCRIPT
+    assert answer.headers["Content-Type"] == "application/json"
+    assert all(SCRIPT not in admin.get(path).text for path in PATHS if path != "/cards")
+
+
+def test_no_script_of_the_page_reads_html():
+    words = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|Function\(|DOMParser|srcdoc"
+    sources = {name: _source(name) for name in (*MEDIA_TYPES, "page.html", "refused.html")}
+
+    assert [name for name, source in sources.items() if re.search(words, source)] == []
+    assert [
+        name for name, source in sources.items() if "://" in source.replace("http://www.w3.org", "")
+    ] == []
+
+
+def test_the_page_is_made_when_somebody_opens_it(auth_manager):
+    with TestClient(PageOnDemand()) as client:
+        assert client.get("/").status_code == 401
+
+
+def _source(name: str) -> str:
+    from importlib.resources import files
+
+    return (files("airflow_riffusion.plugins.page") / "static" / name).read_text("utf-8")
