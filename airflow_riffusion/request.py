@@ -98,19 +98,19 @@ class Grant:
         """The ``replyRef`` of a job that settles exactly this grant."""
         return self.request.reply_ref or self.grant_id
 
-    def to_xcom(self) -> dict[str, Any]:
-        """
-        Return the sensor's XCom: the reading of the accounts asked for, and what was granted.
+    @property
+    def waited_seconds(self) -> float:
+        """How long the task waited, until the reading: so it tells the order in which tasks began to."""
+        return max(0.0, self.reading.observed_at.timestamp() - self.request.since)
 
-        ``waited_seconds`` ends with the reading, so that it tells the order in which tasks began to wait.
-        """
-        waited_seconds = self.reading.observed_at.timestamp() - self.request.since
+    def to_xcom(self) -> dict[str, Any]:
+        """Return the sensor's XCom: the reading of the accounts asked for, and what was granted."""
         return {
             **self.reading.for_users(self.request.user_ids).to_xcom(),
             "user_id": next(iter(self.slots)),
             "granted": self.slots,
             "grant_id": self.grant_id,
-            "waited_seconds": round(max(0.0, waited_seconds), 3),
+            "waited_seconds": round(self.waited_seconds, 3),
         }
 
 

@@ -155,7 +155,19 @@ class SlotLedger:
         :param reading: the reading that was taken in last.
         :param taken: how many slots others hold, by account.
         """
-        return any(self._picks(reading, taken or {}))
+        return any(self._picks(reading, self._unheld(reading, taken)))
+
+    def room(self, reading: Capacity, taken: Mapping[str, int] | None = None) -> Counter[str]:
+        """
+        Return how many slots of which account a newcomer could have: free, and neither held nor waited for.
+
+        :param reading: the reading that was taken in last.
+        :param taken: how many slots others hold, by account.
+        """
+        free = self._unheld(reading, taken)
+        for _ in self._picks(reading, free):
+            pass
+        return free
 
     def grant(self, reading: Capacity, now: float, taken: Mapping[str, int] | None = None) -> list[Grant]:
         """
@@ -166,7 +178,7 @@ class SlotLedger:
         :param taken: how many slots others hold, by account.
         """
         granted = []
-        for waiter_id, picked in self._picks(reading, taken or {}):
+        for waiter_id, picked in self._picks(reading, self._unheld(reading, taken)):
             request = self._waiters[waiter_id].request
             granted.append(grant := Grant(waiter_id, request, picked, reading))
             self._holds.add(grant, now + request.hold)
@@ -221,9 +233,15 @@ class SlotLedger:
                 self.leave(waiter_id)
         return passed
 
-    def _picks(self, reading: Capacity, taken: Mapping[str, int]) -> Iterator[tuple[str, dict[str, int]]]:
-        """Go through the waiters in order, and say whom the free slots can serve, and with which of them."""
-        free = _free(reading) - self._holds.slots - Counter(taken)
+    def _unheld(self, reading: Capacity, taken: Mapping[str, int] | None) -> Counter[str]:
+        return _free(reading) - self._holds.slots - Counter(taken)
+
+    def _picks(self, reading: Capacity, free: Counter[str]) -> Iterator[tuple[str, dict[str, int]]]:
+        """
+        Go through the waiters in order, and say whom the free slots can serve, and with which of them.
+
+        What is left in ``free`` at the end is for those who come after them.
+        """
         stuck: set[Shape] = set()
         for waiter_id in self._ids(plain_checks=False):
             shape = self._waiters[waiter_id].shape

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow.providers.common.compat.sdk import Context
+    from airflow.triggers.base import BaseTrigger
 
 AIRFLOW_VERSION = Version(Version(__version__).base_version)
 
@@ -19,6 +20,12 @@ HAS_ZERO_WORKER_MODE = Version("3.3") <= AIRFLOW_VERSION
 
 CAN_LIST_VARIABLES = Version("3.3") <= AIRFLOW_VERSION
 """Whether a trigger can find the Variables that other triggerers have written (``Variable.keys``)."""
+
+HAS_ASSET_WATCHERS = AIRFLOW_VERSION.major >= 3
+"""Whether an event can start a DAG (``AssetWatcher`` and ``BaseEventTrigger``)."""
+
+HAS_PAGES_OF_PLUGINS = Version("3.1") <= AIRFLOW_VERSION
+"""Whether the UI shows what a plugin serves (``external_views``)."""
 
 
 def require_zero_worker_mode(argument: str) -> None:
@@ -33,6 +40,24 @@ def require_zero_worker_mode(argument: str) -> None:
             f"{argument} needs Airflow 3.3 or newer, this is {AIRFLOW_VERSION}. Without it the sensor starts "
             "and ends in a worker; it waits in the triggerer all the same."
         )
+
+
+def require_asset_watchers(name: str) -> None:
+    """
+    Refuse what only an ``AssetWatcher`` can use.
+
+    :param name: what it is.
+    :raises ValueError: on Airflow 2.
+    """
+    if not HAS_ASSET_WATCHERS:
+        raise ValueError(f"{name} needs the AssetWatcher of Airflow 3, this is {AIRFLOW_VERSION}")
+
+
+def event_trigger_base() -> type[BaseTrigger]:
+    """Return what a trigger derives from that an ``AssetWatcher`` is to take."""
+    import airflow.triggers.base as triggers
+
+    return triggers.BaseEventTrigger if HAS_ASSET_WATCHERS else triggers.BaseTrigger
 
 
 def first_reschedule_date(context: Context) -> datetime | None:

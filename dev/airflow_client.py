@@ -74,11 +74,30 @@ class AirflowClient:
         :param timeout: how long to wait until Airflow has parsed the DAG, in seconds.
         :return: the run, which has only just been queued.
         """
-        self._await_dag(dag_id, timeout)
+        self.await_dag(dag_id, timeout)
         path = f"dags/{_quoted(dag_id)}"
         self.request("PATCH", path, json={"is_paused": False})
         created = self.request("POST", f"{path}/dagRuns", json={"conf": conf or {}, "logical_date": None})
         return DagRun(dag_id, created["dag_run_id"])
+
+    def await_dag(self, dag_id: str, timeout: float = 60) -> None:
+        """
+        Wait until Airflow has parsed a DAG.
+
+        :param dag_id: the DAG.
+        :param timeout: how long to wait, in seconds.
+        """
+        for _ in attempts(timeout):
+            try:
+                self.request("GET", f"dags/{_quoted(dag_id)}")
+            except AirflowApiError as error:
+                if error.status != requests.codes.not_found:
+                    raise
+            else:
+                return
+        broken = self.request("GET", "importErrors")["import_errors"]
+        reasons = "\n".join(f"{error['filename']}: {error['stack_trace']}" for error in broken)
+        raise TimeoutError(f"Airflow doesn't know the DAG {dag_id} after {timeout:g} s. {reasons}".strip())
 
     def wait(self, run: DagRun, timeout: float = 120) -> str:
         """
@@ -223,32 +242,20 @@ class AirflowClient:
         :return: the answer, parsed; None where there is none.
         """
         if "Authorization" not in self._session.headers:
-            self._log_in()
+            self._session.headers["Authorization"] = f"Bearer {self.token()}"
         return self._send(method, f"/api/v2/{path}", **options)
 
-    def _log_in(self) -> None:
+    def token(self) -> str:
+        """Log in, and return what proves it to Airflow."""
         credentials = {"username": self.username, "password": self.password}
-        token = self._send("POST", "/auth/token", json=credentials)["access_token"]
-        self._session.headers["Authorization"] = f"Bearer {token}"
+        token: str = self._send("POST", "/auth/token", json=credentials)["access_token"]
+        return token
 
     def _send(self, method: str, path: str, **options: Any) -> Any:
         response = self._session.request(method, self.url + path, timeout=30, **options)
         if not response.ok:
             raise AirflowApiError(response)
         return response.json() if response.content else None
-
-    def _await_dag(self, dag_id: str, timeout: float) -> None:
-        for _ in attempts(timeout):
-            try:
-                self.request("GET", f"dags/{_quoted(dag_id)}")
-            except AirflowApiError as error:
-                if error.status != requests.codes.not_found:
-                    raise
-            else:
-                return
-        broken = self.request("GET", "importErrors")["import_errors"]
-        reasons = "\n".join(f"{error['filename']}: {error['stack_trace']}" for error in broken)
-        raise TimeoutError(f"Airflow doesn't know the DAG {dag_id} after {timeout:g} s. {reasons}".strip())
 
     def _describe_tasks(self, run: DagRun) -> str:
         states = Counter((task["task_id"], task["state"]) for task in self.task_instances(run))

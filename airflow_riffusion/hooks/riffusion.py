@@ -18,6 +18,7 @@ from asgiref.sync import sync_to_async
 from pydantic_core import from_json
 from urllib3.exceptions import HTTPError
 
+from airflow_riffusion import metrics
 from airflow_riffusion.capacity import Capacity, CapacityFormatError
 from airflow_riffusion.exceptions import (
     RiffusionBadResponse,
@@ -105,6 +106,7 @@ class RiffusionHook(BaseHook):
             )
         except CapacityFormatError as error:
             raise self._bad_response(endpoint, f"no capacity answer: {error}") from None
+        metrics.reading(self.riffusion_conn_id, capacity)
         for oddity in capacity.oddities:
             if oddity not in self._oddities:
                 self._oddities.add(oddity)
@@ -204,7 +206,8 @@ class RiffusionHook(BaseHook):
         backoff = _FIRST_BACKOFF
         while True:
             try:
-                return self._send_once(method, endpoint, json)
+                with metrics.request(self.riffusion_conn_id):
+                    return self._send_once(method, endpoint, json)
             except RiffusionUnavailable as error:
                 delay = max(error.retry_after or 0, random.uniform(backoff / 2, backoff))
                 if not tries_left or delay > _LONGEST_BACKOFF:
@@ -229,12 +232,14 @@ class RiffusionHook(BaseHook):
 
     def _bad_response(self, endpoint: str, detail: str) -> RiffusionBadResponse:
         url = self.settings.url(endpoint).partition("?")[0]
-        return RiffusionBadResponse(
+        error = RiffusionBadResponse(
             f"The answer from {url} is {detail}: check the base URL in connection "
             f"'{self.riffusion_conn_id}', or wait until the service is well again.",
             url=url,
             detail=detail,
         )
+        metrics.request_failed(self.riffusion_conn_id, error)
+        return error
 
     def _lookup_failed(self, error: Exception) -> NoReturn:
         conn_id = self.riffusion_conn_id

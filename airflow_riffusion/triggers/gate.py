@@ -10,11 +10,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from airflow_riffusion import metrics
 from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.hooks.riffusion import RiffusionHook
 from airflow_riffusion.jobs import JobLedger, Sighting
+from airflow_riffusion.room import Room
 from airflow_riffusion.slots import Hopeless, SlotLedger
 from airflow_riffusion.triggers.board import VariableBoard
+from airflow_riffusion.triggers.onlookers import Onlookers
 from airflow_riffusion.triggers.poll import SHORTEST_INTERVAL, PollLoop
 from airflow_riffusion.triggers.sharing import Sharing
 from airflow_riffusion.triggers.waiters import Waiters
@@ -49,6 +52,8 @@ class CapacityGate:
         self._ledger = SlotLedger()
         self._jobs = JobLedger()
         self._waiters = Waiters()
+        self._onlookers = Onlookers()
+        self._counted = (0, 0)
         self._poll_loop = PollLoop(self._hook, self)
         self._sharing = Sharing(
             self._ledger, VariableBoard(riffusion_conn_id), self._read_again, riffusion_conn_id
@@ -82,6 +87,7 @@ class CapacityGate:
         try:
             self._serve_newcomer()
             grant: Grant = await self._told(waiter, partial(self._queue, waiter_id, request.since))
+            metrics.granted(self._hook.riffusion_conn_id, grant)
             return grant
         except BaseException:
             self.give_back(waiter_id)
@@ -115,6 +121,24 @@ class CapacityGate:
             self._jobs.leave(watcher_id)
             self._leave(watcher_id)
 
+    async def room(self, poke_interval: float) -> Room:
+        """
+        Wait for the next reading, and learn what of it is left for newcomers, without a place in the queue.
+
+        :param poke_interval: seconds between readings; the smallest of all waiters counts.
+        :return: the reading, and its free slots that are neither held nor waited for here, nor held by other
+            triggerers as far as this one knows.
+        :raises RiffusionRejected: if waiting won't help.
+        """
+        onlooker = self._onlookers.add(max(poke_interval, SHORTEST_INTERVAL))
+        try:
+            self._poll_loop.gather()
+            self._poll_loop.keep_pace()
+            return await onlooker
+        finally:
+            self._onlookers.remove(onlooker)
+            self._rest()
+
     def give_back(self, grant_id: str) -> None:
         """
         Take back a grant that nobody will use.
@@ -142,17 +166,30 @@ class CapacityGate:
 
     def _leave(self, waiter_id: str) -> None:
         self._waiters.remove(waiter_id)
+        self._rest()
+
+    def _rest(self) -> None:
         if not self.needs_readings():
             self._poll_loop.stop()
+            self.rested()
+
+    def rested(self) -> None:
+        """Tell how it stands now: there will be no reading to do so."""
+        if self._counted != (len(self._ledger), self._ledger.held):
+            self._count()
+
+    def _count(self) -> None:
+        self._counted = waiting, held = len(self._ledger), self._ledger.held
+        metrics.gate(self._hook.riffusion_conn_id, waiting=waiting, held=held)
 
     @property
     def poke_interval(self) -> float | None:
-        """The smallest interval that a waiter asked for, in seconds; None if nobody waits."""
-        return self._waiters.poke_interval if self._waiters else None
+        """The smallest interval that somebody asked for, in seconds; None if nobody waits or looks on."""
+        return min((some.poke_interval for some in (self._waiters, self._onlookers) if some), default=None)
 
     def needs_readings(self) -> bool:
-        """Return whether somebody waits, a granted slot is not in use yet, or siblings are to hear of it."""
-        if self._waiters:
+        """Return whether anybody waits, looks on, holds what is not in use yet, or is to hear of that."""
+        if self._waiters or self._onlookers:
             return True
         self._ledger.expire(_now())
         return bool(self._ledger.held) or self._sharing.has_news
@@ -175,6 +212,10 @@ class CapacityGate:
         else:
             self._take_in(reading)
             self._tell(self._ledger.grant(reading, _now()))
+        self._count()
+        if self._onlookers:
+            latest = self._poll_loop.reading or reading
+            self._onlookers.tell(Room(latest, self._ledger.room(latest, self._sharing.taken(latest))))
 
     def rejected(self, error: RiffusionRejected) -> None:
         """
@@ -186,6 +227,7 @@ class CapacityGate:
             log.error("%s That ends the wait of all tasks at this gate (%d).", error, len(self._waiters))
         for waiter_id in self._waiters:
             self._waiters.tell(waiter_id, copy.copy(error))
+        self._onlookers.reject(error)
 
     async def _told(self, waiter: Waiter, status: Callable[[], str]) -> Any:
         """Wait for what a waiter is told; meanwhile write into its own log how it stands, if that changes."""
@@ -206,7 +248,7 @@ class CapacityGate:
     def _free(self, ahead: int) -> str:
         reading = self._poll_loop.reading
         assert reading is not None  # That would be trouble.
-        elsewhere = self._sharing.held_by_siblings(reading)
+        elsewhere = self._sharing.taken(reading).total()
         held = f"{self._ledger.held} held" + (f" and {elsewhere} by other triggerers" if elsewhere else "")
         return f"{reading}, {held}, {'1 task' if ahead == 1 else f'{ahead} tasks'} ahead"
 

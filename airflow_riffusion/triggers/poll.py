@@ -44,6 +44,9 @@ class Reader(Protocol):
     def needs_readings(self) -> bool:
         """Return whether there is anybody to read for."""
 
+    def rested(self) -> None:
+        """Learn that the readings have ended, because nobody needs them."""
+
     def wants_slots(self) -> bool:
         """Return whether somebody waits whom a reading may serve."""
 
@@ -134,6 +137,7 @@ class PollLoop:
                 await self._sleep(hurried)
         if self._task is asyncio.current_task():
             self._task = self._hurried = None
+            self._reader.rested()
 
     async def _sleep(self, hurried: asyncio.Event) -> None:
         """Sleep until the next poll is due; a newcomer may bring it forward."""

@@ -79,18 +79,19 @@ class Sharing:
         self._logged_slow = False
         self._logged_odd: set[str] = set()
 
-    def held_by_siblings(self, reading: Capacity) -> int:
+    def taken(self, reading: Capacity) -> Counter[str]:
         """
-        Return how many slots are held by siblings, as far as this gate knows.
+        Return how many slots are held by siblings, by account, as far as this gate knows.
 
         :param reading: the last one.
         """
-        return self._taken(reading).total()
+        return self._siblings.taken(reading, _now())
 
     @property
     def has_news(self) -> bool:
-        """Whether siblings believe that more is held than is: the next reading will let them know."""
-        return not self._alone and self._ledger.held < self._told_held
+        """Whether siblings, or who looks at the capacity page, believe that more is held than is."""
+        released = self._ledger.held < self._told_held
+        return released and (not self._alone or not self._ledger.held)
 
     async def prepare(self) -> None:
         """
@@ -126,7 +127,7 @@ class Sharing:
         if self._unreached_since is None or _now() - self._unreached_since < GONE_AFTER:
             return []
         # By now they are gone, or can't reach this gate either.
-        return self._ledger.grant(reading, _now(), self._taken(reading))
+        return self._ledger.grant(reading, _now(), self.taken(reading))
 
     async def _grant_in_turn(self, reading: Capacity) -> list[Grant]:
         next_reading_at = _now() + _BETWEEN_READINGS
@@ -136,7 +137,7 @@ class Sharing:
             return await self._grant(reading, until=self._looked_at + _PUBLISHED_WITHIN)
         for _ in range(_TRIES):
             await _sleep_until(max(next_reading_at, self._came_at + _NEWCOMER_FOR))
-            if not self._ledger.wants(reading, self._taken(reading)):
+            if not self._ledger.wants(reading, self.taken(reading)):
                 break
             if (granted := await self._take_turn()) is not None:
                 return granted
@@ -165,7 +166,7 @@ class Sharing:
 
     async def _grant(self, reading: Capacity, until: float) -> list[Grant]:
         """Grant and publish that before the time is over, or do neither."""
-        granted = self._ledger.grant(reading, _now(), self._taken(reading))
+        granted = self._ledger.grant(reading, _now(), self.taken(reading))
         if not granted:
             return []
         in_time = False
@@ -216,9 +217,6 @@ class Sharing:
     def _is_newcomer(self) -> bool:
         """Whether a sibling may not have noticed this gate yet, and so be granting as if it were alone."""
         return _now() - self._came_at < _NEWCOMER_FOR
-
-    def _taken(self, reading: Capacity) -> Counter[str]:
-        return self._siblings.taken(reading, _now())
 
     async def _publish(self, *, flag: bool = False) -> None:
         self._beat += 1

@@ -1,0 +1,147 @@
+"""
+What happens, as metrics of Airflow's own (``[metrics]`` in its configuration): one function per event.
+
+Each metric is sent as Airflow sends its own, once with tags, and once with their values in its name (unless
+``legacy_names_on`` is off), for a statsd that knows no tags. None of this ever raises or waits for anybody.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+import time
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionError, RiffusionRejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_riffusion.capacity import Capacity
+    from airflow_riffusion.request import Grant
+
+log = logging.getLogger(__name__)
+
+# statsd knows no others, and a dot begins the next part of a name. Two parts of a connection's and an
+# account's id must fit into the 255 characters that OpenTelemetry allows.
+_ODD_CHARACTERS = re.compile(r"[^A-Za-z0-9_-]")
+_LONGEST_PART = 80
+
+
+def reading(conn_id: str, capacity: Capacity) -> None:
+    """
+    Tell what the service says of each account.
+
+    :param conn_id: the connection.
+    :param capacity: the reading.
+    """
+    for account in capacity.accounts:
+        tags = {"conn_id": conn_id, "account": account.user_id}
+        _send("gauge", "riffusion.slots.available", account.available, tags)
+        _send("gauge", "riffusion.slots.executing", account.executing, tags)
+        if account.max_jobs is not None:
+            _send("gauge", "riffusion.slots.max", account.max_jobs, tags)
+
+
+def gate(conn_id: str, *, waiting: int, held: int) -> None:
+    """
+    Tell how it stands at this triggerer's gate.
+
+    :param conn_id: the connection.
+    :param waiting: how many tasks wait for slots.
+    :param held: how many slots are granted and not yet seen in use.
+    """
+    tags = {"conn_id": conn_id, "hostname": _hostname()}
+    _send("gauge", "riffusion.gate.waiting", waiting, tags)
+    _send("gauge", "riffusion.gate.held", held, tags)
+
+
+def granted(conn_id: str, grant: Grant) -> None:
+    """
+    Tell that a task has its slots.
+
+    :param conn_id: the connection.
+    :param grant: the grant.
+    """
+    tags = {"conn_id": conn_id}
+    _send("incr", "riffusion.grants", 1, tags)
+    _send("timing", "riffusion.gate.wait", timedelta(seconds=grant.waited_seconds), tags)
+
+
+@contextmanager
+def request(conn_id: str) -> Iterator[None]:
+    """
+    Tell how long a request takes, and what is wrong with its answer.
+
+    :param conn_id: the connection.
+    """
+    began = time.monotonic()
+    try:
+        yield
+    except RiffusionError as error:
+        request_failed(conn_id, error)
+        raise
+    finally:
+        took = timedelta(seconds=time.monotonic() - began)
+        _send("timing", "riffusion.request", took, {"conn_id": conn_id})
+
+
+def request_failed(conn_id: str, error: RiffusionError) -> None:
+    """
+    Tell that a request brought no good answer.
+
+    :param conn_id: the connection.
+    :param error: why.
+    """
+    tags = {"conn_id": conn_id, "kind": _kind(error), "status": str(error.status or "none")}
+    _send("incr", "riffusion.request.error", 1, tags)
+
+
+def _kind(error: RiffusionError) -> str:
+    if isinstance(error, RiffusionRejected):
+        return "rejected"
+    return "bad_response" if isinstance(error, RiffusionBadResponse) else "unavailable"
+
+
+def _send(method: str, name: str, value: Any, tags: dict[str, str]) -> None:
+    try:
+        tags = {tag: _clean(text) for tag, text in tags.items()}
+        send = getattr(_stats(), method)
+        send(name, value, tags=tags)
+        if _has_long_names():
+            send(".".join([name, *tags.values()]), value)
+    except Exception as error:  # noqa: BLE001 - whatever it is, no wait and no request may end by it
+        _complain(repr(error))
+
+
+def _clean(text: str) -> str:
+    return _ODD_CHARACTERS.sub("_", text)[:_LONGEST_PART]
+
+
+@cache
+def _stats() -> Any:
+    from airflow.providers.common.compat.sdk import Stats
+
+    return Stats
+
+
+@cache
+def _has_long_names() -> bool:
+    from airflow.providers.common.compat.sdk import conf
+
+    return bool(conf.getboolean("metrics", "legacy_names_on", fallback=True))
+
+
+@cache
+def _hostname() -> str:
+    return socket.gethostname()
+
+
+@cache
+def _complain(error: str) -> None:
+    """Say each thing once."""
+    log.warning("A metric can't be sent: %s", error)

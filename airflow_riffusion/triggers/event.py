@@ -1,0 +1,135 @@
+"""Starts DAGs when job slots become free."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import TriggerEvent
+
+from airflow_riffusion.exceptions import RiffusionRejected
+from airflow_riffusion.request import SlotRequest, account_ids, conn_id, seconds, whole_number
+from airflow_riffusion.room import RisingEdge
+from airflow_riffusion.triggers.memory import EdgeMemory
+from airflow_riffusion.versions import event_trigger_base, require_asset_watchers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection
+    from datetime import timedelta
+
+    from airflow.triggers.base import BaseEventTrigger
+
+    from airflow_riffusion.room import Room
+else:
+    BaseEventTrigger = event_trigger_base()
+
+log = logging.getLogger(__name__)
+
+_AFTER_REJECTION = 60.0
+"""Seconds until the service, or the connection, is asked again that said no."""
+
+
+class CapacityEventTrigger(BaseEventTrigger):
+    """
+    Let an ``AssetWatcher`` start DAGs when there comes to be room for new jobs (Airflow 3).
+
+    It fires when `slots` free slots come to be left for newcomers: neither held for a task that was granted
+    them, nor wanted by one that waits, so that no DAG is started for slots that are promised already. It
+    fires again only after there were fewer. Its first reading counts as a rise if it shows enough.
+
+    It takes no place in the queue, and shares the readings of the connection's gate with the waiting tasks.
+
+    Nothing ends it. A service that is unavailable is waited for, as by a waiting task; after a rejection it
+    logs what a person has to mend, and asks again every minute. Airflow would start a trigger that has ended
+    again a second later, and for ever.
+
+    From Airflow 3.3 on, the asset remembers whether it has fired since there was no room: a triggerer that is
+    restarted starts no DAG for the same rise again. Before, it does, if there still is room.
+
+    The event's payload is the reading as plain JSON, as in the XCom of the
+    :class:`~airflow_riffusion.operators.capacity.CapacityOperator`, and ``room``: how many slots are left
+    for newcomers.
+
+    :param riffusion_conn_id: the Airflow connection. No credential is ever stored with the trigger.
+    :param slots: how many slots there is to be room for.
+    :param user_ids: only these accounts count; None for all.
+    :param poke_interval: seconds, or a timedelta, between readings; the gate takes the smallest of all.
+    :raises ValueError: if an argument can't be what it should, or on Airflow 2.
+    """
+
+    def __init__(
+        self,
+        riffusion_conn_id: str = "riffusion_default",
+        slots: int = 1,
+        user_ids: Collection[str] | None = None,
+        poke_interval: timedelta | float = 5,
+    ) -> None:
+        require_asset_watchers("CapacityEventTrigger")
+        super().__init__()  # type: ignore[no-untyped-call]
+        accounts = account_ids(user_ids)
+        self.riffusion_conn_id = conn_id(riffusion_conn_id)
+        self.slots = whole_number("slots", slots)
+        self.user_ids = None if accounts is None else sorted(accounts)
+        self.poke_interval = seconds("poke_interval", poke_interval)
+        self._complaint: str | None = None
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class's path and all arguments."""
+        return (
+            "airflow_riffusion.triggers.event.CapacityEventTrigger",
+            {
+                "riffusion_conn_id": self.riffusion_conn_id,
+                "slots": self.slots,
+                "user_ids": self.user_ids,
+                "poke_interval": self.poke_interval,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Yield an event for every rise, for ever."""
+        request = SlotRequest.checked(slots=self.slots, user_ids=self.user_ids)
+        memory = EdgeMemory(getattr(self, "asset_state_store", None), self._key(), self._name(request))
+        edge = RisingEdge(request, armed=await memory.recall())
+        log.info("Looking out for %s.", self._name(request))
+        while True:
+            room = await self._room()
+            risen = edge.observe(room)
+            self._complain(self._impossible(request, edge.hopeless) if edge.hopeless else None)
+            # First, so that a restart between the two doubles no event, but may lose one.
+            await memory.keep(edge.armed)
+            if risen:
+                log.info("There is room for %s: %s.", self._name(request), room.reading)
+                yield TriggerEvent(room.to_xcom(request.user_ids))
+
+    async def _room(self) -> Room:
+        """Wait for the next reading, as long as it may take."""
+        from airflow_riffusion.triggers.gate import CapacityGate
+
+        while True:
+            try:
+                return await CapacityGate.of(self.riffusion_conn_id).room(self.poke_interval)
+            except RiffusionRejected as error:
+                self._complain(str(error))
+            await asyncio.sleep(_AFTER_REJECTION)
+
+    def _complain(self, complaint: str | None) -> None:
+        """Log on change what a person has to mend."""
+        if complaint and complaint != self._complaint:
+            log.error("%s No event is fired until that is mended.", complaint)
+        if self._complaint and not complaint:
+            log.info("Connection '%s': events are fired again.", self.riffusion_conn_id)
+        self._complaint = complaint
+
+    def _impossible(self, request: SlotRequest, reason: str) -> str:
+        return str(RiffusionRejected.hopeless(self.riffusion_conn_id, f"{request} waited for, but {reason}"))
+
+    def _name(self, request: SlotRequest) -> str:
+        return f"{request} on connection '{self.riffusion_conn_id}'"
+
+    def _key(self) -> str:
+        """Name what is remembered: several watchers of one asset may wait for different things."""
+        wanted = json.dumps([self.riffusion_conn_id, self.slots, self.user_ids])
+        return f"riffusion_capacity_{sha256(wanted.encode()).hexdigest()[:12]}"

@@ -1,0 +1,219 @@
+"""What is sent to Airflow's Stats; a real socket is for the integration tests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+import requests
+import requests_mock
+
+from airflow_riffusion import metrics
+from airflow_riffusion.capacity import Capacity
+from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionError, RiffusionRejected
+from airflow_riffusion.hooks.riffusion import RiffusionHook
+from airflow_riffusion.triggers.gate import CapacityGate
+from tests.gates import FULL, cancel, wait
+from tests.readings import job, reading
+from tests.virtual_time import run
+
+
+class FakeStats:
+    """Remembers what it is given."""
+
+    def __init__(self):
+        self.sent = []
+        self.error = None
+
+    def _take(self, kind, name, value, tags):
+        if self.error:
+            raise self.error
+        self.sent.append((kind, name, value, tags))
+
+    def gauge(self, name, value, *, tags=None):
+        self._take("gauge", name, value, tags)
+
+    def incr(self, name, value, *, tags=None):
+        self._take("incr", name, value, tags)
+
+    def timing(self, name, value, *, tags=None):
+        self._take("timing", name, value, tags)
+
+    def of(self, name):
+        return [(value, tags) for _, sent, value, tags in self.sent if sent == name]
+
+
+@pytest.fixture
+def stats(monkeypatch):
+    stats = FakeStats()
+    monkeypatch.setattr(metrics, "_stats", lambda: stats)
+    monkeypatch.setattr(metrics, "_hostname", lambda: "here")
+    return stats
+
+
+class TestNames:
+    def test_each_goes_with_tags_and_with_a_long_name(self, stats):
+        metrics.reading("conn", reading(a=(1, 4)))
+
+        assert stats.sent == [
+            ("gauge", f"riffusion.slots.{name}{end}", value, tags)
+            for name, value in (("available", 1), ("executing", 3), ("max", 4))
+            for end, tags in (("", {"conn_id": "conn", "account": "a"}), (".conn.a", None))
+        ]
+
+    def test_long_names_follow_airflows_own(self, stats, monkeypatch):
+        monkeypatch.setattr(metrics, "_has_long_names", lambda: False)
+
+        metrics.reading("conn", reading(a=1))
+
+        assert {name.count(".") for _, name, _, _ in stats.sent} == {2}
+
+    def test_an_account_is_one_part_of_a_name_also_if_it_is_an_e_mail_address(self, stats):
+        metrics.reading("my.conn", reading(**{"me+songs@example.com,a=b": 1}))
+
+        assert stats.of("riffusion.slots.available.my_conn.me_songs_example_com_a_b")
+        ((_, tags),) = stats.of("riffusion.slots.available")
+        assert tags == {"conn_id": "my_conn", "account": "me_songs_example_com_a_b"}
+
+    def test_a_name_fits_into_what_opentelemetry_allows(self, stats):
+        metrics.reading("c" * 250, reading(**{"a" * 500: 1}))
+
+        assert max(len(name) for _, name, _, _ in stats.sent) <= 250
+
+    def test_slots_that_nobody_knows_are_not_told(self, stats):
+        payload = {"available": [{"user_id": "a", "available": 1}]}
+        metrics.reading("conn", Capacity.parse(payload, service="riffusion", observed_at=FULL.observed_at))
+
+        assert stats.of("riffusion.slots.available")
+        assert not stats.of("riffusion.slots.max")
+
+
+class TestRequests:
+    @pytest.fixture
+    def answer(self, connect):
+        conn_id = connect("https://api.example.com")
+        with requests_mock.Mocker() as service:
+
+            def answer(**answer):
+                service.get("https://api.example.com/v1/riffusion/scheduler/available", **answer)
+                try:
+                    RiffusionHook(conn_id).get_capacity()
+                except RiffusionError as error:
+                    return error
+                return None
+
+            yield answer
+
+    def test_a_good_one_is_timed_and_its_reading_told(self, stats, answer, contract):
+        assert answer(content=contract()) is None
+
+        ((took, tags),) = stats.of("riffusion.request")
+        assert took.total_seconds() >= 0
+        assert tags == {"conn_id": "riffusion_test"}
+        assert stats.of("riffusion.slots.available")
+        assert not stats.of("riffusion.request.error")
+
+    @pytest.mark.parametrize(
+        ("given", "kind", "status"),
+        [
+            ({"status_code": 503}, "unavailable", "503"),
+            ({"status_code": 401}, "rejected", "401"),
+            ({"text": "<html>"}, "bad_response", "none"),
+            ({"exc": requests.ConnectionError}, "unavailable", "none"),
+        ],
+    )
+    def test_one_that_fails_is_counted_by_kind(self, stats, answer, given, kind, status):
+        assert answer(**given) is not None
+
+        tags = {"conn_id": "riffusion_test", "kind": kind, "status": status}
+        assert stats.of("riffusion.request.error") == [(1, tags)]
+        assert len(stats.of("riffusion.request")) == 1
+
+
+class TestGate:
+    def test_a_grant_is_counted_with_its_wait(self, stats, hook):
+        hook.answer = reading(a=1)
+
+        async def scenario():
+            grant = await wait("w", since=hook.answer.observed_at.timestamp() - 7)
+            assert grant.waited_seconds == 7
+
+        run(scenario())
+        assert stats.of("riffusion.grants") == [(1, {"conn_id": "riffusion_test"})]
+        ((waited, _),) = stats.of("riffusion.gate.wait")
+        assert waited.total_seconds() == 7
+
+    def test_a_wait_that_is_given_up_is_not_counted(self, stats, hook):
+        async def scenario():
+            waiter = wait("w")
+            await asyncio.sleep(15)
+            await cancel(waiter)
+
+        run(scenario())
+        assert not stats.of("riffusion.grants")
+
+    def test_each_reading_tells_how_it_stands(self, stats, hook):
+        hook.next_answers = [FULL]
+        hook.answer = reading(a=1)
+
+        async def scenario():
+            waiters = [wait(f"w{number}", since=number) for number in range(3)]
+            await asyncio.sleep(15)
+            await cancel(*waiters)
+
+        run(scenario())
+        tags = {"conn_id": "riffusion_test", "hostname": "here"}
+        assert stats.of("riffusion.gate.waiting")[:2] == [(3, tags), (2, tags)]
+        assert stats.of("riffusion.gate.held")[:2] == [(0, tags), (1, tags)]
+
+    def test_what_is_left_at_the_end_is_nothing(self, stats, hook):
+        hook.answer = reading(a=1)
+
+        async def scenario():
+            await wait("granted, and never seen in use", hold=30)
+            await cancel(wait("given up"))
+            await asyncio.sleep(100)
+
+        run(scenario())
+        assert stats.of("riffusion.gate.waiting")[-1][0] == 0
+        assert stats.of("riffusion.gate.held")[-1][0] == 0
+
+    def test_waits_that_end_at_once_are_told_once(self, stats, hook):
+        async def scenario():
+            waiters = [wait(f"w{number}") for number in range(100)]
+            await asyncio.sleep(5)
+            await cancel(*waiters)
+
+        run(scenario())
+        assert [value for value, _ in stats.of("riffusion.gate.waiting")] == [100, 0]
+
+    def test_stats_that_fail_end_no_wait_and_are_named_once(self, stats, hook, caplog):
+        caplog.set_level(logging.WARNING)
+        metrics._complain.cache_clear()
+        stats.error = OSError("no statsd")
+        hook.answer = reading(a=2)
+
+        async def scenario():
+            return await asyncio.gather(wait("a"), wait("b"))
+
+        assert len(run(scenario())) == 2
+        lines = [record.getMessage() for record in caplog.records]
+        assert lines == ["A metric can't be sent: OSError('no statsd')"]
+
+
+def test_without_airflows_metrics_nothing_happens(hook):
+    hook.answer = reading(job("1", "a"), a=1)
+
+    async def scenario():
+        grant = await wait("w")
+        CapacityGate.of("riffusion_test").give_back(grant.grant_id)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("error", [RiffusionRejected("no"), RiffusionBadResponse("odd")])
+def test_an_error_passes_through(stats, error):
+    with pytest.raises(type(error)) as caught, metrics.request("conn"):
+        raise error
+    assert caught.value is error

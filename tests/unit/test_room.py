@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airflow_riffusion.request import SlotRequest
+from airflow_riffusion.room import RisingEdge, Room
+from airflow_riffusion.slots import SlotLedger
+from tests.readings import job, reading
+
+
+def room(**free):
+    now = reading(**{account: (slots, 4) for account, slots in free.items()})
+    return Room(now, free)
+
+
+def observed(edge, *rooms):
+    return [edge.observe(each) for each in rooms]
+
+
+class TestRisingEdge:
+    def test_it_rises_once_until_there_was_no_room_again(self):
+        edge = RisingEdge(SlotRequest(slots=2))
+
+        said = observed(edge, *(room(a=slots) for slots in (0, 1, 2, 3, 2, 1, 2, 4, 0, 2)))
+
+        assert said == [False, False, True, False, False, False, True, False, False, True]
+
+    def test_room_at_the_first_look_is_a_rise(self):
+        assert RisingEdge(SlotRequest()).observe(room(a=1))
+
+    def test_unless_it_is_known_to_have_risen_before(self):
+        edge = RisingEdge(SlotRequest(), armed=False)
+
+        assert observed(edge, room(a=1), room(a=0), room(a=1)) == [False, False, True]
+
+    def test_slots_of_several_accounts_count_together(self):
+        assert observed(RisingEdge(SlotRequest(slots=3)), room(a=1, b=1), room(a=1, b=2)) == [False, True]
+
+    def test_only_the_accounts_asked_for_count(self):
+        edge = RisingEdge(SlotRequest(slots=2, user_ids=frozenset("b")))
+
+        assert observed(edge, room(a=4, b=1), room(a=0, b=2)) == [False, True]
+
+    def test_slots_that_are_free_but_promised_are_no_room(self):
+        assert not RisingEdge(SlotRequest(slots=2)).observe(Room(reading(a=(2, 4)), {"a": 1}))
+
+    @pytest.mark.parametrize("blanks", [1, 2])
+    def test_a_blank_reading_or_two_are_no_fall(self, blanks):
+        edge = RisingEdge(SlotRequest())
+
+        assert observed(edge, room(a=1), *[room()] * blanks, room(a=1)) == [True, *[False] * blanks, False]
+
+    def test_three_are_one(self):
+        edge = RisingEdge(SlotRequest())
+
+        assert observed(edge, room(a=1), *[room()] * 3, room(a=1))[-1] is True
+
+    def test_what_can_never_be_is_told_after_three_readings_and_taken_back_after_one(self):
+        edge = RisingEdge(SlotRequest(slots=5))
+        told = []
+        for each in (*[room(a=4)] * 3, room(a=4, b=4)):
+            edge.observe(each)
+            told.append(edge.hopeless)
+
+        assert told == [None, None, "the accounts have 4 in all", None]
+
+
+class TestRoomInTheLedger:
+    def ledger(self, *requests):
+        ledger = SlotLedger()
+        for number, request in enumerate(requests):
+            ledger.join(f"w{number}", request)
+        return ledger
+
+    def test_all_that_is_free_if_nobody_is_there(self):
+        assert self.ledger().room(reading(a=2, b=(0, 2), c=1)) == {"a": 2, "c": 1}
+
+    def test_what_is_held_is_none(self):
+        ledger = self.ledger(SlotRequest(slots=2))
+        now = reading(a=3)
+        ledger.observe(now, 0.0)
+
+        assert ledger.room(now) == {"a": 1}
+
+    def test_what_others_hold_is_none(self):
+        assert self.ledger().room(reading(a=3), {"a": 2}) == {"a": 1}
+
+    def test_what_will_be_granted_is_none(self):
+        assert self.ledger(SlotRequest(slots=2)).room(reading(a=3)) == {"a": 1}
+
+    def test_what_is_kept_for_one_that_waits_for_more_is_none(self):
+        ledger = self.ledger(SlotRequest(slots=3, user_ids=frozenset("a")))
+
+        assert ledger.room(reading(a=2, b=1)) == {"b": 1}
+
+    def test_a_plain_check_takes_none(self):
+        assert self.ledger(SlotRequest(slots=5, hold=0)).room(reading(a=2)) == {"a": 2}
+
+    def test_looking_grants_nothing(self):
+        ledger = self.ledger(SlotRequest())
+        ledger.room(reading(a=1))
+
+        assert (len(ledger), ledger.held) == (1, 0)
+
+
+def test_the_payload_is_the_reading_and_the_room_of_the_accounts_asked_for():
+    callback = {**job("1", "a"), "replyUrl": "https://me:secret@example.com/done?key=secret"}
+    now = reading(callback, a=(3, 4), b=(1, 4))
+
+    payload = Room(now, {"a": 2, "b": 1}).to_xcom(frozenset("a"))
+
+    assert payload == {**now.for_users({"a"}).to_xcom(), "room": 2}
+    assert "secret" not in json.dumps(payload)
+    assert Room(now, {"a": 2, "b": 1}).to_xcom()["room"] == 3
