@@ -49,11 +49,13 @@ def get_provider_info() -> dict:  # type: ignore[type-arg]
                 "integration-name": "Riffusion",
                 "python-modules": [
                     "airflow_riffusion.triggers.capacity",
+                    "airflow_riffusion.triggers.event",
                     "airflow_riffusion.triggers.job",
                     "airflow_riffusion.triggers.submission",
                 ],
             },
         ],
+        "cli": ["airflow_riffusion.cli.definition.get_riffusion_cli_commands"],
         "connection-types": [
             {
                 "connection-type": "riffusion",

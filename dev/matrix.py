@@ -1,8 +1,8 @@
 """
 Test the package on every Airflow that it supports, each in a venv of its own.
 
-Unit and integration tests run on all of them, and on three a DAG on a real Airflow; all other system tests
-are ``make test-system``'s.
+Unit and integration tests run on all of them, but for those of benchmarks and demo, and on three a DAG on a
+real Airflow; all other system tests are ``make test-system``'s.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 _TIMEOUT = 1200  # seconds for one step
 _AT_ONCE = 2
+_TOOLS_TESTS = ("--ignore-glob=tests/integration/test_benchmarks*", "--ignore=tests/integration/test_demo.py")
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def test(row: Row, home: Path) -> Outcome:
     began = time.monotonic()
     try:
         own_python = _install(row, python, home)
-        said = [_pytest(own_python, home, "tests/unit", "tests/integration")]
+        said = [_pytest(own_python, home, "tests/unit", "tests/integration", *_TOOLS_TESTS)]
         if row.system:
             said.append(_pytest(own_python, home, "tests/system/test_versions.py"))
     except StepFailed as error:

@@ -37,7 +37,7 @@ def test_a_script_runs(script, emulator, capsys):
 @pytest.mark.parametrize(
     "dag",
     [*readme.dags()[:-1], pytest.param(readme.dags()[-1], marks=needs_zero_worker_mode)],
-    ids=["songs", "gate", "report", "zero-worker"],
+    ids=["songs", "gate", "report", "event", "zero-worker"],
 )
 def test_a_dag_can_be_parsed(dag):
     exec(compile(dag, "README.md", "exec"), {})

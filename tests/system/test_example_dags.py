@@ -54,6 +54,19 @@ def test_each_song_is_made_by_one_task_that_tells_what_became_of_it(airflow_stac
         assert [outcome["status"] for outcome in song["result"]] == ["completed"]
 
 
+def test_a_pool_that_counts_deferred_tasks_limits_the_songs_under_way(airflow_stack, emulator):
+    pool = ("riffusion", "2", "Songs under way", "--include-deferred")
+    assert airflow_stack.cli("pools", "set", *pool, timeout=120).returncode == 0
+    prompts = [f"pooled song {number}" for number in range(4)]
+    run = airflow_stack.trigger("riffusion_pool", {"prompts": prompts})
+
+    assert airflow_stack.wait(run, 240) == "success"
+    jobs = [job for job in emulator.service.jobs() if job.prompt in prompts]
+    at_once = [sum(other.started <= job.started < other.ended for other in jobs) for job in jobs]
+    assert len(jobs) == 4
+    assert max(at_once) <= 2
+
+
 @pytest.mark.parametrize(
     ("jobs", "branch", "other"), [(1, "make_songs", "all_busy"), (4, "all_busy", "make_songs")]
 )

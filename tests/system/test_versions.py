@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from dev.airflow_stack import AirflowStack
 
 DAG_FILE = Path(__file__).parent / "dags" / "every_version.py"
 RUN = "the_run"
+CONSOLE_SCRIPT = Path(sys.executable).with_name("airflow-riffusion")
 
 
 def states(airflow):
@@ -36,8 +39,8 @@ def service(token):
 
 
 @pytest.fixture(scope="module")
-def ended(service, token, tmp_path_factory):
-    """Return the states that the run's tasks end with."""
+def airflow(service, token, tmp_path_factory):
+    """Start an Airflow with a connection in its database."""
     dags = tmp_path_factory.mktemp("dags")
     shutil.copy(DAG_FILE, dags)
     connection = {"conn_type": "riffusion", "host": service.url, "password": token}
@@ -46,17 +49,23 @@ def ended(service, token, tmp_path_factory):
             "connections", "add", "riffusion_every_version", "--conn-json", json.dumps(connection)
         )
         assert stored.returncode == 0, stored.stderr
-        for _ in attempts(60):
-            if airflow.query("SELECT 1 FROM serialized_dag WHERE dag_id = 'every_version'"):
-                break
-        assert airflow.cli("dags", "unpause", "--yes", "every_version").returncode == 0
-        taken = service.service.submit("somebody else's song")
-        triggered = airflow.cli("dags", "trigger", "--run-id", RUN, "every_version")
-        assert triggered.returncode == 0, triggered.stderr
-        await_states(airflow, lambda now: now.get("gate") == now.get("song") == "deferred", 120)
-        service.service.cancel(str(taken.job_id))
-        ending = ("success", "failed", "upstream_failed")
-        yield await_states(airflow, lambda now: all(state in ending for state in now.values()), 240)
+        yield airflow
+
+
+@pytest.fixture(scope="module")
+def ended(airflow, service):
+    """Return the states that the run's tasks end with."""
+    for _ in attempts(60):
+        if airflow.query("SELECT 1 FROM serialized_dag WHERE dag_id = 'every_version'"):
+            break
+    assert airflow.cli("dags", "unpause", "--yes", "every_version").returncode == 0
+    taken = service.service.submit("somebody else's song")
+    triggered = airflow.cli("dags", "trigger", "--run-id", RUN, "every_version")
+    assert triggered.returncode == 0, triggered.stderr
+    await_states(airflow, lambda now: now.get("gate") == now.get("song") == "deferred", 120)
+    service.service.cancel(str(taken.job_id))
+    ending = ("success", "failed", "upstream_failed")
+    return await_states(airflow, lambda now: all(state in ending for state in now.values()), 240)
 
 
 def test_every_task_succeeds(ended):
@@ -67,3 +76,17 @@ def test_each_job_is_made_once_and_none_is_refused(ended, service):
     stats = service.service.stats()
 
     assert (stats.accepted, stats.completed, stats.refusals) == (3, 2, 0)
+
+
+def test_the_console_script_finds_the_stored_connection(airflow, service):
+    shown = subprocess.run(
+        [CONSOLE_SCRIPT, "capacity", "--conn-id", "riffusion_every_version", "--output", "json"],
+        env=airflow.env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert json.loads(shown.stdout)["max_jobs"] == 1

@@ -100,7 +100,7 @@ def test_without_its_extra_it_says_what_to_install():
             "-c",
             "import sys; sys.modules['fastapi'] = None\n"
             "from airflow_riffusion.emulator.__main__ import main\n"
-            "main([])",
+            "sys.exit(main([]))",
         ],
         capture_output=True,
         text=True,

@@ -1,0 +1,90 @@
+"""Takes readings, and says by the exit code how that went."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from airflow_riffusion.cli.views import opened_view
+from airflow_riffusion.exceptions import (
+    RiffusionBadResponse,
+    RiffusionError,
+    RiffusionRejected,
+    RiffusionUnavailable,
+)
+from airflow_riffusion.hooks.riffusion import RiffusionHook
+from airflow_riffusion.slots import READINGS_UNTIL_HOPELESS
+
+if TYPE_CHECKING:
+    from airflow_riffusion.capacity import Capacity
+    from airflow_riffusion.cli.views import View
+
+READING_TAKEN = 0
+UNAVAILABLE = 1
+REJECTED = 2
+
+_LONGEST_RETRY_AFTER = 600.0  # seconds
+
+
+def show(conn_id: str, output: str, *, interval: float | None = None) -> int:
+    """
+    Show a reading, or one after another until Ctrl-C or SIGTERM.
+
+    A single reading is a single request: whether it helps to try again, the exit code says.
+
+    :param conn_id: the Airflow connection.
+    :param output: ``table``, ``json`` or ``yaml``.
+    :param interval: seconds between readings; None for a single one.
+    :return: 0 if the reading was taken, or watching was ended by a person; 1 if the service is unavailable;
+        2 if it says no, or the connection can't work.
+    """
+    try:
+        with opened_view(output, conn_id, watch=interval is not None) as view:
+            if interval is None:
+                view.show(_read(conn_id))
+            else:
+                _watch(view, conn_id, interval)
+    except RiffusionError as error:
+        sys.stderr.write(f"{error}\n")
+        return REJECTED if isinstance(error, RiffusionRejected) else UNAVAILABLE
+    except BrokenPipeError:
+        # Whoever read this has seen enough. Python would try to write the rest once more, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return READING_TAKEN
+
+
+def _watch(view: View, conn_id: str, interval: float) -> None:
+    """
+    Show a reading per interval until somebody ends it.
+
+    :param interval: seconds from one answer to the next request, unless the service wants more.
+    :raises RiffusionRejected: if the service or the connection says no.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    bad_responses = 0
+    try:
+        while True:
+            pause = interval
+            try:
+                view.show(_read(conn_id))
+                bad_responses = 0
+            except RiffusionBadResponse as error:
+                bad_responses += 1
+                if bad_responses == READINGS_UNTIL_HOPELESS:
+                    raise error.as_rejected() from None
+                view.trouble(error)
+            except RiffusionUnavailable as error:
+                bad_responses = 0
+                view.trouble(error)
+                pause = max(interval, min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER))
+            time.sleep(pause)
+    except KeyboardInterrupt:
+        return
+
+
+def _read(conn_id: str) -> Capacity:
+    # A hook of its own: the connection may have changed since the last reading.
+    return RiffusionHook(conn_id).get_capacity()

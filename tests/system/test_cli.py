@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airflow_riffusion.emulator import EmulatorServer
+
+
+@pytest.fixture(scope="module")
+def service(token, store_connection):
+    """Two accounts, one job on one of them, behind a stored connection."""
+    with EmulatorServer(accounts=2, max_jobs=2, job_seconds=3600, token=token) as service:
+        service.service.submit("polka on the moon")
+        store_connection("riffusion_cli", service)
+        store_connection("riffusion_cli_wrong_token", service, password="user:wrong")
+        yield service
+
+
+def test_airflow_shows_the_capacity_of_a_stored_connection(airflow_stack, service, token):
+    shown = airflow_stack.cli("riffusion", "capacity", "--conn-id", "riffusion_cli", timeout=120)
+
+    assert shown.returncode == 0, shown.stderr
+    assert "3 of 4 slots free on 2 accounts" in shown.stdout.splitlines()[0]
+    assert token not in shown.stdout + shown.stderr
+
+
+def test_airflow_prints_nothing_but_json(airflow_stack, service):
+    shown = airflow_stack.cli(
+        "riffusion", "capacity", "--conn-id", "riffusion_cli", "--output", "json", timeout=120
+    )
+
+    assert json.loads(shown.stdout)["available"] == 3
+
+
+def test_airflow_ends_with_the_commands_exit_code(airflow_stack, service):
+    shown = airflow_stack.cli("riffusion", "capacity", "--conn-id", "riffusion_cli_wrong_token", timeout=120)
+
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert "check the API token in connection 'riffusion_cli_wrong_token'" in shown.stderr
+    assert "Traceback" not in shown.stderr

@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import warnings
+
+import pytest
+import yaml
+
+from airflow_riffusion.cli import readings as readings_module
+from airflow_riffusion.cli.__main__ import main
+from airflow_riffusion.cli.definition import COMMANDS
+from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionRejected, RiffusionUnavailable
+from tests.readings import job, reading
+
+FREE = reading(job("1", "a", "song"), a=(3, 4))
+DOWN = RiffusionUnavailable("503 Service Unavailable.")
+REJECTED = RiffusionRejected("401 Unauthorized: check the API token.")
+BAD = RiffusionBadResponse("The answer is no capacity answer.")
+CTRL_C = KeyboardInterrupt()
+
+
+class Service:
+    """Answers with what the test says; then somebody presses Ctrl-C."""
+
+    def __init__(self):
+        self.answers = []
+        self.asked = []
+        self.pauses = []
+
+    def hook(self, conn_id):
+        self.asked.append(conn_id)
+        return self
+
+    def get_capacity(self):
+        answer = self.answers.pop(0) if self.answers else CTRL_C
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def sleep(self, seconds):
+        self.pauses.append(seconds)
+
+
+@pytest.fixture
+def service(monkeypatch):
+    service = Service()
+    monkeypatch.setattr(readings_module, "RiffusionHook", service.hook)
+    monkeypatch.setattr(readings_module.time, "sleep", service.sleep)
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
+    before = signal.getsignal(signal.SIGTERM)
+    yield service
+    signal.signal(signal.SIGTERM, before)
+
+
+def watch(*arguments):
+    return main(["capacity", "--watch", *arguments])
+
+
+@pytest.mark.parametrize(("answer", "exit_code"), [(FREE, 0), (DOWN, 1), (BAD, 1), (REJECTED, 2)])
+def test_the_exit_code_tells_whether_there_was_a_reading_and_whether_waiting_helps(
+    service, answer, exit_code
+):
+    service.answers = [answer]
+
+    assert main(["capacity"]) == exit_code
+
+
+def test_an_error_is_one_line_on_stderr(service, capsys):
+    service.answers = [REJECTED]
+    main(["capacity", "--output", "json"])
+
+    assert capsys.readouterr() == ("", "401 Unauthorized: check the API token.\n")
+
+
+def test_one_reading_is_one_request_on_the_connection_given(service):
+    service.answers = [DOWN, FREE]
+    main(["capacity", "--conn-id", "mine"])
+
+    assert (service.asked, service.pauses) == (["mine"], [])
+
+
+def test_the_default_connection_is_the_hooks(service):
+    service.answers = [FREE]
+    main(["capacity"])
+
+    assert service.asked == ["riffusion_default"]
+
+
+def test_json_is_the_operators_xcom(service, capsys):
+    service.answers = [FREE]
+    main(["capacity", "--output", "json"])
+
+    assert json.loads(capsys.readouterr().out) == FREE.to_xcom()
+
+
+def test_yaml_is_the_operators_xcom(service, capsys):
+    service.answers = [FREE]
+    main(["capacity", "--output", "yaml"])
+
+    assert yaml.safe_load(capsys.readouterr().out) == FREE.to_xcom()
+
+
+def test_a_pipe_gets_ids_in_full_without_colours_and_trailing_blanks(service, capsys):
+    long = "x" * 1024
+    service.answers = [reading(job(long, "a", long), a=(3, 4))]
+    main(["capacity"])
+    lines = capsys.readouterr().out.splitlines()
+
+    assert lines[-1].split()[2:] == [long, long]
+    assert lines == [line.rstrip() for line in lines]
+    assert all(line.isascii() and line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize("output", ["table", "json", "yaml"])
+def test_what_was_odd_about_the_answer_is_told_on_stderr(service, capsys, output):
+    service.answers = [FREE.model_copy(update={"oddities": ("account 'a' is listed twice",)})]
+    main(["capacity", "--output", output])
+
+    assert capsys.readouterr().err == "Odd answer: account 'a' is listed twice\n"
+
+
+def test_watching_ends_well_with_ctrl_c(service):
+    service.answers = [FREE, FREE]
+
+    assert watch() == 0
+    assert service.pauses == [5, 5]
+
+
+def test_watching_ends_well_with_sigterm(service, monkeypatch):
+    service.answers = [FREE]
+    monkeypatch.setattr(readings_module.time, "sleep", lambda seconds: os.kill(os.getpid(), signal.SIGTERM))
+
+    assert watch() == 0
+
+
+def test_watching_goes_on_while_the_service_is_unavailable(service, capsys):
+    service.answers = [DOWN, FREE]
+
+    assert watch("--output", "json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == FREE.to_xcom()
+    assert err == "503 Service Unavailable.\n"
+
+
+def test_watching_ends_when_rejected(service, capsys):
+    service.answers = [FREE, REJECTED, FREE]
+
+    assert watch() == 2
+    assert capsys.readouterr().err == "401 Unauthorized: check the API token.\n"
+
+
+def test_watching_ends_after_three_bad_answers_in_a_row(service):
+    service.answers = [BAD, BAD, DOWN, BAD, BAD, FREE, BAD, BAD, BAD]
+
+    assert watch() == 2
+    assert service.answers == []
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "pause"), [(None, 7), (3, 7), (30, 30), (1_000_000, 600), (float("inf"), 600)]
+)
+def test_watching_asks_no_sooner_than_the_service_wants(service, retry_after, pause):
+    service.answers = [RiffusionUnavailable("429 Too Many Requests.", retry_after=retry_after)]
+    watch("--interval", "7")
+
+    assert service.pauses == [pause]
+
+
+def test_each_reading_looks_the_connection_up(service):
+    service.answers = [FREE, FREE]
+    watch("--conn-id", "mine")
+
+    assert service.asked == ["mine"] * 3
+
+
+@pytest.mark.parametrize(
+    ("output", "read"),
+    [("json", lambda text: map(json.loads, text.splitlines())), ("yaml", yaml.safe_load_all)],
+)
+def test_a_program_can_tell_the_readings_apart(service, capsys, output, read):
+    service.answers = [FREE, FREE]
+    watch("--output", output)
+
+    assert list(read(capsys.readouterr().out)) == [FREE.to_xcom()] * 2
+
+
+def test_tables_in_a_pipe_follow_one_another(service, capsys):
+    service.answers = [FREE, FREE]
+    watch()
+
+    assert capsys.readouterr().out.count("\n\nriffusion_default (riffusion)") == 1
+
+
+@pytest.fixture
+def terminal(monkeypatch, capsys):
+    """Return a function that returns what was written to a terminal that knows colours."""
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "100"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    return lambda: capsys.readouterr().out
+
+
+def test_on_a_terminal_the_newest_reading_stays_beside_what_went_wrong(service, terminal):
+    service.answers = [FREE, DOWN]
+    watch()
+    _, last = terminal().rsplit("riffusion_default", 1)
+
+    assert "3 of 4 slots free" in last
+    assert "503 Service Unavailable." in last
+
+
+def test_a_terminal_gets_its_cursor_back(service, terminal):
+    service.answers = [FREE, REJECTED]
+    watch()
+
+    drawn = terminal()
+    assert drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l")
+
+
+def test_one_reading_on_a_terminal_is_drawn_once(service, terminal):
+    service.answers = [FREE]
+    main(["capacity"])
+
+    drawn = terminal()
+    assert "\x1b[32m3 of 4 slots free" in drawn
+    assert "\x1b[?25l" not in drawn
+
+
+def test_ctrl_c_before_the_reading_is_no_reading(service):
+    assert main(["capacity"]) == 130
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["capacity", "--interval", "0.9"], "--interval: must be between 1 and 86400 seconds, not 0.9"),
+        (["capacity", "--interval", "nan"], "--interval: must be between 1 and 86400 seconds, not nan"),
+        (["capacity", "--interval", "soon"], "--interval: invalid number value: 'soon'"),
+        (["capacity", "--output", "xml"], "invalid choice: 'xml'"),
+        ([], "COMMAND"),
+    ],
+)
+def test_options_that_make_no_sense_are_an_error(arguments, complaint, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+
+    assert ended.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_connections_are_looked_up_as_airflows_own_commands_do(service):
+    service.answers = [FREE]
+    main(["capacity"])
+
+    assert os.environ["_AIRFLOW_PROCESS_CONTEXT"] == "server"
+
+
+def test_logs_and_warnings_are_as_before_afterwards(service):
+    before = (logging.root.manager.disable, sys.warnoptions.copy(), warnings.filters.copy())
+    service.answers = [DOWN]
+    main(["capacity"])
+
+    assert (logging.root.manager.disable, sys.warnoptions, warnings.filters) == before
+
+
+def test_defining_the_commands_needs_next_to_nothing():
+    code = (
+        "import argparse, logging, signal, urllib.parse, uuid, sys; before = set(sys.modules)\n"
+        "import airflow_riffusion.cli.__main__\n"
+        "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(sorted(new - sys.stdlib_module_names))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    assert found.stdout == "['airflow_riffusion']\n"
+
+
+def test_each_command_is_where_its_definition_says():
+    for command in COMMANDS:
+        assert callable(__import__(command.module, fromlist=["run"]).run)
