@@ -346,6 +346,27 @@ def test_a_job_without_a_reference_settles_a_hold_as_long_as_there_is_no_sibling
     assert run(scenario()) < 10
 
 
+def test_nothing_is_guessed_while_siblings_cant_be_reached(hook, board):
+    hook.answer = reading(a=1)
+
+    async def scenario():
+        gate = CapacityGate("conn")
+        await wait(gate, "w1", since=1, hold=1000)
+        await asyncio.sleep(6)
+        board.unreachable = True
+        await asyncio.sleep(11)
+        hook.answer = reading(job("1", "a"), a=1)
+        second = wait(gate, "w2", since=2)
+        await asyncio.sleep(20)
+        board.unreachable = False
+        await asyncio.sleep(20)
+        told = second.done()
+        await cancel(second)
+        return told
+
+    assert run(scenario()) is False
+
+
 @pytest.mark.parametrize("fault", ["unreachable", "unreadable"])
 def test_one_failing_call_after_a_long_time_without_any_grants_nothing(hook, board, fault):
     async def scenario():
