@@ -29,7 +29,6 @@ from airflow_riffusion.triggers.gate import CapacityGate
 
 async def wait():
     await CapacityGate.of("riffusion_test").wait("w", SlotRequest(), 1)
-    await asyncio.sleep(0.1)
 
 asyncio.run(wait())
 with suppress(RiffusionRejected):
