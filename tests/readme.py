@@ -24,5 +24,5 @@ def scripts() -> list[str]:
 def table(heading: str) -> dict[str, str]:
     """Return the first two columns of the table under a heading."""
     section = README.partition(f"{heading}\n")[2]
-    rows = re.findall(r"^\| `(\w+)` \| (.*?)\s*\|", section.partition("\n\n#")[0], re.MULTILINE)
+    rows = re.findall(r"^\| `([\w.-]+)`.*? \| (.*?)\s*\|", section.partition("\n\n#")[0], re.MULTILINE)
     return dict(rows)

@@ -9,6 +9,9 @@ from datetime import timedelta
 
 import pytest
 
+from airflow_riffusion import metrics
+from airflow_riffusion.cli import readings
+from airflow_riffusion.cli.definition import COMMANDS
 from airflow_riffusion.emulator import EmulatorServer
 from airflow_riffusion.hooks.riffusion import RiffusionHook
 from airflow_riffusion.operators.submit import RiffusionSubmitOperator
@@ -72,6 +75,42 @@ def test_the_table_of_the_operators_parameters_is_complete_and_right():
     assert (shown.pop("timeout"), own.pop("timeout")) == ("a week", timedelta(days=7))
     assert (shown.pop("json"), own.pop("json")) == ("", inspect.Parameter.empty)
     assert {name: eval(default.strip("`")) for name, default in shown.items()} == own
+
+
+@needs_airflow_3
+def test_the_table_of_the_event_triggers_parameters_is_complete_and_right():
+    from airflow_riffusion.triggers.event import CapacityEventTrigger
+
+    parameters = inspect.signature(CapacityEventTrigger).parameters.values()
+    shown = readme.table("### Start a DAG when there is room")
+
+    assert {name: eval(default.strip("`")) for name, default in shown.items()} == {
+        each.name: each.default for each in parameters
+    }
+
+
+def test_the_table_of_the_commands_options_is_complete_and_right():
+    (capacity,) = (command for command in COMMANDS if command.name == "capacity")
+    defaults = {max(flags, key=len): option.get("default") for flags, option in capacity.options.items()}
+    shown = readme.table("## On the command line")
+
+    assert list(shown) == list(defaults)
+    assert {name: default.strip("`") for name, default in shown.items()} == {
+        name: "" if default is None else f"{default:g}" if isinstance(default, float) else default
+        for name, default in defaults.items()
+    }
+
+
+def test_the_table_of_the_exit_codes_is_complete():
+    shown = re.findall(r"^\| (\d) \|", readme.README, re.MULTILINE)
+
+    assert list(map(int, shown)) == [readings.READING_TAKEN, readings.UNAVAILABLE, readings.REJECTED]
+
+
+def test_the_table_of_the_metrics_is_complete():
+    sent = re.findall(r'"(riffusion\.[a-z.]+)"', inspect.getsource(metrics))
+
+    assert sorted(readme.table("## Metrics")) == sorted(sent)
 
 
 def test_the_connection_as_an_environment_variable_is_read(monkeypatch):
