@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import re
-import socket
 import time
 from contextlib import contextmanager
 from datetime import timedelta
@@ -27,24 +26,37 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # statsd knows no others, and a dot begins the next part of a name. Two parts of a connection's and an
-# account's id must fit into the 255 characters that OpenTelemetry allows.
+# account's id must fit into the 255 characters that OpenTelemetry allows (63 on Airflow 2.11, which no UUID
+# fits into: there, the long name is left out).
 _ODD_CHARACTERS = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_PART = 80
 
 
+# What was told last of each connection's accounts: a gauge keeps its value until it is told another.
+_told: dict[str, set[tuple[str, str]]] = {}
+
+
 def reading(conn_id: str, capacity: Capacity) -> None:
     """
-    Tell what the service says of each account.
+    Tell what the service says of each account, and once of each that it no longer names, that it has nothing.
 
     :param conn_id: the connection.
     :param capacity: the reading.
     """
-    for account in capacity.accounts:
-        tags = {"conn_id": conn_id, "account": account.user_id}
-        _send("gauge", "riffusion.slots.available", account.available, tags)
-        _send("gauge", "riffusion.slots.executing", account.executing, tags)
-        if account.max_jobs is not None:
-            _send("gauge", "riffusion.slots.max", account.max_jobs, tags)
+    numbers = {
+        (name, account.user_id): number
+        for account in capacity.accounts
+        for name, number in (
+            ("riffusion.slots.available", account.available),
+            ("riffusion.slots.executing", account.executing),
+            ("riffusion.slots.max", account.max_jobs),
+        )
+        if number is not None
+    }
+    gone = dict.fromkeys(_told.get(conn_id, set()) - numbers.keys(), 0)
+    _told[conn_id] = set(numbers)
+    for (name, user_id), number in (numbers | gone).items():
+        _send("gauge", name, number, {"conn_id": conn_id, "account": user_id})
 
 
 def gate(conn_id: str, *, waiting: int, held: int) -> None:
@@ -115,7 +127,7 @@ def _send(method: str, name: str, value: Any, tags: dict[str, str]) -> None:
         if _has_long_names():
             send(".".join([name, *tags.values()]), value)
     except Exception as error:  # noqa: BLE001 - whatever it is, no wait and no request may end by it
-        _complain(repr(error))
+        _complain(error)
 
 
 def _clean(text: str) -> str:
@@ -138,10 +150,16 @@ def _has_long_names() -> bool:
 
 @cache
 def _hostname() -> str:
-    return socket.gethostname()
+    from airflow.utils.net import get_hostname
+
+    return str(get_hostname())
 
 
-@cache
-def _complain(error: str) -> None:
-    """Say each thing once."""
-    log.warning("A metric can't be sent: %s", error)
+_complained: set[type[Exception]] = set()
+
+
+def _complain(error: Exception) -> None:
+    """Say each kind of thing once."""
+    if type(error) not in _complained:
+        _complained.add(type(error))
+        log.warning("A metric can't be sent: %r", error)

@@ -6,15 +6,14 @@ Pure, as :mod:`airflow_riffusion.slots` is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_riffusion.shape import Shape
 from airflow_riffusion.slots import READINGS_UNTIL_HOPELESS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from airflow_riffusion.capacity import Capacity
     from airflow_riffusion.request import SlotRequest
 
@@ -29,7 +28,7 @@ class Room:
     """
 
     reading: Capacity
-    slots: Mapping[str, int]
+    slots: Counter[str]
 
     def to_xcom(self, user_ids: frozenset[str] | None = None) -> dict[str, Any]:
         """
@@ -40,36 +39,72 @@ class Room:
         usable = (slots for user_id, slots in self.slots.items() if user_ids is None or user_id in user_ids)
         return {**self.reading.for_users(user_ids).to_xcom(), "room": sum(usable)}
 
+    @property
+    def free(self) -> dict[str, int]:
+        """How many slots of which account the service says are free, whoever they are promised to."""
+        return {account.user_id: account.available for account in self.reading.accounts}
+
+    def less(self, wanted: int) -> Room:
+        """
+        Return what others leave of it who want some, nobody knows of which account.
+
+        :param wanted: how many slots.
+        """
+        anywhere = Shape(min(wanted, self.slots.total()), None, same_account=False, plain_check=True)
+        return replace(self, slots=self.slots - Counter(anywhere.pick(self.slots)))
+
 
 class RisingEdge:
     """
-    Tells when there comes to be room for a request: once, until there was none again.
+    Tells when there comes to be room for a request: once, until fewer slots were free than it takes.
+
+    That they are held or waited for is no fall: a DAG whose songs are refused would start itself for ever,
+    because it takes up the room that it was started for, and gives it back.
 
     :param request: what there is to be room for.
-    :param armed: whether there was none when last looked.
+    :param armed: whether fewer slots were free when last looked.
     """
 
     def __init__(self, request: SlotRequest, *, armed: bool = True) -> None:
         self.armed = armed
         self.hopeless: str | None = None
+        self._request = request
         self._shape = Shape.of(request)
-        self._doubts = 0
+        self._reading: Capacity | None = None
+        self._accounts: set[str] = set()
+        self._impossible = self._doubtful = 0
 
     def observe(self, room: Room) -> bool:
         """
         Take in what a reading leaves, and return whether there has come to be enough.
 
-        One reading may be blank or stale. So one that could never serve the request says nothing, until
-        several in a row agree: then :attr:`hopeless` says why.
+        One reading may be blank, stale or odd. So one that could never serve the request, makes no sense in
+        part, or lacks an account that was there before, says nothing until several in a row are like that.
+        If they could never serve it, :attr:`hopeless` then says why.
 
-        :param room: what the reading leaves.
+        :param room: what the reading leaves. One that was observed already says nothing new.
         """
-        reason = self._shape.impossible(room.reading)
-        self._doubts = self._doubts + 1 if reason else 0
-        if 0 < self._doubts < READINGS_UNTIL_HOPELESS:
+        if room.reading is self._reading:
             return False
-        self.hopeless = reason
+        self._reading = room.reading
+        if not self._is_believed(room.reading):
+            return False
         enough = self._shape.pick(room.slots) is not None
         risen = enough and self.armed
-        self.armed = not enough
+        if risen:
+            self.armed = False
+        elif self._shape.pick(room.free) is None:
+            self.armed = True
         return risen
+
+    def _is_believed(self, reading: Capacity) -> bool:
+        accounts = {account.user_id for account in reading.for_users(self._request.user_ids).accounts}
+        reason = self._shape.impossible(reading)
+        doubtful = reason or reading.oddities or self._accounts - accounts
+        self._impossible = self._impossible + 1 if reason else 0
+        self._doubtful = self._doubtful + 1 if doubtful else 0
+        self.hopeless = reason if self._impossible >= READINGS_UNTIL_HOPELESS else None
+        if 0 < self._doubtful < READINGS_UNTIL_HOPELESS:
+            return False
+        self._accounts = accounts
+        return True

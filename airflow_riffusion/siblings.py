@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,14 +78,16 @@ class Notice(_Frozen):
     :param beat: counts its notices, so that no two are alike.
     :param flag: whether it is about to grant something: then nobody else may.
     :param holds: what it has granted and not yet seen in use.
+    :param wanted: how many slots those want that wait at it.
     """
 
     beat: int
     flag: bool
     holds: tuple[HeldSlots, ...]
+    wanted: NonNegativeInt = 0
 
     @classmethod
-    def of(cls, holds: Holds, now: float, *, beat: int, flag: bool) -> Notice:
+    def of(cls, holds: Holds, now: float, *, beat: int, flag: bool, wanted: int = 0) -> Notice:
         """
         Return what a gate has to tell.
 
@@ -93,9 +95,10 @@ class Notice(_Frozen):
         :param now: seconds on the clock that they expire by.
         :param beat: the number of this notice.
         :param flag: whether it is about to grant something.
+        :param wanted: how many slots those want that wait at it.
         """
         told = tuple(HeldSlots.of(hold, now) for hold in holds)
-        return cls(beat=beat, flag=flag, holds=told)
+        return cls(beat=beat, flag=flag, holds=told, wanted=wanted)
 
     @classmethod
     def read(cls, text: str) -> tuple[Notice, bool]:
@@ -149,7 +152,15 @@ class Siblings:
 
         :param now: seconds on the clock that notices are observed by.
         """
-        return sum(now - heard.since < GONE_AFTER for heard in self._heard.values())
+        return len(self._alive(now))
+
+    def wanted(self, now: float) -> int:
+        """
+        Return how many slots those want that wait at siblings.
+
+        :param now: seconds on the clock that notices are observed by.
+        """
+        return sum(heard.notice.wanted for heard in self._alive(now))
 
     def flag_is_up(self, now: float) -> bool:
         """
@@ -186,3 +197,6 @@ class Siblings:
             for gate_id, heard in self._heard.items()
             if now - heard.since >= FORGOTTEN_AFTER and not heard.holds(now)
         ]
+
+    def _alive(self, now: float) -> list[_Heard]:
+        return [heard for heard in self._heard.values() if now - heard.since < GONE_AFTER]

@@ -83,6 +83,11 @@ class SlotLedger:
         return self._holds.slots.total()
 
     @property
+    def wanted(self) -> int:
+        """How many slots those want in all who wait to hold some."""
+        return sum(shape.slots * number for shape, number in self._shapes.items() if not shape.plain_check)
+
+    @property
     def in_doubt(self) -> bool:
         """Whether the last reading could never serve one of the waiters: the next ones will tell."""
         return bool(self._impossible)

@@ -206,8 +206,9 @@ class RiffusionHook(BaseHook):
         backoff = _FIRST_BACKOFF
         while True:
             try:
+                session = self._session  # To look the connection up is no part of the request.
                 with metrics.request(self.riffusion_conn_id):
-                    return self._send_once(method, endpoint, json)
+                    return self._send_once(session, method, endpoint, json)
             except RiffusionUnavailable as error:
                 delay = max(error.retry_after or 0, random.uniform(backoff / 2, backoff))
                 if not tries_left or delay > _LONGEST_BACKOFF:
@@ -217,11 +218,11 @@ class RiffusionHook(BaseHook):
             tries_left -= 1
             backoff = min(_LONGEST_BACKOFF, backoff * 2)
 
-    def _send_once(self, method: str, endpoint: str, json: Any) -> bytes:
+    def _send_once(self, session: requests.Session, method: str, endpoint: str, json: Any) -> bytes:
         settings = self.settings
         url = settings.url(endpoint)
         try:
-            with self._session.request(method, url, json=json, stream=True, allow_redirects=False) as answer:
+            with session.request(method, url, json=json, stream=True, allow_redirects=False) as answer:
                 body = b"".join(answer.raw.stream(65536, decode_content=False))
         except (requests.RequestException, HTTPError) as error:
             # Without the original: it holds the request, and that its Authorization header.

@@ -95,7 +95,7 @@ class CapacityEventTrigger(BaseEventTrigger):
         edge = RisingEdge(request, armed=await memory.recall())
         log.info("Looking out for %s.", self._name(request))
         while True:
-            room = await self._room()
+            room = await self._room(closely=edge.armed)
             risen = edge.observe(room)
             self._complain(self._impossible(request, edge.hopeless) if edge.hopeless else None)
             # First, so that a restart between the two doubles no event, but may lose one.
@@ -104,13 +104,13 @@ class CapacityEventTrigger(BaseEventTrigger):
                 log.info("There is room for %s: %s.", self._name(request), room.reading)
                 yield TriggerEvent(room.to_xcom(request.user_ids))
 
-    async def _room(self) -> Room:
+    async def _room(self, *, closely: bool) -> Room:
         """Wait for the next reading, as long as it may take."""
         from airflow_riffusion.triggers.gate import CapacityGate
 
         while True:
             try:
-                return await CapacityGate.of(self.riffusion_conn_id).room(self.poke_interval)
+                return await CapacityGate.of(self.riffusion_conn_id).room(self.poke_interval, closely=closely)
             except RiffusionRejected as error:
                 self._complain(str(error))
             await asyncio.sleep(_AFTER_REJECTION)

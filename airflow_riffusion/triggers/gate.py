@@ -121,16 +121,17 @@ class CapacityGate:
             self._jobs.leave(watcher_id)
             self._leave(watcher_id)
 
-    async def room(self, poke_interval: float) -> Room:
+    async def room(self, poke_interval: float, *, closely: bool = True) -> Room:
         """
         Wait for the next reading, and learn what of it is left for newcomers, without a place in the queue.
 
         :param poke_interval: seconds between readings; the smallest of all waiters counts.
-        :return: the reading, and its free slots that are neither held nor waited for here, nor held by other
-            triggerers as far as this one knows.
+        :param closely: whether what other triggerers hold and wait for must be known by then; otherwise what
+            is known of it already will do.
+        :return: the reading, and its free slots that are neither held nor waited for.
         :raises RiffusionRejected: if waiting won't help.
         """
-        onlooker = self._onlookers.add(max(poke_interval, SHORTEST_INTERVAL))
+        onlooker = self._onlookers.add(max(poke_interval, SHORTEST_INTERVAL), closely=closely)
         try:
             self._poll_loop.gather()
             self._poll_loop.keep_pace()
@@ -171,16 +172,18 @@ class CapacityGate:
     def _rest(self) -> None:
         if not self.needs_readings():
             self._poll_loop.stop()
+        if not self._poll_loop.is_running:
             self.rested()
+
+    def tried(self) -> None:
+        """Tell how it stands after a reading, or an attempt at one."""
+        self._counted = waiting, held = len(self._ledger), self._ledger.held
+        metrics.gate(self._hook.riffusion_conn_id, waiting=waiting, held=held)
 
     def rested(self) -> None:
         """Tell how it stands now: there will be no reading to do so."""
         if self._counted != (len(self._ledger), self._ledger.held):
-            self._count()
-
-    def _count(self) -> None:
-        self._counted = waiting, held = len(self._ledger), self._ledger.held
-        metrics.gate(self._hook.riffusion_conn_id, waiting=waiting, held=held)
+            self.tried()
 
     @property
     def poke_interval(self) -> float | None:
@@ -205,17 +208,22 @@ class CapacityGate:
         :param reading: the reading.
         :raises RiffusionError: if granting takes another one, and that can't be had.
         """
-        if self._shares():
+        if not self._shares():
+            self._take_in(reading)
+            self._tell(self._ledger.grant(reading, _now()))
+        elif self._waiters or self._ledger.held or self._sharing.has_news:
             await self._sharing.prepare()
             self._take_in(reading)
             self._tell(await self._sharing.grant(reading))
-        else:
-            self._take_in(reading)
-            self._tell(self._ledger.grant(reading, _now()))
-        self._count()
         if self._onlookers:
-            latest = self._poll_loop.reading or reading
-            self._onlookers.tell(Room(latest, self._ledger.room(latest, self._sharing.taken(latest))))
+            await self._tell_onlookers(self._poll_loop.reading or reading)
+
+    async def _tell_onlookers(self, reading: Capacity) -> None:
+        """Tell those who only look on what a reading leaves."""
+        if self._shares() and self._ledger.room(reading) and self._onlookers.look_closely:
+            await self._sharing.look_on()
+        room = Room(reading, self._ledger.room(reading, self._sharing.taken(reading)))
+        self._onlookers.tell(room.less(self._sharing.wanted()))
 
     def rejected(self, error: RiffusionRejected) -> None:
         """
@@ -228,6 +236,8 @@ class CapacityGate:
         for waiter_id in self._waiters:
             self._waiters.tell(waiter_id, copy.copy(error))
         self._onlookers.reject(error)
+        for hold in self._ledger.holds:
+            asyncio.get_running_loop().call_at(hold.expires, self._rest)
 
     async def _told(self, waiter: Waiter, status: Callable[[], str]) -> Any:
         """Wait for what a waiter is told; meanwhile write into its own log how it stands, if that changes."""

@@ -4,46 +4,57 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from airflow_riffusion.exceptions import RiffusionRejected
     from airflow_riffusion.room import Room
 
 
+class _Onlooker(NamedTuple):
+    poke_interval: float
+    closely: bool
+
+
 class Onlookers:
     """Everybody who waits for the next reading of one gate; who wants that after it, too, comes again."""
 
     def __init__(self) -> None:
-        self._intervals: dict[asyncio.Future[Room], float] = {}
+        self._onlookers: dict[asyncio.Future[Room], _Onlooker] = {}
 
     def __len__(self) -> int:
         """Return how many there are."""
-        return len(self._intervals)
+        return len(self._onlookers)
 
     @property
     def poke_interval(self) -> float:
         """The smallest interval that somebody asked for, in seconds."""
-        return min(self._intervals.values())
+        return min(onlooker.poke_interval for onlooker in self._onlookers.values())
 
-    def add(self, poke_interval: float) -> asyncio.Future[Room]:
+    @property
+    def look_closely(self) -> bool:
+        """Whether somebody has to know what other triggerers hold by now."""
+        return any(onlooker.closely for onlooker in self._onlookers.values())
+
+    def add(self, poke_interval: float, *, closely: bool) -> asyncio.Future[Room]:
         """
         Take one in.
 
         :param poke_interval: seconds between readings that it asks for.
+        :param closely: whether it has to know what other triggerers hold by then.
         :return: what it is to wait for.
         """
-        onlooker: asyncio.Future[Room] = asyncio.get_running_loop().create_future()
-        self._intervals[onlooker] = poke_interval
-        return onlooker
+        told: asyncio.Future[Room] = asyncio.get_running_loop().create_future()
+        self._onlookers[told] = _Onlooker(poke_interval, closely)
+        return told
 
-    def remove(self, onlooker: asyncio.Future[Room]) -> None:
+    def remove(self, told: asyncio.Future[Room]) -> None:
         """
         Forget one that was told, or looks no longer.
 
-        :param onlooker: what it waited for.
+        :param told: what it waited for.
         """
-        self._intervals.pop(onlooker, None)
+        self._onlookers.pop(told, None)
 
     def tell(self, room: Room) -> None:
         """
@@ -51,8 +62,8 @@ class Onlookers:
 
         :param room: what the reading leaves for newcomers.
         """
-        for onlooker in self._leaving():
-            onlooker.set_result(room)
+        for told in self._leaving():
+            told.set_result(room)
 
     def reject(self, error: RiffusionRejected) -> None:
         """
@@ -60,10 +71,10 @@ class Onlookers:
 
         :param error: why waiting won't help; each gets a copy.
         """
-        for onlooker in self._leaving():
-            onlooker.set_exception(copy.copy(error))
+        for told in self._leaving():
+            told.set_exception(copy.copy(error))
 
     def _leaving(self) -> list[asyncio.Future[Room]]:
-        leaving = [onlooker for onlooker in self._intervals if not onlooker.done()]
-        self._intervals.clear()
+        leaving = [told for told in self._onlookers if not told.done()]
+        self._onlookers.clear()
         return leaving

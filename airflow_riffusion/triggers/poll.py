@@ -44,6 +44,9 @@ class Reader(Protocol):
     def needs_readings(self) -> bool:
         """Return whether there is anybody to read for."""
 
+    def tried(self) -> None:
+        """Learn that a reading was taken, or could not be."""
+
     def rested(self) -> None:
         """Learn that the readings have ended, because nobody needs them."""
 
@@ -83,6 +86,11 @@ class PollLoop:
         self._failures = 0
         self._bad_responses = 0
         self._troubles_logged: set[tuple[type, int | None]] = set()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there will be another reading."""
+        return self._task is not None
 
     @property
     def outlook(self) -> str:
@@ -133,6 +141,7 @@ class PollLoop:
         await self._sleep(hurried)
         while self._task is asyncio.current_task() and self._reader.needs_readings():
             await self._read()
+            self._reader.tried()
             if self._reader.needs_readings():
                 await self._sleep(hurried)
         if self._task is asyncio.current_task():

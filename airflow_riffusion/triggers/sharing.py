@@ -12,6 +12,7 @@ import asyncio
 import logging
 import random
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from airflow_riffusion.siblings import FLAG_EXPIRES, GONE_AFTER, LONGEST_TURN, NOTICE_EVERY, Notice, Siblings
@@ -72,7 +73,7 @@ class Sharing:
         self._siblings = Siblings()
         self._beat = 0
         self._flag = False
-        self._told_held = 0
+        self._told_held = self._told_wanted = 0
         self._told_at = self._came_at = self._looked_at = float("-inf")
         self._unreached_since: float | None = None
         self._logged_alive = 0
@@ -87,11 +88,30 @@ class Sharing:
         """
         return self._siblings.taken(reading, _now())
 
+    def wanted(self) -> int:
+        """Return how many slots those want that wait at siblings, as far as this gate knows."""
+        return self._siblings.wanted(_now())
+
     @property
     def has_news(self) -> bool:
-        """Whether siblings, or who looks at the capacity page, believe that more is held than is."""
+        """
+        Whether anybody has to hear what has changed.
+
+        Siblings take slots for held that no longer are; so does who looks at the capacity page. And an
+        event trigger elsewhere, which says nothing itself, must not take for room what tasks want here.
+        """
         released = self._ledger.held < self._told_held
-        return released and (not self._alone or not self._ledger.held)
+        if self._alone:
+            return (released and not self._ledger.held) or bool(self._ledger.wanted) != bool(
+                self._told_wanted
+            )
+        return released or self._ledger.wanted != self._told_wanted
+
+    async def look_on(self) -> None:
+        """Learn what siblings hold and want, if that can be done; say nothing, as nothing is granted."""
+        if _now() - self._looked_at >= _LOOK_LASTS:
+            with suppress(SiblingsUnreachable):
+                await self._look()
 
     async def prepare(self) -> None:
         """
@@ -222,14 +242,14 @@ class Sharing:
         self._beat += 1
         self._flag = self._flag or flag  # An attempt that fails may have raised it all the same.
         now = _now()
-        notice = Notice.of(self._ledger.holds, now, beat=self._beat, flag=flag)
-        held = self._ledger.held
+        held, wanted = self._ledger.held, self._ledger.wanted
+        notice = Notice.of(self._ledger.holds, now, beat=self._beat, flag=flag, wanted=wanted)
         if now - self._told_at >= _RENAMED_AFTER:
             await self._take_name()
         await self._board.put(self._gate_id, notice.model_dump_json())
         if now - self._told_at >= _FADING_AFTER:
             self._came_at = _now()
-        self._flag, self._told_held, self._told_at = flag, held, now
+        self._flag, self._told_held, self._told_wanted, self._told_at = flag, held, wanted, now
 
     async def _take_name(self) -> None:
         if self._gate_id:

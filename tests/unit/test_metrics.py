@@ -11,10 +11,15 @@ import requests_mock
 
 from airflow_riffusion import metrics
 from airflow_riffusion.capacity import Capacity
-from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionError, RiffusionRejected
+from airflow_riffusion.exceptions import (
+    RiffusionBadResponse,
+    RiffusionError,
+    RiffusionRejected,
+    RiffusionUnavailable,
+)
 from airflow_riffusion.hooks.riffusion import RiffusionHook
 from airflow_riffusion.triggers.gate import CapacityGate
-from tests.gates import FULL, cancel, wait
+from tests.gates import FULL, cancel, wait, watch
 from tests.readings import job, reading
 from tests.virtual_time import run
 
@@ -49,6 +54,7 @@ def stats(monkeypatch):
     stats = FakeStats()
     monkeypatch.setattr(metrics, "_stats", lambda: stats)
     monkeypatch.setattr(metrics, "_hostname", lambda: "here")
+    monkeypatch.setattr(metrics, "_told", {})
     return stats
 
 
@@ -89,6 +95,21 @@ class TestNames:
         assert not stats.of("riffusion.slots.max")
 
 
+class TestAccounts:
+    def test_one_that_is_gone_has_nothing_and_is_told_once(self, stats):
+        for accounts in ({"a": 1, "b": 2}, {"a": 1}, {"a": 1}):
+            metrics.reading("conn", reading(**accounts))
+
+        told = [(tags["account"], value) for value, tags in stats.of("riffusion.slots.available")]
+        assert told == [("a", 1), ("b", 2), ("a", 1), ("b", 0), ("a", 1)]
+
+    def test_each_connection_has_its_own(self, stats):
+        metrics.reading("conn", reading(a=1))
+        metrics.reading("other", reading(b=1))
+
+        assert [value for value, _ in stats.of("riffusion.slots.available")] == [1, 1]
+
+
 class TestRequests:
     @pytest.fixture
     def answer(self, connect):
@@ -104,6 +125,12 @@ class TestRequests:
                 return None
 
             yield answer
+
+    def test_a_connection_that_is_missing_is_no_request(self, stats):
+        with pytest.raises(RiffusionRejected):
+            RiffusionHook("there_is_none").get_capacity()
+
+        assert stats.sent == []
 
     def test_a_good_one_is_timed_and_its_reading_told(self, stats, answer, contract):
         assert answer(content=contract()) is None
@@ -188,9 +215,39 @@ class TestGate:
         run(scenario())
         assert [value for value, _ in stats.of("riffusion.gate.waiting")] == [100, 0]
 
+    def test_a_service_that_is_unavailable_keeps_nothing_back(self, stats, hook):
+        hook.answer = RiffusionUnavailable("503", status=503)
+
+        async def scenario():
+            watching = watch("a song's own job", job_id="1")
+            waiters = [wait(f"w{number}") for number in range(50)]
+            await asyncio.sleep(3600)
+            before = stats.of("riffusion.gate.waiting")[-1][0]
+            await cancel(*waiters)
+            await asyncio.sleep(3600)
+            await cancel(watching)
+            return before
+
+        assert run(scenario()) == 50
+        assert stats.of("riffusion.gate.waiting")[-1][0] == 0
+
+    def test_after_a_rejection_nobody_waits_and_what_is_held_runs_out(self, stats, hook):
+        hook.next_answers = [reading(a=1)]
+        hook.answer = RiffusionRejected("401")
+
+        async def scenario():
+            await wait("granted, and never seen in use", hold=120)
+            await asyncio.gather(wait("a"), wait("b"), return_exceptions=True)
+            await asyncio.sleep(60)
+            waiting, held = (stats.of(f"riffusion.gate.{name}")[-1][0] for name in ("waiting", "held"))
+            await asyncio.sleep(61)
+            return waiting, held, stats.of("riffusion.gate.held")[-1][0]
+
+        assert run(scenario()) == (0, 1, 0)
+
     def test_stats_that_fail_end_no_wait_and_are_named_once(self, stats, hook, caplog):
         caplog.set_level(logging.WARNING)
-        metrics._complain.cache_clear()
+        metrics._complained.clear()
         stats.error = OSError("no statsd")
         hook.answer = reading(a=2)
 
@@ -198,6 +255,8 @@ class TestGate:
             return await asyncio.gather(wait("a"), wait("b"))
 
         assert len(run(scenario())) == 2
+        stats.error = OSError("no statsd, for another reason")
+        metrics.reading("conn", reading(a=1))
         lines = [record.getMessage() for record in caplog.records]
         assert lines == ["A metric can't be sent: OSError('no statsd')"]
 

@@ -15,6 +15,10 @@ def room(**free):
     return Room(now, free)
 
 
+def rooms(number, **free):
+    return [room(**free) for _ in range(number)]
+
+
 def observed(edge, *rooms):
     return [edge.observe(each) for each in rooms]
 
@@ -50,17 +54,17 @@ class TestRisingEdge:
     def test_a_blank_reading_or_two_are_no_fall(self, blanks):
         edge = RisingEdge(SlotRequest())
 
-        assert observed(edge, room(a=1), *[room()] * blanks, room(a=1)) == [True, *[False] * blanks, False]
+        assert observed(edge, room(a=1), *rooms(blanks), room(a=1)) == [True, *[False] * blanks, False]
 
     def test_three_are_one(self):
         edge = RisingEdge(SlotRequest())
 
-        assert observed(edge, room(a=1), *[room()] * 3, room(a=1))[-1] is True
+        assert observed(edge, room(a=1), *rooms(3), room(a=1))[-1] is True
 
     def test_what_can_never_be_is_told_after_three_readings_and_taken_back_after_one(self):
         edge = RisingEdge(SlotRequest(slots=5))
         told = []
-        for each in (*[room(a=4)] * 3, room(a=4, b=4)):
+        for each in (*rooms(3, a=4), room(a=4, b=4)):
             edge.observe(each)
             told.append(edge.hopeless)
 

@@ -483,7 +483,7 @@ def test_who_was_silent_for_long_comes_back_under_another_name(hook, board):
         await asyncio.sleep(5)
         await cancel(waiter)
         before = set(board.texts)
-        await asyncio.sleep(301)
+        await asyncio.sleep(320)
         waiter = wait(gate, "w1")
         await asyncio.sleep(5)
         await cancel(waiter)
