@@ -38,7 +38,7 @@ class CapacityEventTrigger(BaseEventTrigger):
 
     It fires when `slots` free slots come to be left for newcomers: neither held for a task that was granted
     them, nor wanted by one that waits, so that no DAG is started for slots that are promised already. It
-    fires again only after there were fewer. Its first reading counts as a rise if it shows enough.
+    fires again only after the service had fewer free. Its first reading counts as a rise if it shows enough.
 
     It takes no place in the queue, and shares the readings of the connection's gate with the waiting tasks.
 
@@ -46,8 +46,8 @@ class CapacityEventTrigger(BaseEventTrigger):
     logs what a person has to mend, and asks again every minute. Airflow would start a trigger that has ended
     again a second later, and for ever.
 
-    From Airflow 3.3 on, the asset remembers whether it has fired since there was no room: a triggerer that is
-    restarted starts no DAG for the same rise again. Before, it does, if there still is room.
+    From Airflow 3.3 on, the asset remembers whether it has fired since then: a triggerer that is restarted
+    starts no DAG for the same rise again. Before, it does, if there still is room.
 
     The event's payload is the reading as plain JSON, as in the XCom of the
     :class:`~airflow_riffusion.operators.capacity.CapacityOperator`, and ``room``: how many slots are left
@@ -91,7 +91,8 @@ class CapacityEventTrigger(BaseEventTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield an event for every rise, for ever."""
         request = SlotRequest.checked(slots=self.slots, user_ids=self.user_ids)
-        memory = EdgeMemory(getattr(self, "asset_state_store", None), self._key(), self._name(request))
+        store = getattr(self, "asset_state_store", None)
+        memory = EdgeMemory(store, self._key(), self.trigger_id, self._name(request))
         edge = RisingEdge(request, armed=await memory.recall())
         log.info("Looking out for %s.", self._name(request))
         while True:

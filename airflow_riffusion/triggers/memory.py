@@ -8,13 +8,12 @@ from typing import Any, Protocol
 
 log = logging.getLogger(__name__)
 
-# Seconds for one call, and until it is tried again; and how often before a trigger begins without.
-_LONGEST_CALL = 30.0
+# Seconds for one call, of which a trigger that begins makes a few, with a pause between them; and until
+# another is made after one that failed: meanwhile the trigger doesn't look out.
+_LONGEST_CALL = 5.0
 _PAUSE = 5.0
 _TRIES = 3
-
-_ARMED = "armed"
-_FIRED = "fired"
+_TRIED_AGAIN_AFTER = 60.0
 
 
 class Store(Protocol):
@@ -31,18 +30,22 @@ class EdgeMemory:
     """
     Remembers with the asset whether a trigger has fired since there was no room.
 
-    A trigger that can't reach it fires all the same: rather twice than never.
+    A trigger that can't reach it fires all the same: rather twice than never. One of another id is not the
+    same trigger restarted: Airflow makes a new one when the DAG is unpaused, and that begins anew.
 
     :param store: the asset state store; None where Airflow has none (before 3.3).
     :param key: what to remember it by.
+    :param trigger_id: the id of the trigger's row in Airflow's database.
     :param name: what the trigger looks out for, for the log.
     """
 
-    def __init__(self, store: Store | None, key: str, name: str) -> None:
+    def __init__(self, store: Store | None, key: str, trigger_id: int | None, name: str) -> None:
         self._store = store
         self._key = key
+        self._fired = f"fired by trigger {trigger_id}"
         self._name = name
         self._kept: str | None = None
+        self._not_before = float("-inf")
         self._in_trouble = False
 
     async def recall(self) -> bool:
@@ -59,21 +62,24 @@ class EdgeMemory:
             else:
                 self._worked()
                 break
-        return self._kept != _FIRED
+        return self._kept != self._fired
 
     async def keep(self, armed: bool) -> None:
         """
-        Remember it, if it has changed; what could not be stored is tried again the next time.
+        Remember it, if it has changed; what could not be stored is tried again a minute later.
 
         :param armed: whether the trigger may fire.
         """
-        state = _ARMED if armed else _FIRED
-        if self._store is None or state == self._kept:
+        state = "armed" if armed else self._fired
+        now = asyncio.get_running_loop().time()
+        if self._store is None or state == self._kept or now < self._not_before:
             return
         try:
             async with asyncio.timeout(_LONGEST_CALL):
                 await self._store.aset(self._key, state)
         except Exception as error:  # noqa: BLE001 - a store may be of any kind
+            self._kept = None  # It may have arrived all the same.
+            self._not_before = now + _TRIED_AGAIN_AFTER
             self._failed(error)
         else:
             self._kept = state

@@ -8,6 +8,7 @@ from airflow.providers.common.compat.sdk import BaseSensorOperator
 
 from airflow_riffusion.hooks import riffusion as hook_module
 from airflow_riffusion.triggers import gate as gate_module
+from tests.boards import MemoryBoard
 from tests.gates import FakeHook
 
 
@@ -73,3 +74,20 @@ def hook(monkeypatch):
 
     monkeypatch.setattr(gate_module, "RiffusionHook", of)
     return hook
+
+
+@pytest.fixture
+def board(monkeypatch):
+    """Return the board of all gates."""
+    board = MemoryBoard()
+
+    class OnlyBoard:
+        def __new__(cls, conn_id):
+            return board
+
+        @staticmethod
+        def is_within_reach():
+            return True
+
+    monkeypatch.setattr(gate_module, "VariableBoard", OnlyBoard)
+    return board

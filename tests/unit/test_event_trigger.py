@@ -13,6 +13,7 @@ import pytest
 
 from airflow_riffusion.exceptions import RiffusionConnectionNotFound, RiffusionRejected, RiffusionUnavailable
 from airflow_riffusion.triggers.event import CapacityEventTrigger
+from airflow_riffusion.triggers.gate import CapacityGate
 from tests.gates import FULL, cancel, our_tasks, wait
 from tests.readings import job, reading
 from tests.versions import needs_airflow_2, needs_airflow_3
@@ -28,22 +29,30 @@ class FakeStore:
         self.values = {}
         self.writes = []
         self.error = None
+        self.failures = float("inf")
+        self.hangs = False
 
     async def aget(self, key):
-        if self.error:
-            raise self.error
+        await self._answer()
         return self.values.get(key)
 
     async def aset(self, key, value):
-        if self.error:
-            raise self.error
+        await self._answer()
         self.values[key] = value
-        self.writes.append(value)
+        self.writes.append(value.partition(" ")[0])
+
+    async def _answer(self):
+        if self.hangs:
+            await asyncio.sleep(1e9)
+        if self.error and self.failures:
+            self.failures -= 1
+            raise self.error
 
 
-def trigger(store=None, **arguments):
+def trigger(store=None, trigger_id=1, **arguments):
     made = CapacityEventTrigger(**{"riffusion_conn_id": "riffusion_test", "poke_interval": 10, **arguments})
     made.asset_state_store = store
+    made.trigger_id = trigger_id
     return made
 
 
@@ -134,6 +143,34 @@ class TestEvents:
         assert payload == {**FREE.to_xcom(), "room": 2}
         assert json.loads(json.dumps(payload)) == payload
 
+    def test_only_the_accounts_asked_for_count_and_are_told(self, hook):
+        hook.next_answers = [reading(a=(2, 2), b=(0, 2))] * 3
+        hook.answer = reading(a=(2, 2), b=(1, 2))
+
+        (payload,) = run(live(trigger(user_ids=["b"]), 100))
+
+        assert payload == {**hook.answer.for_users({"b"}).to_xcom(), "room": 1}
+
+    def test_one_for_a_run_whose_songs_are_all_refused(self, hook):
+        """They take up the room, and give it back: that is no rise, or the DAG would start for ever."""
+        hook.answer = FREE
+
+        async def scenario():
+            payloads, made = [], 0
+            watching = start(trigger(slots=2, poke_interval=5), payloads)
+            for _ in range(60):
+                await asyncio.sleep(15)
+                if made < len(payloads):
+                    made += 1
+                    grants = await asyncio.gather(wait("first"), wait("second"))
+                    await asyncio.sleep(8)
+                    for grant in grants:
+                        CapacityGate.of("riffusion_test").give_back(grant.grant_id)
+            await cancel(watching)
+            return len(payloads)
+
+        assert run(scenario()) == 1
+
     def test_none_for_a_slot_that_a_waiting_task_gets(self, hook):
         async def scenario():
             payloads = []
@@ -203,16 +240,46 @@ class TestRestart:
         hook.answer = FREE
 
         async def scenario():
-            return [await live(trigger(store, slots=slots), 30) for slots in (1, 2)]
+            watchers = {}, {"slots": 2}, {"user_ids": ["a"]}, {"riffusion_conn_id": "other"}
+            return [await live(trigger(store, **watcher), 30) for watcher in watchers]
 
-        assert [len(payloads) for payloads in run(scenario())] == [1, 1]
+        assert [len(payloads) for payloads in run(scenario())] == [1] * 4
 
-    def test_another_pace_is_no_other_watcher(self, hook):
+    def test_whose_dag_was_unpaused_begins_anew(self, hook):
+        """Airflow has made a new trigger; nobody knows what was free meanwhile."""
         store = FakeStore()
         hook.answer = FREE
 
+        run(live(trigger(store, trigger_id=1), 30))
+        assert len(run(live(trigger(store, trigger_id=2), 30))) == 1
+
+    def test_a_write_whose_answer_is_lost_is_made_good_for(self, hook):
+        class Lossy(FakeStore):
+            async def aset(self, key, value):
+                await super().aset(key, value)
+                if len(self.writes) == 2:
+                    raise TimeoutError("no answer")
+
+        store = Lossy()
+        hook.next_answers = [FULL, FREE]
+        run(live(trigger(store), 300))
+
+        assert store.writes == ["armed", "fired", "armed"]
+
+    def test_a_store_that_is_late_is_asked_again(self, hook):
+        store = FakeStore()
+        hook.answer = FREE
         run(live(trigger(store), 30))
-        assert run(live(trigger(store, poke_interval=5), 30)) == []
+        store.error, store.failures = ConnectionError("not yet"), 2
+
+        assert run(live(trigger(store), 60)) == []
+
+    def test_a_store_that_hangs_stops_no_event(self, hook):
+        store = FakeStore()
+        store.hangs = True
+        hook.answer = lambda: FREE if asyncio.get_running_loop().time() % 200 < 100 else FULL
+
+        assert len(run(live(trigger(store), 2000))) == 10
 
     def test_without_a_store_room_is_an_event_again(self, hook):
         hook.answer = FREE
@@ -231,7 +298,7 @@ class TestRestart:
             watching = start(trigger(store), payloads)
             await asyncio.sleep(60)
             store.error = None
-            await asyncio.sleep(15)
+            await asyncio.sleep(70)
             await cancel(watching)
             return len(payloads)
 

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 
+from airflow_riffusion.capacity import Capacity
 from airflow_riffusion.request import SlotRequest
 from airflow_riffusion.room import RisingEdge, Room
 from airflow_riffusion.slots import SlotLedger
-from tests.readings import job, reading
+from tests.readings import NOON, job, reading
 
 
 def room(**free):
     now = reading(**{account: (slots, 4) for account, slots in free.items()})
-    return Room(now, free)
+    return Room(now, Counter(free))
 
 
 def rooms(number, **free):
@@ -48,13 +50,49 @@ class TestRisingEdge:
         assert observed(edge, room(a=4, b=1), room(a=0, b=2)) == [False, True]
 
     def test_slots_that_are_free_but_promised_are_no_room(self):
-        assert not RisingEdge(SlotRequest(slots=2)).observe(Room(reading(a=(2, 4)), {"a": 1}))
+        assert not RisingEdge(SlotRequest(slots=2)).observe(Room(reading(a=(2, 4)), Counter(a=1)))
 
     @pytest.mark.parametrize("blanks", [1, 2])
     def test_a_blank_reading_or_two_are_no_fall(self, blanks):
         edge = RisingEdge(SlotRequest())
 
         assert observed(edge, room(a=1), *rooms(blanks), room(a=1)) == [True, *[False] * blanks, False]
+
+    @pytest.mark.parametrize(
+        "account",
+        [
+            pytest.param(None, id="an account is missing"),
+            pytest.param({"user_id": "b", "maxJobs": 4, "available": "two"}, id="a number is none"),
+            pytest.param({"user_id": "b"}, id="a number is missing"),
+        ],
+    )
+    def test_nor_is_an_odd_one(self, account):
+        accounts = [{"user_id": "a", "maxJobs": 4, "available": 0}, *([account] if account else [])]
+        odd = Capacity.parse({"available": accounts}, service="riffusion", observed_at=NOON)
+        edge = RisingEdge(SlotRequest())
+
+        assert observed(edge, room(a=0, b=2), Room(odd, Counter()), room(a=0, b=2)) == [True, False, False]
+
+    def test_an_account_that_is_gone_for_good_is_believed_to_be(self):
+        edge = RisingEdge(SlotRequest())
+
+        assert observed(edge, room(a=0, b=2), *rooms(3, a=0), room(a=1))[-1] is True
+
+    def test_another_account_that_is_missing_says_nothing(self):
+        edge = RisingEdge(SlotRequest(user_ids=frozenset("a")))
+
+        assert observed(edge, room(a=1, b=1), room(a=0), room(a=1)) == [True, False, True]
+
+    def test_a_reading_counts_once_however_often_it_is_observed(self):
+        edge, blank = RisingEdge(SlotRequest()), room()
+
+        assert observed(edge, room(a=1), *[blank] * 5, room(a=1))[-1] is False
+
+    def test_slots_that_are_promised_and_given_back_are_neither_fall_nor_rise(self):
+        edge = RisingEdge(SlotRequest(slots=2))
+        promised = Room(reading(a=(2, 4)), Counter())
+
+        assert observed(edge, room(a=2), promised, room(a=2)) == [True, False, False]
 
     def test_three_are_one(self):
         edge = RisingEdge(SlotRequest())
@@ -69,6 +107,17 @@ class TestRisingEdge:
             told.append(edge.hopeless)
 
         assert told == [None, None, "the accounts have 4 in all", None]
+
+
+class TestOthersWhoWant:
+    def test_they_may_get_any_of_it(self):
+        assert room(a=3, b=1).less(2).slots == {"a": 1, "b": 1}
+
+    def test_they_leave_nothing_if_they_want_more(self):
+        assert not room(a=3, b=1).less(5).slots
+
+    def test_if_there_are_none_all_is_left(self):
+        assert room(a=3, b=1).less(0).slots == {"a": 3, "b": 1}
 
 
 class TestRoomInTheLedger:
@@ -113,8 +162,8 @@ def test_the_payload_is_the_reading_and_the_room_of_the_accounts_asked_for():
     callback = {**job("1", "a"), "replyUrl": "https://me:secret@example.com/done?key=secret"}
     now = reading(callback, a=(3, 4), b=(1, 4))
 
-    payload = Room(now, {"a": 2, "b": 1}).to_xcom(frozenset("a"))
+    payload = Room(now, Counter(a=2, b=1)).to_xcom(frozenset("a"))
 
     assert payload == {**now.for_users({"a"}).to_xcom(), "room": 2}
     assert "secret" not in json.dumps(payload)
-    assert Room(now, {"a": 2, "b": 1}).to_xcom()["room"] == 3
+    assert Room(now, Counter(a=2, b=1)).to_xcom()["room"] == 3

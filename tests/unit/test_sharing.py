@@ -11,29 +11,10 @@ import pytest
 from airflow_riffusion.exceptions import RiffusionRejected, RiffusionUnavailable
 from airflow_riffusion.request import SlotRequest
 from airflow_riffusion.siblings import HeldSlots, Notice
-from airflow_riffusion.triggers import gate as gate_module
 from airflow_riffusion.triggers.gate import CapacityGate
-from tests.boards import MemoryBoard
 from tests.gates import FULL, cancel, our_tasks
 from tests.readings import job, reading
 from tests.virtual_time import run
-
-
-@pytest.fixture
-def board(monkeypatch):
-    """Return the board of all gates."""
-    board = MemoryBoard()
-
-    class OnlyBoard:
-        def __new__(cls, conn_id):
-            return board
-
-        @staticmethod
-        def is_within_reach():
-            return True
-
-    monkeypatch.setattr(gate_module, "VariableBoard", OnlyBoard)
-    return board
 
 
 def wait(gate, waiter_id, *, poke_interval=5.0, **request):
