@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 import time
 from contextlib import contextmanager
 from datetime import timedelta
@@ -150,9 +151,7 @@ def _has_long_names() -> bool:
 
 @cache
 def _hostname() -> str:
-    from airflow.utils.net import get_hostname
-
-    return str(get_hostname())
+    return socket.gethostname()  # Airflow's own asks DNS for the full name, which may take long.
 
 
 _complained: set[type[Exception]] = set()

@@ -1,8 +1,9 @@
 """
-Make two songs whenever there comes to be room for them.
+Make songs whenever there comes to be room for two.
 
 No schedule and no waiting task: an ``AssetWatcher`` starts a run when two slots come to be free that no
-task waits for or was promised, and the next run only after there were fewer.
+task waits for or was promised, and the next run only after fewer than two were. So a run makes as many songs
+as there is room for: one that leaves two slots free would be the last, until somebody else takes one of them.
 
 Needs Airflow 3, and the connection ``riffusion_default``. A run that is started by hand has no event.
 """
@@ -10,6 +11,7 @@ Needs Airflow 3, and the connection ``riffusion_default``. A run that is started
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import cycle, islice
 
 from airflow.sdk import Asset, AssetWatcher, dag, task
 
@@ -20,6 +22,8 @@ ROOM = Asset(
     "riffusion_room_for_two",
     watchers=[AssetWatcher(name="two_slots", trigger=CapacityEventTrigger(slots=2))],
 )
+
+PROMPTS = ["a lullaby for a lighthouse", "polka on the moon", "rain on a tin roof"]
 
 
 @dag(
@@ -32,7 +36,7 @@ def riffusion_on_capacity():
     def songs(triggering_asset_events=None) -> list[dict]:
         payload = triggering_asset_events[ROOM][-1].extra["payload"]
         print(f"Room for {payload['room']} songs, best on {payload['best_user_id']}")  # noqa: T201 - the task's log
-        return [{"prompt": "a lullaby for a lighthouse"}, {"prompt": "polka on the moon"}]
+        return [{"prompt": prompt} for prompt in islice(cycle(PROMPTS), payload["room"])]
 
     RiffusionSubmitOperator.partial(task_id="song").expand(json=songs())
 

@@ -208,13 +208,10 @@ class CapacityGate:
         :param reading: the reading.
         :raises RiffusionError: if granting takes another one, and that can't be had.
         """
-        if not self._shares():
-            self._take_in(reading)
-            self._tell(self._ledger.grant(reading, _now()))
-        elif self._waiters or self._ledger.held or self._sharing.has_news:
+        if shares := self._shares() and self._takes_part():
             await self._sharing.prepare()
-            self._take_in(reading)
-            self._tell(await self._sharing.grant(reading))
+        self._take_in(reading)
+        self._tell(await self._sharing.grant(reading) if shares else self._ledger.grant(reading, _now()))
         if self._onlookers:
             await self._tell_onlookers(self._poll_loop.reading or reading)
 
@@ -234,6 +231,7 @@ class CapacityGate:
         if self._waiters:
             log.error("%s That ends the wait of all tasks at this gate (%d).", error, len(self._waiters))
         for waiter_id in self._waiters:
+            self._ledger.leave(waiter_id)
             self._waiters.tell(waiter_id, copy.copy(error))
         self._onlookers.reject(error)
         for hold in self._ledger.holds:
@@ -277,6 +275,10 @@ class CapacityGate:
     def _shares(self) -> bool:
         """Return whether other triggerers may grant slots of this connection, and can be told of these."""
         return VariableBoard.is_within_reach() and not self._hook.settings.separate_triggerers
+
+    def _takes_part(self) -> bool:
+        """Return whether other triggerers have to know of this gate: not if it only has onlookers."""
+        return bool(self._waiters or self._ledger.held or self._sharing.has_news)
 
     async def _read_again(self) -> Capacity:
         reading = await self._poll_loop.read_again()

@@ -153,6 +153,8 @@ class Sharing:
         next_reading_at = _now() + _BETWEEN_READINGS
         if _now() - self._looked_at >= _LOOK_LASTS:
             await self._look()
+        if self._looked_at - self._told_at >= _FADING_AFTER:
+            return []  # Who came meanwhile has not noticed this gate: it has to say first that it is there.
         if self._alone:
             return await self._grant(reading, until=self._looked_at + _PUBLISHED_WITHIN)
         for _ in range(_TRIES):

@@ -4,35 +4,71 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import threading
 from dataclasses import dataclass, field
 
 import pytest
 
 from airflow_riffusion.emulator import EmulatorServer
-from dev.airflow_client import DagRun, attempts
+from airflow_riffusion.emulator.faults import Fault
+from dev.airflow_client import FINAL_STATES, DagRun, attempts
 from dev.airflow_stack import AirflowStack
 from tests.system.conftest import EXAMPLE_DAGS
 
 DAG = "riffusion_on_capacity"
-ENOUGH = 2  # readings, until what the first of them leads to has happened
+
+
+class Statsd:
+    """Hears which metrics there are."""
+
+    def __init__(self):
+        self.names = set()
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+
+    def __enter__(self):
+        self._socket.bind(("127.0.0.1", 0))
+        self._listener.start()
+        return self
+
+    def __exit__(self, *_):
+        self._socket.sendto(b"", self._socket.getsockname())
+        self._listener.join()
+        self._socket.close()
+
+    @property
+    def settings(self):
+        host, port = self._socket.getsockname()
+        return {
+            "AIRFLOW__METRICS__STATSD_ON": "True",
+            "AIRFLOW__METRICS__STATSD_HOST": host,
+            "AIRFLOW__METRICS__STATSD_PORT": str(port),
+        }
+
+    def _listen(self):
+        while packet := self._socket.recv(65536):
+            self.names.update(line.partition(":")[0] for line in packet.decode().splitlines())
 
 
 @dataclass
 class Story:
-    """How many runs there were after each of its parts, and what they were told and made."""
+    """How many runs and events there were after each of its parts, and what the runs were told and made."""
 
-    runs: dict[str, int] = field(default_factory=dict)
+    runs: dict[str, tuple[int, int]] = field(default_factory=dict)
+    metrics: set[str] = field(default_factory=set)
     payloads: list[dict] = field(default_factory=list)
-    states: set[str] = field(default_factory=set)
+    states: list[str] = field(default_factory=list)
     log: str = ""
 
 
 class Stage:
     """The Airflow and the service that the story needs."""
 
-    def __init__(self, airflow, service, dag_file):
+    def __init__(self, airflow, emulator, dag_file):
         self.airflow = airflow
-        self.service = service
+        self.emulator = emulator
+        self.service = emulator.service
         self.dag_file = dag_file
 
     def unpause(self):
@@ -40,18 +76,33 @@ class Stage:
         self.airflow.request("PATCH", f"dags/{DAG}", json={"is_paused": False})
         os.utime(self.dag_file)  # Airflow looks for a DAG's watchers when it parses its file.
 
-    def await_readings(self):
-        wanted = self.service.stats().requests_by_endpoint["available"] + ENOUGH
+    def await_readings(self, number):
+        wanted = self.service.stats().requests_by_endpoint["available"] + number
         for _ in attempts(120):
             if self.service.stats().requests_by_endpoint["available"] >= wanted:
                 return
         pytest.fail("nobody reads")
 
-    def await_songs(self, wanted):
-        for _ in attempts(120):
-            if len(self.songs()) >= wanted:
+    def await_watcher(self, wanted):
+        for _ in attempts(60):
+            if self.watchers_started() >= wanted:
                 return
-        pytest.fail(f"{len(self.songs())} songs of {wanted} were submitted by {len(self.runs())} runs")
+        pytest.fail("no triggerer has taken up the watcher")
+
+    def watchers_started(self):
+        return (self.airflow.home / "triggerer.log").read_text().count("Looking out for 2 slots")
+
+    def await_run(self):
+        for _ in attempts(60):
+            if self.runs():
+                return
+        pytest.fail("there is room, but no run")
+
+    def await_songs(self):
+        for _ in attempts(120):
+            if self.songs():
+                return
+        pytest.fail(f"no song was submitted by {len(self.runs())} runs")
 
     def songs(self):
         return [job for job in self.service.jobs() if (job.reply_ref or "").startswith(DAG)]
@@ -73,7 +124,13 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(token, tmp_path_factory):
+def statsd():
+    with Statsd() as statsd:
+        yield statsd
+
+
+@pytest.fixture(scope="module")
+def stage(token, statsd, tmp_path_factory):
     """Start an Airflow and a service with two accounts of two slots each; the DAG is paused yet."""
     dags = tmp_path_factory.mktemp("dags")
     dag_file = shutil.copy(EXAMPLE_DAGS / f"{DAG}.py", dags)
@@ -83,62 +140,76 @@ def stage(token, tmp_path_factory):
             tmp_path_factory.mktemp("airflow"),
             dags_folder=dags,
             connections={"riffusion_default": connection},
+            env=statsd.settings,
         ) as airflow:
-            yield Stage(airflow, emulator.service, dag_file)
+            yield Stage(airflow, emulator, dag_file)
 
 
 @pytest.fixture(scope="module")
-def story(stage):
-    """Let slots come free, restart the triggerer while they are, and let them come free once more."""
+def story(stage, statsd):
+    """Let slots come free for songs that are refused, restart the triggerer, and let them come free again."""
     story = Story()
 
-    def note(part):
-        stage.await_readings()
-        story.runs[part] = len(stage.runs())
+    def note(part, readings=2):
+        stage.await_readings(readings)
+        story.runs[part] = len(stage.runs()), len(stage.payloads())
 
     taken = stage.take_slots(4)
     stage.unpause()
     note("while full")
+    stage.emulator.faults.add(Fault(endpoint="create-prompt", status=400))
     stage.end(taken)
-    stage.await_songs(2)
-    note("room, and still some when both songs are made")
+    stage.await_run()
+    story.states = [stage.airflow.wait(run) for run in stage.runs()]
+    note("when its songs were refused", readings=5)
     stage.airflow.kill("triggerer")
     stage.airflow.start("triggerer")
-    note("after a restart")
-    taken = stage.take_slots(2)
+    stage.await_watcher(2)
+    note("after a restart", readings=5)
+    stage.emulator.faults.clear()
+    taken = stage.take_slots(4)
     note("full again")
     stage.end(taken)
-    stage.await_songs(4)
+    stage.await_songs()
     note("room again")
 
+    story.metrics = statsd.names
     story.payloads = stage.payloads()
-    runs = stage.runs()
-    stage.end(stage.songs())
-    story.states = {stage.airflow.wait(run) for run in runs}
-    story.log = stage.airflow.log(runs[0], "songs")
+    (run,) = [run for run in stage.runs() if stage.airflow.state(run) not in FINAL_STATES]
+    stage.end(stage.songs())  # which makes room for yet another run
+    story.states.append(stage.airflow.wait(run))
+    story.log = stage.airflow.log(run, "songs")
     return story
 
 
 def test_there_is_no_run_while_all_slots_are_in_use(story):
-    assert story.runs["while full"] == 0
+    assert story.runs["while full"] == (0, 0)
 
 
-def test_a_rise_starts_one_run(story):
-    assert story.runs["room, and still some when both songs are made"] == 1
+def test_a_rise_starts_one_run_and_songs_that_are_refused_start_no_other(story):
+    assert story.runs["when its songs were refused"] == (1, 1)
 
 
 def test_a_killed_triggerer_starts_none_again(story):
-    assert story.runs["after a restart"] == 1
+    assert story.runs["after a restart"] == (1, 1)
 
 
 def test_the_next_rise_starts_the_next_run(story):
-    assert (story.runs["full again"], story.runs["room again"]) == (1, 2)
+    assert (story.runs["full again"], story.runs["room again"]) == ((1, 1), (2, 2))
 
 
-def test_the_runs_make_their_songs(story):
-    assert story.states == {"success"}
+def test_the_runs_make_their_songs_unless_they_are_refused(story):
+    assert story.states == ["failed", "success"]
 
 
 def test_a_run_is_told_what_there_is_room_for(story):
     assert all(payload["room"] >= 2 for payload in story.payloads)
     assert f"Room for {story.payloads[0]['room']} songs" in story.log
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["slots.available", "gate.waiting", "gate.held", "gate.wait", "grants", "request", "request.error"],
+)
+def test_a_statsd_is_told_by_the_triggerer_and_the_workers(story, name):
+    assert f"airflow.riffusion.{name}" in story.metrics

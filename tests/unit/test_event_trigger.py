@@ -143,6 +143,21 @@ class TestEvents:
         assert payload == {**FREE.to_xcom(), "room": 2}
         assert json.loads(json.dumps(payload)) == payload
 
+    def test_others_are_looked_at_closely_only_when_there_may_be_one(self, hook, monkeypatch):
+        asked = []
+        room = CapacityGate.room
+
+        async def remembered(gate, poke_interval, *, closely):
+            asked.append(closely)
+            return await room(gate, poke_interval, closely=closely)
+
+        monkeypatch.setattr(CapacityGate, "room", remembered)
+        hook.next_answers = [FULL, FREE]
+        hook.answer = FREE
+
+        run(live(trigger(), 35))
+        assert asked[:4] == [True, True, False, False]
+
     def test_only_the_accounts_asked_for_count_and_are_told(self, hook):
         hook.next_answers = [reading(a=(2, 2), b=(0, 2))] * 3
         hook.answer = reading(a=(2, 2), b=(1, 2))
@@ -280,6 +295,15 @@ class TestRestart:
         hook.answer = lambda: FREE if asyncio.get_running_loop().time() % 200 < 100 else FULL
 
         assert len(run(live(trigger(store), 2000))) == 10
+
+    def test_a_store_that_fails_is_left_alone_for_a_minute(self, hook):
+        store = FakeStore()
+        store.error = ConnectionError("not now")
+        store.failures = 1000
+        hook.answer = FULL
+
+        run(live(trigger(store), 300))
+        assert 1000 - store.failures <= 8  # Three to begin with.
 
     def test_without_a_store_room_is_an_event_again(self, hook):
         hook.answer = FREE

@@ -49,6 +49,42 @@ def test_an_onlooker_keeps_the_pace_it_asked_for(hook):
     assert len(hook.asked_at) >= 12
 
 
+def test_the_smallest_interval_of_all_counts(hook):
+    async def scenario():
+        onlookers = [look([], poke_interval=each) for each in (30, 10)]
+        await asyncio.sleep(100)
+        await cancel(*onlookers)
+
+    run(scenario())
+    assert len(hook.asked_at) >= 9
+
+
+def test_no_interval_is_shorter_than_a_second(hook):
+    async def scenario():
+        onlooker = look([], poke_interval=0.1)
+        await asyncio.sleep(10)
+        await cancel(onlooker)
+
+    run(scenario())
+    assert min(hook.pauses) >= 1
+
+
+def test_a_first_reading_waits_for_the_tasks_that_a_restarted_triggerer_gets_back_after_it(hook):
+    hook.answer = reading(a=1)
+
+    async def scenario():
+        onlooker = look([])
+        await asyncio.sleep(0.3)
+        later = wait("later", since=2)
+        await asyncio.sleep(0.3)
+        earlier = wait("earlier", since=1)
+        grant = await earlier
+        await cancel(onlooker, later)
+        return grant.grant_id, later.cancelled()
+
+    assert run(scenario()) == ("earlier", True)
+
+
 def test_it_is_shown_what_the_granted_leave(hook):
     seen = []
     hook.answer = reading(a=(3, 4))

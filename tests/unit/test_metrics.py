@@ -245,6 +245,16 @@ class TestGate:
 
         assert run(scenario()) == (0, 1, 0)
 
+    def test_waits_that_a_rejection_ends_are_told_once(self, stats, hook):
+        hook.next_answers = [FULL]
+        hook.answer = RiffusionRejected("401")
+
+        async def scenario():
+            await asyncio.gather(*(wait(f"w{number}") for number in range(100)), return_exceptions=True)
+
+        run(scenario())
+        assert [value for value, _ in stats.of("riffusion.gate.waiting")] == [100, 0]
+
     def test_stats_that_fail_end_no_wait_and_are_named_once(self, stats, hook, caplog):
         caplog.set_level(logging.WARNING)
         metrics._complained.clear()

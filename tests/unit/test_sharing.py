@@ -475,6 +475,31 @@ def test_who_was_silent_for_long_comes_back_under_another_name(hook, board):
     assert before != after
 
 
+def test_who_was_held_up_for_long_says_that_it_is_there_before_it_grants_as_if_alone(hook, board):
+    """Siblings that came meanwhile take its notice for one of a gate that has gone."""
+    hook.next_answers = [reading(a=1)]
+    hook.answer = reading(job("1", "a", "first"), a=1)
+    written = []
+
+    async def scenario():
+        gate = CapacityGate("conn")
+
+        async def put(gate_id, text):
+            board.texts[gate_id] = text
+            written.append((loop_time(), published(board)[0]))
+            if len(written) == 3:  # "first" is seen in use, which is news.
+                await asyncio.sleep(301)
+
+        board.put = put
+        await wait(gate, "first")
+        await asyncio.sleep(2)
+        await wait(gate, "second")
+
+    run(scenario())
+    assert [held for _, held in written] == [set(), {"first"}, set(), set(), {"second"}]
+    assert written[4][0] - written[3][0] < 1
+
+
 def test_nothing_is_granted_while_siblings_cant_be_reached_unless_that_lasts(hook, board, caplog):
     caplog.set_level(logging.INFO, "airflow_riffusion")
     hook.answer = reading(a=5)

@@ -153,6 +153,70 @@ def test_where_nothing_is_free_there_is_nothing_to_look_for(hook, board):
     assert board.calls == []
 
 
+def test_if_one_looks_closely_all_are_told(hook, board):
+    hook.answer = reading(a=(2, 4))
+
+    async def scenario():
+        gate = CapacityGate("conn")
+        onlookers = look(gate, [], closely=False), look(gate, [], closely=True)
+        await asyncio.sleep(20)
+        await cancel(*onlookers)
+
+    run(scenario())
+    assert "ids" in board.calls
+
+
+def test_what_is_shown_is_left_of_the_newest_reading(hook, board):
+    """A gate beside siblings takes a second one before it grants anything."""
+    board.texts["sibling"] = Notice(beat=1, flag=False, holds=()).model_dump_json()
+    hook.next_answers = [reading(a=(2, 4))]
+    hook.answer = reading(a=(1, 4))
+    seen = []
+
+    async def scenario():
+        gate = CapacityGate("conn")
+        tasks = look(gate, seen), wait(gate, "w")
+        await tasks[1]
+        await asyncio.sleep(0.01)
+        await cancel(*tasks)
+
+    run(scenario())
+    assert seen == [0]
+
+
+def test_a_gate_that_only_holds_goes_on_saying_so(hook, board):
+    hook.next_answers = [reading(a=1)]
+
+    async def scenario():
+        gate = CapacityGate("conn")
+        await wait(gate, "never seen in use", hold=1000)
+        await asyncio.sleep(400)
+        (notice,) = notices(board)
+        return notice.beat, [held.reply_ref for held in notice.holds]
+
+    beat, held = run(scenario())
+    assert beat >= 5
+    assert held == ["never seen in use"]
+
+
+def test_jobs_that_began_while_nobody_waited_settle_no_hold(hook, board):
+    service = Service(hook)
+
+    async def scenario():
+        gate = CapacityGate("conn")
+        onlooker = look(gate, [])
+        await asyncio.sleep(10)
+        service.jobs = ["somebody else's"]
+        await asyncio.sleep(20)
+        await wait(gate, "w", hold=600)
+        await asyncio.sleep(60)
+        held = [held.reply_ref for notice in notices(board) for held in notice.holds]
+        await cancel(onlooker)
+        return held
+
+    assert run(scenario()) == ["w"]
+
+
 def test_who_looked_on_and_begins_to_wait_is_a_newcomer(hook, board):
     service = Service(hook)
 
