@@ -110,6 +110,22 @@ def test_who_begins_to_wait_in_vain_is_told_of_by_a_gate_alone_and_who_goes_is_a
     assert run(scenario()) == [[1], [7], [0]]
 
 
+def test_beside_others_a_gate_tells_each_change_of_what_is_wanted(hook, board):
+    board.texts["sibling"] = Notice(beat=1, flag=False, holds=()).model_dump_json()
+
+    async def scenario():
+        gate = CapacityGate("conn")
+        waiters = [wait(gate, "first")]
+        await asyncio.sleep(2)
+        waiters += [wait(gate, f"w{number}") for number in range(3)]
+        await asyncio.sleep(7)
+        wanted = max(notice.wanted for notice in notices(board))
+        await cancel(*waiters)
+        return wanted
+
+    assert run(scenario()) == 4
+
+
 def test_who_only_looks_on_says_nothing_and_is_no_sibling(hook, board):
     hook.answer = reading(a=(2, 4))
 

@@ -23,8 +23,8 @@ def held(reference="r", lasts=60.0, one_job=True, **slots):
     return HeldSlots(reply_ref=reference, slots=slots or {"a": 1}, one_job=one_job, lasts=lasts)
 
 
-def notice(*holds, beat=1, flag=False):
-    return Notice(beat=beat, flag=flag, holds=holds)
+def notice(*holds, beat=1, flag=False, wanted=0):
+    return Notice(beat=beat, flag=flag, holds=holds, wanted=wanted)
 
 
 def siblings(now=0.0, **notices):
@@ -161,6 +161,20 @@ def test_who_says_nothing_new_for_long_is_gone_but_not_what_it_held():
     assert known.alive(100 + GONE_AFTER - 0.1) == 1
     assert known.alive(100 + GONE_AFTER) == 0
     assert known.taken(FREE, 100 + GONE_AFTER)
+
+
+def test_what_all_want_counts_until_they_are_gone():
+    known = siblings(now=100, x=notice(wanted=2), y=notice(wanted=3))
+    assert known.wanted(100 + GONE_AFTER - 0.1) == 5
+
+    known.observe({"x": notice(wanted=2), "y": notice(wanted=4, beat=2)}, 200)
+    assert known.wanted(100 + GONE_AFTER) == 4
+
+
+def test_the_notice_of_an_older_version_says_that_nobody_wants_anything():
+    told, understood = Notice.read('{"beat": 1, "flag": false, "holds": []}')
+
+    assert (told.wanted, understood) == (0, True)
 
 
 def test_who_says_the_same_anew_is_alive():

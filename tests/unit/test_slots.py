@@ -44,6 +44,17 @@ def test_of_those_who_began_at_the_same_time_the_first_to_come_is_served_first(l
     assert list(ledger.at(0, reading(a=1))) == ["y"]
 
 
+def test_what_is_wanted_is_what_all_want_who_will_hold_it(ledger):
+    ledger.join("one", ask())
+    for name in ("three", "three more"):
+        ledger.join(name, ask(slots=3))
+    ledger.join("only looks", ask(slots=9, hold=0))
+    assert ledger.wanted == 7
+
+    ledger.leave("three")
+    assert ledger.wanted == 4
+
+
 @pytest.mark.parametrize("hold", [60, 0])
 def test_a_grant_tells_what_was_asked_for_and_by_which_reading_it_was_granted(ledger, hold):
     request, seen = ask(hold=hold), reading(a=1)
