@@ -101,11 +101,10 @@ class Sharing:
         event trigger elsewhere, which says nothing itself, must not take for room what tasks want here.
         """
         released = self._ledger.held < self._told_held
+        wanted, told_wanted = self._ledger.wanted, self._told_wanted
         if self._alone:
-            return (released and not self._ledger.held) or bool(self._ledger.wanted) != bool(
-                self._told_wanted
-            )
-        return released or self._ledger.wanted != self._told_wanted
+            return (released and not self._ledger.held) or bool(wanted) != bool(told_wanted)
+        return released or wanted != told_wanted
 
     async def look_on(self) -> None:
         """Learn what siblings hold and want, if that can be done; say nothing, as nothing is granted."""
