@@ -42,6 +42,15 @@ def take_screenshot(page: Page, name: str) -> None:
         page.screenshot(path=Path(folder) / f"{name}.png", animations="disabled", caret="hide")
 
 
+def tab_to(page: Page, target: Locator, most: int = 60) -> None:
+    """Press Tab until an element has the focus."""
+    for _ in range(most):
+        if target.evaluate("element => document.hasFocus() && document.activeElement === element"):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"{target} is not reached by pressing Tab {most} times")
+
+
 def frame(page: Page) -> FrameLocator:
     """Return the capacity page, which Airflow shows in a frame."""
     return page.frame_locator("iframe[title='Riffusion capacity']")

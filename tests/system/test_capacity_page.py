@@ -18,7 +18,7 @@ from airflow_riffusion.emulator.faults import Fault
 from airflow_riffusion.plugins.page.app import MEDIA_TYPES
 from airflow_riffusion.plugins.page.cards import INTERVAL
 from dev.airflow_client import AirflowClient, attempts
-from tests.browser import card, frame, log_in, take_screenshot
+from tests.browser import card, frame, log_in, tab_to, take_screenshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -124,10 +124,10 @@ def test_it_follows_the_theme_that_was_chosen_in_airflow(page: Page, studio: Emu
     assert theme_of(page) == "dark"
 
 
-def test_it_can_be_used_by_keyboard(page: Page, studio: EmulatorServer):
+def test_while_it_is_paused_it_asks_for_nothing(page: Page, studio: EmulatorServer):
     expect(card(page, "studio")).to_be_visible()
     pause = frame(page).get_by_role("button", name="Pause")
-    pause.focus()
+    tab_to(page, pause)
     page.keyboard.press("Enter")
 
     expect(pause).to_have_attribute("aria-pressed", "true")
@@ -159,6 +159,12 @@ def test_an_error_stands_in_place_of_the_numbers_until_it_is_mended(
     service.faults.add(Fault(status=503))
     expect(mended).to_contain_text("503 Service Unavailable from")
     expect(mended).to_contain_text("Last good reading of")
+
+    service.faults.clear()
+    service.faults.add(Fault(status=429, retry_after=300))
+    asked_to_wait = re.compile(r"Tried \d+ s ago; the service asked to wait, next try in (5|4) min \d+ s\.")
+    expect(mended).to_contain_text(asked_to_wait)
+    take_screenshot(page, "capacity-page-asked-to-wait")
     assert token not in page.content() + frame(page).locator("html").inner_html()
 
 

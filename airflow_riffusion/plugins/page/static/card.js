@@ -12,6 +12,7 @@ let number = 0;
 
 export class Card {
   #shown = null;
+  #interval = null;
   #readAt = null;
   #wasWell = null;
 
@@ -21,7 +22,9 @@ export class Card {
     this.name = el("h2", { id, text: connectionId });
     this.service = el("span", { class: "badge" });
     this.when = el("p", { class: "when" });
-    this.error = el("p", { class: "message" });
+    this.error = el("p");
+    this.tries = el("p", { class: "tries" });
+    this.failure = el("div", { class: "message" }, this.error, this.tries);
     this.free = el("p", { class: "free-slots" });
     this.bar = el("div", { class: "bar total", role: "img" });
     this.legend = el("ul", { class: "legend" });
@@ -41,17 +44,19 @@ export class Card {
       "section",
       { class: "card", "aria-labelledby": id },
       el("header", {}, this.name, this.service, this.when),
-      this.error,
+      this.failure,
       this.body,
     );
   }
 
   // Takes in a new document; returns what is worth saying aloud.
-  update(shown) {
+  update(shown, interval) {
     this.#shown = { ...shown, at: performance.now() };
+    this.#interval = interval;
     const { error, slots, accounts, jobs, notes } = shown;
     show(this.service, shown.service);
-    show(this.error, error);
+    this.failure.hidden = error === null;
+    say(this.error, error ?? "");
     this.element.classList.toggle("failed", error !== null);
     for (const each of [this.numbers, this.accounts.element, this.jobs.element]) each.hidden = slots === null;
     if (slots !== null) {
@@ -66,8 +71,7 @@ export class Card {
     }
     fill(this.notes, notes, () => el("li"), (item, note) => say(item, `Odd: ${note}`));
     this.#tasks(shown.tasks);
-    if (error !== null || shown.read_at !== this.#readAt) this.history.add(error === null ? slots : null);
-    this.#readAt = shown.read_at;
+    this.#remember();
     this.tick();
     return this.#announcement(error);
   }
@@ -75,7 +79,7 @@ export class Card {
   // Lets the times go on between two documents.
   tick() {
     const shown = this.#shown;
-    const since = (performance.now() - shown.at) / 1000;
+    const since = this.#since;
     const age = shown.age_seconds === null ? null : shown.age_seconds + since;
     const asking = shown.asking_seconds === null ? "" : `; asking again for ${timeSpan(shown.asking_seconds + since)}`;
     const old = age !== null && age > OLD_AFTER;
@@ -86,6 +90,7 @@ export class Card {
       const text = `${last}reading of ${clockTime(shown.read_at)}, ${timeSpan(age)} ago${old ? asking : ""}`;
       say(this.when, text[0].toUpperCase() + text.slice(1));
     }
+    say(this.tries, shown.error === null ? "" : this.#tried());
     for (const each of [this.accounts, this.jobs]) each.reachable();
     if (old || age === null || shown.error !== null) return;
     const rows = this.jobs.list.tBodies[0].rows;
@@ -94,8 +99,36 @@ export class Card {
 
   // Nothing moves until the next document.
   rest() {
-    const { read_at: readAt } = this.#shown;
-    if (readAt !== null) say(this.when, `Reading of ${clockTime(readAt)}`);
+    const { read_at: readAt, error, failed_seconds: failed } = this.#shown;
+    const last = error === null ? "Reading" : "Last good reading";
+    if (readAt !== null) say(this.when, `${last} of ${clockTime(readAt)}`);
+    if (error !== null) say(this.tries, `Tried at ${clockTime(Date.now() - 1000 * (failed + this.#since))}.`);
+  }
+
+  // Seconds since the last document.
+  get #since() {
+    return (performance.now() - this.#shown.at) / 1000;
+  }
+
+  // An error may be minutes old: until its time has come nothing is tried.
+  #tried() {
+    const { failed_seconds: failed, next_try_seconds: next, asking_seconds: asking } = this.#shown;
+    const since = this.#since;
+    const ago = `Tried ${timeSpan(failed + since)} ago`;
+    if (asking !== null) return `${ago}; being tried again.`;
+    if (next === undefined) return `${ago}.`;
+    if (next === null || next <= since) return `${ago}; next try now.`;
+    // By itself the page waits for no longer than its interval.
+    const asked = next > this.#interval ? "the service asked to wait, " : "";
+    return `${ago}; ${asked}next try in ${timeSpan(Math.ceil(next - since))}.`;
+  }
+
+  // The line goes on with each new reading, and with each moment at which there is none.
+  #remember() {
+    const { error, slots, read_at: readAt, age_seconds: age } = this.#shown;
+    if (error !== null) this.history.add(null, 1000 * this.#interval, Date.now());
+    else if (readAt !== this.#readAt) this.history.add(slots, 1000 * this.#interval, Date.now() - 1000 * age);
+    this.#readAt = readAt;
   }
 
   #total(slots) {
@@ -104,6 +137,7 @@ export class Card {
       ` of ${counted(slots.slots, "slot")} free`,
     );
     drawBar(this.bar, slots);
+    this.bar.setAttribute("aria-label", inWords(slots));
     const known = KINDS.filter((kind) => slots[kind] !== null && (kind !== "unknown" || slots[kind]));
     fill(this.legend, known, () => el("li"), (item, kind) => {
       item.className = kind;
@@ -112,10 +146,11 @@ export class Card {
   }
 
   #tasks({ waiting, longest_seconds: longest, first, watching, complete }) {
-    const least = complete ? "" : "at least ";
+    const none = complete ? "none" : "none found, but not all could be counted";
+    const some = `${complete ? "" : "at least "}${counted(waiting, "task")}`;
     const since = longest === null ? "" : `, the longest for ${timeSpan(longest)}`;
     const watchers = watching ? `; ${counted(watching, "task")} ${watching === 1 ? "watches a" : "watch their"} job` : "";
-    say(this.tasks.count, `${least}${waiting ? counted(waiting, "task") : "none"}${since}${watchers}`);
+    say(this.tasks.count, `${waiting ? some : none}${since}${watchers}`);
     fill(this.tasks.list, first, taskItem, updateTask);
     this.tasks.more(waiting - first.length);
   }
@@ -131,7 +166,7 @@ export class Card {
 function part(heading, list) {
   const count = el("span", { class: "count" });
   const more = el("p", { class: "quiet", hidden: "" });
-  const box = el("div", { class: "scroll", "aria-label": heading }, list);
+  const box = el("div", { class: "scroll" }, list);
   const element = el("div", { class: "part" }, el("h3", { text: heading }), count, box, more);
   return {
     element,
@@ -141,11 +176,13 @@ function part(heading, list) {
       more.hidden = rest <= 0;
       say(more, `and ${rest.toLocaleString("en")} more`);
     },
-    // What scrolls must be within reach of the keyboard.
+    // What scrolls must be within reach of the keyboard; only what has a role may have a name.
     reachable() {
       const scrolls = box.scrollHeight > box.clientHeight;
-      if (scrolls) for (const [name, value] of [["tabindex", "0"], ["role", "region"]]) box.setAttribute(name, value);
-      else for (const name of ["tabindex", "role"]) box.removeAttribute(name);
+      for (const [name, value] of Object.entries({ tabindex: "0", role: "region", "aria-label": heading })) {
+        if (scrolls) box.setAttribute(name, value);
+        else box.removeAttribute(name);
+      }
     },
   };
 }
@@ -165,7 +202,6 @@ function drawBar(bar, slots) {
     piece.className = kind;
     piece.style.flexGrow = share;
   });
-  bar.setAttribute("aria-label", inWords(slots));
 }
 
 function inWords(slots) {

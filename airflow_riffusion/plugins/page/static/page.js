@@ -4,10 +4,10 @@ import { Card } from "./card.js";
 import { clockTime, say } from "./text.js";
 import { followAirflow } from "./theme.js";
 
-const REFUSED = {
-  401: "You are no longer logged in. Log in to Airflow, and open this page again.",
-  403: "You may no longer read connections.",
-};
+const LOGGED_OUT = "You are no longer logged in. Log in to Airflow, and open this page again.";
+const NOT_ALLOWED = "You may no longer read connections.";
+const UNREADABLE = "is not what this page asked for: reload it, and log in to Airflow if need be.";
+const AT_FAULT = "This page has an error of its own: reload it. The browser's console says more.";
 
 const byId = (id) => document.getElementById(id);
 const [place, trouble, pause] = [byId("cards"), byId("trouble"), byId("pause")];
@@ -20,17 +20,45 @@ let lastAnswer = null;
 async function ask() {
   if (asking) return;
   asking = true;
+  const answer = await fetchCards();
   try {
-    const answer = await fetch("cards", { headers: { Accept: "application/json" }, cache: "no-store" });
-    if (answer.status in REFUSED) refuse(REFUSED[answer.status]);
-    else if (answer.ok) update(await answer.json());
-    else complain(`Airflow answers with an error (${answer.status}).`);
-  } catch {
-    complain("Airflow does not answer.");
+    take(answer);
+  } catch (error) {
+    console.error(error);
+    complain(AT_FAULT);
   } finally {
     asking = false;
     plan();
   }
+}
+
+// What came back; null if nothing did.
+async function fetchCards() {
+  try {
+    const answer = await fetch("cards", { headers: { Accept: "application/json" }, cache: "no-store" });
+    return { ok: answer.ok, status: answer.status, said: parsed(await answer.text()) };
+  } catch {
+    return null;
+  }
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null; // something between the browser and Airflow has answered
+  }
+}
+
+function take(answer) {
+  if (answer === null) return complain("Airflow does not answer.");
+  const { ok, status, said } = answer;
+  // Airflow takes a session that it can't read, or that was ended, for forbidden.
+  if (status === 401 || (status === 403 && said?.detail === "Invalid JWT token")) refuse(LOGGED_OUT);
+  else if (status === 403) refuse(NOT_ALLOWED);
+  else if (!ok) complain(`Airflow answers with an error (${status}).`);
+  else if (!Array.isArray(said?.cards)) complain(`The answer (status ${status}) ${UNREADABLE}`);
+  else update(said);
 }
 
 function plan() {
@@ -40,17 +68,18 @@ function plan() {
 
 function update({ cards: shown, interval_seconds: seconds, error }) {
   interval = seconds;
-  lastAnswer = Date.now();
   warn(error);
   byId("loading").hidden = true;
   byId("none").hidden = shown.length > 0 || error !== null;
   const ids = new Set(shown.map((each) => each.connection_id));
   for (const [id, card] of cards) if (!ids.has(id)) forget(id, card);
-  // What was on its way when it was paused is shown, but doesn't go on.
-  const said = shown.map((each) => cardOf(each.connection_id).update(each)).filter((text) => text !== null);
+  const said = shown.map((each) => cardOf(each.connection_id).update(each, interval)).filter((text) => text !== null);
   if (said.length) say(byId("status"), said.join(" "));
   place.dataset.cards = String(shown.length);
+  lastAnswer = Date.now();
   tellPace();
+  // What was on its way when it was paused is shown, but doesn't go on.
+  if (paused()) rest();
 }
 
 function cardOf(id) {
@@ -70,11 +99,13 @@ function forget(id, card) {
 
 function refuse(text) {
   for (const [id, card] of cards) forget(id, card);
-  byId("loading").hidden = true;
+  for (const id of ["loading", "none"]) byId(id).hidden = true;
+  lastAnswer = null;
   warn(text);
 }
 
 function complain(text) {
+  byId("loading").hidden = true;
   warn(lastAnswer === null ? text : `${text} What you see is from ${clockTime(lastAnswer)}.`);
 }
 
@@ -88,6 +119,10 @@ function paused() {
   return pause.getAttribute("aria-pressed") === "true";
 }
 
+function rest() {
+  for (const card of cards.values()) card.rest();
+}
+
 function tellPace() {
   say(byId("pace"), paused() ? "Paused" : `Updates every ${interval} s`);
 }
@@ -97,7 +132,7 @@ pause.addEventListener("click", () => {
   tellPace();
   if (!paused()) return ask();
   clearTimeout(timer);
-  for (const card of cards.values()) card.rest();
+  rest();
 });
 
 document.addEventListener("visibilitychange", () => {
