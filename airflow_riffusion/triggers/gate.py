@@ -172,7 +172,6 @@ class CapacityGate:
     def _rest(self) -> None:
         if not self.needs_readings():
             self._poll_loop.stop()
-        if not self._poll_loop.is_running:
             self.rested()
 
     def tried(self) -> None:

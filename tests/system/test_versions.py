@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,11 @@ import pytest
 from airflow_riffusion.emulator import EmulatorServer
 from dev.airflow_client import attempts
 from dev.airflow_stack import AirflowStack
+from tests.versions import needs_airflow_3
 
-DAG_FILE = Path(__file__).parent / "dags" / "every_version.py"
+DAGS = Path(__file__).parent / "dags"
 RUN = "the_run"
+EVENT_DAG = "every_version_event"
 CONSOLE_SCRIPT = Path(sys.executable).with_name("airflow-riffusion")
 
 
@@ -30,10 +34,25 @@ def await_states(airflow, wanted, seconds):
     pytest.fail(f"the tasks are {states(airflow)}")
 
 
+def unpause(airflow, dag_id):
+    for _ in attempts(60):
+        if airflow.query("SELECT 1 FROM serialized_dag WHERE dag_id = ?", dag_id):
+            break
+    assert airflow.cli("dags", "unpause", "--yes", dag_id).returncode == 0
+
+
+def await_event_runs(airflow, wanted):
+    for _ in attempts(120):
+        runs = airflow.query("SELECT state FROM dag_run WHERE dag_id = ?", EVENT_DAG)
+        if runs == [("success",)] * wanted:
+            return
+    pytest.fail(f"the runs are {runs}")
+
+
 @pytest.fixture(scope="module")
 def service(token):
     """One slot; the first job takes it until it is cancelled."""
-    seconds = iter((3600, 5, 5))
+    seconds = chain((3600, 5, 5), repeat(3600))
     with EmulatorServer(accounts=1, max_jobs=1, job_seconds=lambda: next(seconds), token=token) as emulator:
         yield emulator
 
@@ -42,7 +61,7 @@ def service(token):
 def airflow(service, token, tmp_path_factory):
     """Start an Airflow with a connection in its database."""
     dags = tmp_path_factory.mktemp("dags")
-    shutil.copy(DAG_FILE, dags)
+    shutil.copy(DAGS / "every_version.py", dags)
     connection = {"conn_type": "riffusion", "host": service.url, "password": token}
     with AirflowStack(tmp_path_factory.mktemp("airflow"), dags_folder=dags) as airflow:
         stored = airflow.cli(
@@ -55,10 +74,7 @@ def airflow(service, token, tmp_path_factory):
 @pytest.fixture(scope="module")
 def ended(airflow, service):
     """Return the states that the run's tasks end with."""
-    for _ in attempts(60):
-        if airflow.query("SELECT 1 FROM serialized_dag WHERE dag_id = 'every_version'"):
-            break
-    assert airflow.cli("dags", "unpause", "--yes", "every_version").returncode == 0
+    unpause(airflow, "every_version")
     taken = service.service.submit("somebody else's song")
     triggered = airflow.cli("dags", "trigger", "--run-id", RUN, "every_version")
     assert triggered.returncode == 0, triggered.stderr
@@ -76,6 +92,23 @@ def test_each_job_is_made_once_and_none_is_refused(ended, service):
     stats = service.service.stats()
 
     assert (stats.accepted, stats.completed, stats.refusals) == (3, 2, 0)
+
+
+@needs_airflow_3
+def test_a_dag_starts_when_there_is_room_and_at_the_next_rise(ended, airflow, service):
+    dag_file = shutil.copy(DAGS / f"{EVENT_DAG}.py", airflow.env["AIRFLOW__CORE__DAGS_FOLDER"])
+    unpause(airflow, EVENT_DAG)
+    os.utime(dag_file)  # Airflow looks for a DAG's watchers when it parses its file.
+    await_event_runs(airflow, 1)
+
+    taken = service.service.submit("somebody else's song")
+    read = service.service.stats().requests_by_endpoint["available"]
+    for _ in attempts(60):
+        if service.service.stats().requests_by_endpoint["available"] >= read + 3:
+            break
+    await_event_runs(airflow, 1)
+    service.service.cancel(str(taken.job_id))
+    await_event_runs(airflow, 2)
 
 
 def test_the_console_script_finds_the_stored_connection(airflow, service):
