@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _HARMLESS_TWICE = ("GET", "DELETE")
 _FIRST_BACKOFF = 1.0
 _LONGEST_BACKOFF = 30.0
+# A process may keep its hook for months, and the service may say something new each time.
+_MOST_ODDITIES = 100
 
 
 class RiffusionHook(BaseHook):
@@ -108,10 +110,16 @@ class RiffusionHook(BaseHook):
             raise self._bad_response(endpoint, f"no capacity answer: {error}") from None
         metrics.reading(self.riffusion_conn_id, capacity)
         for oddity in capacity.oddities:
-            if oddity not in self._oddities:
-                self._oddities.add(oddity)
-                self.log.warning("Odd answer from %s: %s", self.settings.url(endpoint), oddity)
+            self._log_once(oddity, self.settings.url(endpoint))
         return capacity
+
+    def _log_once(self, oddity: str, url: str) -> None:
+        if oddity in self._oddities or len(self._oddities) >= _MOST_ODDITIES:
+            return
+        self._oddities.add(oddity)
+        self.log.warning("Odd answer from %s: %s", url, oddity)
+        if len(self._oddities) == _MOST_ODDITIES:
+            self.log.warning("Further odd answers from %s are not logged.", url)
 
     async def aget_capacity(self) -> Capacity:
         """

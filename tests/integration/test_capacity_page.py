@@ -15,8 +15,10 @@ if not HAS_PAGES_OF_PLUGINS:
     pytest.skip("needs Airflow 3.1", allow_module_level=True)
 
 from airflow.api_fastapi.app import create_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from airflow.api_fastapi.core_api.security import get_user
+from airflow.models import DagModel
 from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
@@ -33,15 +35,22 @@ from airflow_riffusion.versions import CAN_LIST_VARIABLES
 
 CONN_ID = "riffusion_test"
 SCRIPT = "<script>alert(1)</script>"
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    ),
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
 PATHS = ("/", "/cards", *(f"/{name}" for name in MEDIA_TYPES))
 
 
 @pytest.fixture(autouse=True)
-def auth_manager(monkeypatch):
-    """Airflow's simple one, which knows the DAGs without asking a database."""
-    auth_manager = create_auth_manager()
-    monkeypatch.setattr(auth_manager, "get_authorized_dag_ids", lambda user: {"songs"}, raising=False)
-    return auth_manager
+def auth_manager():
+    """Airflow's simple one, which asks no database."""
+    return create_auth_manager()
 
 
 @pytest.fixture
@@ -104,8 +113,7 @@ def test_who_may_read_connections_gets_the_page(client, path, role):
     answer = client(role).get(path)
 
     assert answer.status_code == 200
-    assert "'unsafe" not in answer.headers["Content-Security-Policy"]
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert {name: answer.headers[name] for name in HEADERS} == HEADERS
     assert answer.headers["Content-Type"].split(";")[0] == MEDIA_TYPES.get(
         path[1:], "text/html" if path == "/" else "application/json"
     )
@@ -117,7 +125,11 @@ def test_a_browser_is_told_in_words_why_it_is_refused(client, role, says):
 
     assert answer.status_code == (403 if role else 401)
     assert says in answer.text
-    assert "script-src" not in answer.headers["Content-Security-Policy"]
+    assert re.fullmatch(
+        r"default-src 'none'; style-src 'sha256-[A-Za-z0-9+/]{43}='; frame-ancestors 'self'",
+        answer.headers["Content-Security-Policy"],
+    )
+    assert answer.headers["Cache-Control"] == "no-store"
 
 
 def test_nothing_else_can_be_had(client):
@@ -158,7 +170,7 @@ def test_the_numbers_are_those_of_the_service(client, emulator):
 @pytest.mark.skipif(not CAN_LIST_VARIABLES, reason="needs Airflow 3.3")
 def test_what_the_gates_hold_is_not_free(client, tables):
     holds = (HeldSlots(reply_ref="r", slots={"bob": 1}, one_job=True, lasts=60),)
-    notice = Notice(beat=1, flag=False, references=True, holds=holds)
+    notice = Notice(beat=1, flag=False, holds=holds)
     tables.append(Tables(conn_ids=(CONN_ID,), notices={notice_prefix(CONN_ID) + "0": notice}))
 
     slots = card(client("admin"))["slots"]
@@ -181,6 +193,83 @@ def test_tasks_that_wait_are_told_with_those_that_have_waited_longest(client, ta
     assert told["waiting"] == 7
     assert 3600 <= told["longest_seconds"] < 3700
     assert (told["first"][0]["task_id"], told["first"][0]["map_index"]) == ("song", 3)
+
+
+def waiting_in(*dag_ids: str) -> Tables:
+    since = datetime.now(UTC)
+    longest = tuple(WaitingTask(dag_id, "manual__1", "song", -1, since) for dag_id in dag_ids)
+    return Tables(conn_ids=(CONN_ID,), tasks={CONN_ID: Tasks(waiting=len(longest), longest=longest)})
+
+
+def test_a_task_is_named_to_those_who_may_read_task_instances_of_its_dag(
+    client, tables, auth_manager, monkeypatch
+):
+    tables.append(waiting_in("songs", "secret_songs", "songs"))
+    asked = []
+
+    def may_read(*, method, user, access_entity=None, details=None):
+        asked.append((method, access_entity, details.id, details.team_name))
+        return details.id == "songs"
+
+    monkeypatch.setattr(auth_manager, "is_authorized_dag", may_read, raising=False)
+
+    answer = client("admin").get("/cards")
+
+    told = answer.json()["cards"][0]["tasks"]
+    assert [task["dag_id"] for task in told["first"]] == ["songs", "songs"]
+    assert told["waiting"] == 3
+    assert "secret_songs" not in answer.text
+    of_tasks = DagAccessEntity.TASK_INSTANCE
+    assert sorted(asked, key=str) == [
+        ("GET", of_tasks, "secret_songs", None),
+        ("GET", of_tasks, "songs", None),
+    ]
+
+
+def test_where_there_are_teams_the_dag_s_team_decides_who_may_read_its_task_instances(
+    client, tables, auth_manager, monkeypatch
+):
+    monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
+    monkeypatch.setattr(DagModel, "get_team_name", lambda dag_id: f"team_of_{dag_id}")
+    monkeypatch.setattr(
+        auth_manager,
+        "is_authorized_dag",
+        lambda *, method, user, access_entity, details: details.team_name == "team_of_songs",
+        raising=False,
+    )
+    tables.append(waiting_in("songs", "secret_songs"))
+
+    assert [task["dag_id"] for task in card(client("admin"))["tasks"]["first"]] == ["songs"]
+
+
+def test_nobody_is_asked_about_tasks_of_connections_that_the_user_may_not_read(
+    client, tables, auth_manager, monkeypatch
+):
+    tables.append(waiting_in("songs"))
+    monkeypatch.setattr(
+        auth_manager,
+        "is_authorized_connection",
+        lambda *, method, user, details: details.conn_id is None,  # the page itself
+        raising=False,
+    )
+    monkeypatch.setattr(
+        auth_manager, "is_authorized_dag", lambda **_: pytest.fail("asked about a DAG"), raising=False
+    )
+
+    assert client("admin").get("/cards").json()["cards"] == []
+
+
+def test_if_it_can_not_be_told_who_may_read_a_dag_no_task_is_named(
+    client, tables, auth_manager, monkeypatch, caplog
+):
+    tables.append(waiting_in("songs"))
+    monkeypatch.setattr(auth_manager, "is_authorized_dag", lambda **_: 1 / 0, raising=False)
+    admin = client("admin")
+
+    for _ in range(2):
+        told = card(admin)["tasks"]
+        assert (told["first"], told["waiting"]) == ([], 1)
+    assert caplog.text.count("can't tell which DAGs a user may read") == 1
 
 
 def test_a_connection_that_only_tasks_know_is_shown_but_no_template(client, tables):

@@ -424,6 +424,19 @@ def test_oddities_are_logged_once(connect, answering, monkeypatch):
     assert "account 'a': available is 'many'" in warning
 
 
+def test_after_a_hundred_oddities_no_more_are_kept_or_logged(connect, answering, monkeypatch):
+    accounts = [{"user_id": f"u{number}", "available": "many"} for number in range(150)]
+    hook = RiffusionHook(connect(answering(json.dumps({"available": accounts}).encode()).url))
+    warnings = []
+    monkeypatch.setattr(hook.log, "warning", lambda message, *values: warnings.append(message % values))
+
+    for _ in range(2):
+        hook.get_capacity()
+
+    assert len(hook._oddities) == 100
+    assert ["are not logged" in warning for warning in warnings] == [False] * 100 + [True]
+
+
 def test_reading_asynchronously_never_blocks_the_event_loop(connect, raw_server, contract):
     answer = threading.Event()
 

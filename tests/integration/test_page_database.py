@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 
@@ -13,7 +14,7 @@ if not HAS_PAGES_OF_PLUGINS:
 
 from airflow.models import Connection, TaskInstance, Trigger, Variable, import_all_models
 from airflow.models.base import Base
-from sqlalchemy import create_engine, insert
+from sqlalchemy import create_engine, delete, event, insert
 from sqlalchemy.orm import Session
 
 from airflow_riffusion.plugins.page import database
@@ -41,8 +42,8 @@ def session():
 def defer(session):
     """Return a function that stores a task that waits for a trigger."""
 
-    def store(trigger, task_id="song", map_index=-1, state="deferred"):
-        row = Trigger(*trigger.serialize(), created_date=NOON)
+    def store(trigger, task_id="song", map_index=-1, state="deferred", created=NOON):
+        row = Trigger(*trigger.serialize(), created_date=created)
         session.add(row)
         session.flush()
         values = {
@@ -58,6 +59,21 @@ def defer(session):
         return row
 
     return store
+
+
+@pytest.fixture
+def statements(session):
+    """Return a function that looks at the database for the first time, and returns the SQL that it took."""
+    taken: list[str] = []
+    event.listen(session.get_bind(), "before_cursor_execute", lambda *values: taken.append(values[2]))
+
+    def look() -> list[str]:
+        session.expire_all()
+        taken.clear()
+        Onlooker().look(session)
+        return list(taken)
+
+    return look
 
 
 def waits(conn_id="riffusion_default", minutes: float | None = 0):
@@ -132,19 +148,86 @@ def test_of_thousands_some_are_looked_at_now_and_the_rest_next_time(session, def
     assert (second.tasks["riffusion_default"].waiting, second.complete) == (6, True)
 
 
-def test_a_trigger_that_can_not_be_decrypted_is_left_out(session, defer, caplog):
+def test_triggers_that_can_not_be_decrypted_are_left_out_and_logged_once_together(session, defer, caplog):
     defer(waits(), "good")
-    defer(waits(), "bad").encrypted_kwargs = "gAAAAA-of-another-key"
+    for index in range(3):
+        defer(waits(), "bad", map_index=index).encrypted_kwargs = "gAAAAA-of-another-key"
     onlooker = Onlooker()
 
     assert onlooker.look(session).tasks["riffusion_default"].waiting == 1
     onlooker.look(session)
-    assert caplog.text.count("the capacity page omits it") == 1
+    (record,) = (record for record in caplog.records if record.name == database.__name__)
+    assert record.getMessage().startswith("The arguments of 3 triggers can't be read")
+    assert record.exc_info
+
+
+def test_a_trigger_that_has_the_id_of_one_that_is_gone_has_arguments_of_its_own(session, defer):
+    gone = defer(waits("one", minutes=9), "gone")
+    onlooker = Onlooker()
+    onlooker.look(session)
+    session.execute(delete(TaskInstance))
+    session.execute(delete(Trigger))
+    session.expunge_all()
+    new = defer(waits("other", minutes=1), "new", created=NOON + timedelta(seconds=1))
+
+    tables = onlooker.look(session)
+
+    assert new.id == gone.id
+    assert set(tables.tasks) == {"other"}
+    assert tables.tasks["other"].longest[0].since == NOON - timedelta(minutes=1)
+
+
+def test_triggers_that_are_gone_are_forgotten(session, defer):
+    onlooker = Onlooker()
+    defer(waits(), "stays")
+    gone = defer(waits(), "gone")
+    onlooker.look(session)
+    session.execute(delete(TaskInstance).where(TaskInstance.trigger_id == gone.id))
+
+    onlooker.look(session)
+
+    assert len(onlooker._arguments) == 1
+
+
+def test_of_more_than_can_be_counted_it_says_that_there_are_more(session, defer, monkeypatch):
+    monkeypatch.setattr(database, "_MOST_TRIGGERS", 4)
+    for index in range(6):
+        defer(waits(), map_index=index)
+
+    tables = Onlooker().look(session)
+
+    assert (tables.tasks["riffusion_default"].waiting, tables.complete) == (4, False)
+    assert not tables.tasks["riffusion_default"].complete
+
+
+def test_many_tasks_take_no_more_statements_than_one(session, defer, statements):
+    defer(waits(), "first")
+    one = len(statements())
+    for index in range(30):
+        defer(waits(), map_index=index)
+
+    assert len(statements()) == one
+
+
+def test_triggers_do_not_bring_their_task_instances_along(session, defer, statements):
+    defer(waits())
+
+    (statement,) = (each for each in statements() if "task_instance" in each)
+    assert "task_instance.start_date" not in statement
+
+
+def test_a_team_s_connections_are_left_out(session):
+    session.add(Connection(conn_id="everybody_s", conn_type="riffusion"))
+    team = "team_name" if hasattr(Connection, "team_name") else "team_id"
+    theirs = uuid4() if team == "team_id" else "theirs"
+    session.add(Connection(conn_id="theirs", conn_type="riffusion", **{team: theirs}))
+
+    assert Onlooker().look(session).conn_ids == ("everybody_s",)
 
 
 def test_what_the_gates_hold_is_read_from_their_variables(session):
     holds = (HeldSlots(reply_ref="r", slots={"a": 1}, one_job=True, lasts=60),)
-    notice = Notice(beat=1, flag=False, references=True, holds=holds)
+    notice = Notice(beat=1, flag=False, holds=holds)
     name = notice_prefix("riffusion_default") + "0123"
     session.add(Variable(key=name, val=notice.model_dump_json()))
     session.add(Variable(key=notice_prefix("other") + "4567", val="of a later version"))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from airflow_riffusion.plugins.page.held import HeldByGates
+from airflow_riffusion.plugins.page.reading import Reading
 from airflow_riffusion.siblings import HeldSlots, Notice
 from tests.readings import job, reading
 
@@ -9,11 +10,11 @@ def notice(*references: str, beat: int = 1, lasts: float = 60.0) -> Notice:
     holds = tuple(
         HeldSlots(reply_ref=reference, slots={"a": 1}, one_job=True, lasts=lasts) for reference in references
     )
-    return Notice(beat=beat, flag=False, references=True, holds=holds)
+    return Notice(beat=beat, flag=False, holds=holds)
 
 
 def slots(held: HeldByGates, capacity, now: float = 0.0) -> int:
-    return held.slots(capacity, now)["a"]
+    return held.slots(Reading.of(capacity), now)["a"]
 
 
 def test_what_all_gates_hold_is_held():
@@ -56,10 +57,3 @@ def test_a_hold_is_over_when_it_has_lasted_since_it_was_first_seen():
 
     assert slots(held, reading(a=5), now=59) == 1
     assert slots(held, reading(a=5), now=61) == 0
-
-
-def test_a_slot_that_the_service_does_not_call_free_is_not_held():
-    held = HeldByGates()
-    held.observe({"g": notice("r", "s")}, now=0)
-
-    assert slots(held, reading(a=(1, 4))) == 1

@@ -5,15 +5,8 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 from airflow_riffusion.capacity import Capacity
-from airflow_riffusion.plugins.page.view import (
-    MOST_ACCOUNTS,
-    MOST_JOBS,
-    MOST_NOTES,
-    Outcome,
-    Tasks,
-    WaitingTask,
-    card,
-)
+from airflow_riffusion.plugins.page.reading import MOST_ACCOUNTS, MOST_JOBS, MOST_NOTES, Reading
+from airflow_riffusion.plugins.page.view import Outcome, Tasks, WaitingTask, card
 from tests.readings import NOON, job, reading
 
 SCRIPT = "<script>alert(1)</script>"
@@ -24,7 +17,7 @@ def at(seconds: float) -> datetime:
 
 
 def good(capacity: Capacity) -> Outcome:
-    return Outcome(capacity, None, NOON)
+    return Outcome(Reading.of(capacity), None, NOON)
 
 
 def shown(outcome: Outcome | None, held: Counter[str] | None = None, tasks: Tasks | None = None, **more):
@@ -131,6 +124,37 @@ def test_more_than_a_page_can_show_is_counted():
     assert len(document["notes"]) == MOST_NOTES
 
 
+def test_the_totals_are_those_of_all_accounts_also_of_those_that_are_not_listed():
+    many = [
+        {"user_id": f"u{number}", "maxJobs": 5, "executing": 1, "available": 3}
+        for number in range(MOST_ACCOUNTS + 100)
+    ]
+    capacity = Capacity.parse({"available": many}, service="riffusion", observed_at=NOON)
+    document = shown(good(capacity), Counter({f"u{MOST_ACCOUNTS + 50}": 2}))
+
+    assert document["slots"] == {"slots": 1500, "executing": 300, "held": 2, "free": 898, "unknown": 300}
+
+
+def test_endless_names_are_shortened_and_the_longest_reference_is_whole():
+    endless, longest = "x" * 100_000, "y" * 1024
+    payload = {
+        "executing": [{"job_id": endless, "user_id": endless, "replyRef": longest}],
+        "available": [{"user_id": endless, "maxJobs": 3, "executing": 1}],
+    }
+    capacity = Capacity.parse(payload, service="riffusion", observed_at=NOON)
+    document = shown(good(capacity), Counter({endless: 1}))
+
+    (each,), (account,) = document["jobs"], document["accounts"]
+    assert {len(each["job_id"]), len(each["account"]), len(account["account"])} == {1024}
+    assert each["reference"] == longest
+    assert (account["held"], account["free"]) == (1, 1)
+
+
+def test_when_it_is_tried_again_is_told_beside_an_error_only():
+    assert shown(good(reading(a=1)), next_try=4.0)["next_try_seconds"] is None
+    assert shown(Outcome(None, "503", NOON), next_try=540.0)["next_try_seconds"] == 540.0
+
+
 def test_the_age_of_the_reading_is_told_in_seconds():
     document = shown(good(reading(a=1)), now=at(7.5))
 
@@ -143,7 +167,7 @@ def test_a_clock_that_was_set_back_makes_no_negative_age():
 
 
 def test_an_error_stands_in_place_of_the_numbers_and_says_when_there_were_any():
-    document = shown(Outcome(reading(a=1), "401 Unauthorized", at(20)), now=at(30))
+    document = shown(Outcome(Reading.of(reading(a=1)), "401 Unauthorized", at(20)), now=at(30))
 
     assert document["error"] == "401 Unauthorized"
     assert (document["slots"], document["accounts"], document["jobs"]) == (None, [], [])

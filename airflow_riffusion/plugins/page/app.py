@@ -5,25 +5,31 @@ Everything in it is for users who may read connections. Annotations are no strin
 look for some of Airflow's in the wrong place.
 """
 
+import logging
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable
 from hashlib import sha256
 from importlib.resources import files
-from typing import Any
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
-from airflow.api_fastapi.auth.managers.models.resource_details import ConnectionDetails
+from airflow.api_fastapi.auth.managers.models.resource_details import (
+    ConnectionDetails,
+    DagAccessEntity,
+    DagDetails,
+)
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_connection
-from airflow.configuration import conf
-from airflow.models import Connection
+from airflow.models import DagModel
 from fastapi import Depends, FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from airflow_riffusion.plugins.page.cards import INTERVAL, Cards
-from airflow_riffusion.plugins.page.view import Tasks
+from airflow_riffusion.plugins.page.cards import Cards
+from airflow_riffusion.plugins.page.database import Tables, has_teams
+from airflow_riffusion.plugins.page.watched import INTERVAL
+
+log = logging.getLogger(__name__)
 
 MEDIA_TYPES = {
     "card.js": "text/javascript",
@@ -72,6 +78,7 @@ def create_app(cards: Cards | None = None) -> FastAPI:
         exception_handlers={HTTPException: _refuse},
     )
     cards = cards or Cards()
+    dags_of = _ReadableDags()
 
     @app.get("/")
     def page() -> Response:
@@ -81,7 +88,7 @@ def create_app(cards: Cards | None = None) -> FastAPI:
     async def all_cards(user: GetUserDep) -> Response:
         tables = await cards.look()
         readable = await run_in_threadpool(_readable, cards.conn_ids(tables), user)
-        dags = await run_in_threadpool(_readable_dags, tables.tasks, user)
+        dags = await run_in_threadpool(dags_of, _named_dags(tables, readable), user)
         document = {
             "interval_seconds": INTERVAL,
             "error": tables.error,
@@ -111,20 +118,43 @@ async def _refuse(request: Request, error: HTTPException) -> Response:
 
 
 def _readable(conn_ids: list[str], user: BaseUser) -> list[str]:
-    """Return those of the connections that a user may read."""
-    in_teams = conf.getboolean("core", "multi_team", fallback=False)
+    """Return those of the connections that a user may read. None of them is a team's."""
 
     def may_read(conn_id: str) -> bool:
-        team = Connection.get_team_name(conn_id) if in_teams else None
-        details = ConnectionDetails(conn_id=conn_id, team_name=team)
+        details = ConnectionDetails(conn_id=conn_id)
         return get_auth_manager().is_authorized_connection(method="GET", details=details, user=user)
 
     return [conn_id for conn_id in conn_ids if may_read(conn_id)]
 
 
-def _readable_dags(tasks: Mapping[str, Tasks], user: BaseUser) -> set[str]:
-    """Return the DAGs that a user may read, if any has something to show."""
-    if not any(each.longest for each in tasks.values()):
-        return set()
-    found: Any = get_auth_manager().get_authorized_dag_ids(user=user)
-    return set(found)
+def _named_dags(tables: Tables, conn_ids: Iterable[str]) -> set[str]:
+    """Return the DAGs of the tasks that would be named."""
+    shown = (tables.tasks[conn_id].longest for conn_id in conn_ids if conn_id in tables.tasks)
+    return {task.dag_id for longest in shown for task in longest}
+
+
+class _ReadableDags:
+    """Tells which DAGs' task instances a user may read. If that fails it is none, which is logged once."""
+
+    def __init__(self) -> None:
+        self._fails = False
+
+    def __call__(self, dag_ids: Iterable[str], user: BaseUser) -> set[str]:
+        try:
+            readable = {dag_id for dag_id in dag_ids if self._may_read(dag_id, user)}
+        except Exception:
+            if not self._fails:
+                log.exception("The capacity page can't tell which DAGs a user may read, and names no task.")
+            self._fails = True
+            return set()
+        self._fails = False
+        return readable
+
+    def _may_read(self, dag_id: str, user: BaseUser) -> bool:
+        team = DagModel.get_team_name(dag_id) if has_teams() else None
+        return get_auth_manager().is_authorized_dag(
+            method="GET",
+            access_entity=DagAccessEntity.TASK_INSTANCE,
+            details=DagDetails(id=dag_id, team_name=team),
+            user=user,
+        )

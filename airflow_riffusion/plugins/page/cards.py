@@ -6,32 +6,23 @@ import asyncio
 import logging
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_riffusion.exceptions import RiffusionError
-from airflow_riffusion.hooks.riffusion import RiffusionHook
-from airflow_riffusion.plugins.page.database import Onlooker, Tables, conn_ids_in_environment
-from airflow_riffusion.plugins.page.held import HeldByGates
+from airflow_riffusion.plugins.page.database import Onlooker, Tables, conn_ids_in_environment, has_teams
 from airflow_riffusion.plugins.page.pace import Paced
-from airflow_riffusion.plugins.page.view import Outcome, Tasks, card
-from airflow_riffusion.triggers.board import notice_prefix
-from airflow_riffusion.versions import CAN_LIST_VARIABLES
+from airflow_riffusion.plugins.page.threads import Threads
+from airflow_riffusion.plugins.page.watched import INTERVAL, PATIENCE, WatchedConnection
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Callable, Collection, Iterable
 
 log = logging.getLogger(__name__)
 
-INTERVAL = 5.0
-"""Seconds from one request to the service until the next, at the least, however many look."""
+_DATABASE_HANGS = 10.0  # seconds
 
-# All in seconds.
-_PATIENCE = 3.0
-_CONNECTION_LASTS = 60.0
-_LONGEST_PAUSE = 600.0
+# The database has a thread of its own besides: services that hang don't keep it from being looked at.
+_MOST_ASKED_AT_ONCE = 32
 
 
 class Cards:
@@ -39,33 +30,47 @@ class Cards:
     All that the page shows, for as many browsers as look at it.
 
     :param look: blocks, and says what is in Airflow's database.
+    :param clock: seconds on any clock that never goes back.
     """
 
-    def __init__(self, look: Callable[[], Tables] | None = None) -> None:
+    def __init__(
+        self, look: Callable[[], Tables] | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._look = look or Onlooker().look_at_airflow
-        self._tables: Paced[Tables] = Paced(self._look_at_tables, lambda _: INTERVAL)
-        self._watched: dict[str, _Connection] = {}
+        self._clock = clock
+        self._tables: Paced[Tables] = Paced(self._look_at_tables, lambda _: INTERVAL, clock)
+        self._threads = Threads(_MOST_ASKED_AT_ONCE)
+        self._watched: dict[str, WatchedConnection] = {}
 
     @cached_property
     def _in_environment(self) -> tuple[str, ...]:
         return conn_ids_in_environment()
 
+    @cached_property
+    def _has_teams(self) -> bool:
+        return has_teams()
+
     async def look(self) -> Tables:
         """Return what Airflow's database says; the last that it said, if it takes long."""
-        return await self._tables.latest(_PATIENCE) or Tables(
-            error="Airflow's database has not answered yet."
-        )
+        tables = await self._tables.latest(PATIENCE)
+        asking_for = self._tables.asking_for or 0.0
+        if asking_for > _DATABASE_HANGS:
+            error = f"Airflow's database has not answered for {asking_for:.0f} s."
+            return replace(tables or Tables(), error=error)
+        return tables or Tables(error="Airflow's database has not answered yet.")
 
     def conn_ids(self, tables: Tables) -> list[str]:
         """
         List the connections that can be shown.
 
-        Those of a secrets backend can't be listed by anybody; they are shown while tasks wait for them.
+        Those of a secrets backend can't be listed by anybody; they are shown while tasks wait for them. But
+        where there are teams nobody can tell whose they are.
 
         :param tables: what the database says.
         """
-        # The triggerer has yet to render what a sensor that starts there was given as a template.
-        waited_for = (conn_id for conn_id in tables.tasks if "{" not in conn_id)
+        # A sensor that starts in the triggerer may be given its connection as a template. The triggerer
+        # renders it for itself alone: the table has the template for as long as the task waits.
+        waited_for = (conn_id for conn_id in tables.tasks if "{" not in conn_id and not self._has_teams)
         known = {*tables.conn_ids, *waited_for}
         spelled_alike = {conn_id.lower() for conn_id in known}
         return sorted(known.union(set(self._in_environment) - spelled_alike))
@@ -80,9 +85,18 @@ class Cards:
         :param tables: what the database says.
         :param readable_dags: those whose task instances the user may read.
         """
-        self._watched = {id_: each for id_, each in self._watched.items() if id_ in self.conn_ids(tables)}
-        watched = [self._watched.setdefault(conn_id, _Connection(conn_id)) for conn_id in conn_ids]
+        # What others look at may be newer than these tables.
+        known = set(self.conn_ids(tables))
+        self._watched = {
+            conn_id: each for conn_id, each in self._watched.items() if conn_id in known or each.must_be_kept
+        }
+        watched = [self._watch(conn_id) for conn_id in conn_ids]
         return list(await asyncio.gather(*(each.card(tables, readable_dags) for each in watched)))
+
+    def _watch(self, conn_id: str) -> WatchedConnection:
+        if conn_id not in self._watched:
+            self._watched[conn_id] = WatchedConnection(conn_id, self._clock, self._threads)
+        return self._watched[conn_id]
 
     def _look_at_tables(self) -> Tables:
         try:
@@ -91,61 +105,3 @@ class Cards:
             log.exception("The capacity page can't read Airflow's database.")
             before = self._tables.answer or Tables()
             return replace(before, error="Airflow's database can't be read: see the API server's log.")
-
-
-class _Connection:
-    """One connection, and the last reading of it."""
-
-    def __init__(self, conn_id: str) -> None:
-        self.conn_id = conn_id
-        self._hook = RiffusionHook(conn_id)
-        self._looked_up_at = float("-inf")
-        self._held = HeldByGates()
-        self._separate_triggerers = False
-        self._outcome: Paced[Outcome] = Paced(self._read, _pause_after)
-
-    async def card(self, tables: Tables, readable_dags: Collection[str]) -> dict[str, Any]:
-        outcome = await self._outcome.latest(_PATIENCE)
-        return card(
-            self.conn_id,
-            outcome,
-            self._held_slots(outcome, tables),
-            tables.tasks.get(self.conn_id, Tasks(complete=tables.complete)),
-            now=datetime.now(UTC),
-            asking_for=self._outcome.asking_for,
-            readable_dags=readable_dags,
-        )
-
-    def _held_slots(self, outcome: Outcome | None, tables: Tables) -> Counter[str] | None:
-        """Return what the gates hold; None where they don't say so."""
-        if not CAN_LIST_VARIABLES or self._separate_triggerers:
-            return None
-        if outcome is None or outcome.capacity is None:
-            return None
-        prefix, now = notice_prefix(self.conn_id), time.monotonic()
-        of_gates = {name: notice for name, notice in tables.notices.items() if name.startswith(prefix)}
-        self._held.observe(of_gates, now)
-        return self._held.slots(outcome.capacity, now)
-
-    def _read(self) -> Outcome:
-        before = self._outcome.answer.capacity if self._outcome.answer else None
-        tried_at = datetime.now(UTC)
-        if time.monotonic() - self._looked_up_at > _CONNECTION_LASTS:
-            self._hook.forget_connection()
-            self._looked_up_at = time.monotonic()
-        try:
-            capacity = self._hook.get_capacity()
-            self._separate_triggerers = self._hook.settings.separate_triggerers
-            return Outcome(capacity, None, tried_at)
-        except RiffusionError as error:
-            said, retry_after = str(error), getattr(error, "retry_after", None) or 0.0
-        except Exception:
-            log.exception("The capacity page can't take a reading by connection '%s'.", self.conn_id)
-            said, retry_after = "No reading could be taken: see the API server's log.", 0.0
-        # A person may mend the connection meanwhile.
-        self._looked_up_at = float("-inf")
-        return Outcome(before, said, tried_at, retry_after)
-
-
-def _pause_after(outcome: Outcome) -> float:
-    return min(max(INTERVAL, outcome.retry_after), _LONGEST_PAUSE)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from airflow.configuration import conf
 from airflow.models import Connection, TaskInstance, Trigger, Variable
 from airflow.secrets.environment_variables import EnvironmentVariablesBackend
 from airflow.utils.session import create_session
@@ -24,13 +25,15 @@ from airflow_riffusion.siblings import Notice
 from airflow_riffusion.triggers.board import NOTICE_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy.orm import Session
 
 log = logging.getLogger(__name__)
 
 CONN_TYPE = "riffusion"
+
+_TEAM = ("team_name", "team_id")  # the latter before Airflow 3.2
 
 _WATCHING = "airflow_riffusion.triggers.job.JobTrigger"
 _CLASSPATHS = (
@@ -49,7 +52,8 @@ class Tables:
     """
     What one look at the database shows.
 
-    :param conn_ids: the connections of our type that are stored there.
+    :param conn_ids: the connections of our type that are stored there, but for those of a team: only its own
+        tasks can look them up.
     :param tasks: who waits, by connection; also by those that are stored elsewhere.
     :param notices: what the gates hold, by the name of the Variable that says so.
     :param complete: False if there are so many tasks that not all were counted.
@@ -70,11 +74,18 @@ class _Arguments(NamedTuple):
     since: datetime | None
 
 
+class _Id(NamedTuple):
+    """Which trigger it is. SQLite gives an id that has become free to the next one."""
+
+    id: int
+    created_date: datetime
+
+
 class Onlooker:
     """Reads Airflow's tables. It remembers what it has decrypted, since triggers never change."""
 
     def __init__(self) -> None:
-        self._arguments: dict[int, _Arguments | None] = {}
+        self._arguments: dict[_Id, _Arguments | None] = {}
 
     def look_at_airflow(self) -> Tables:
         """Read all that the page needs from this Airflow's database."""
@@ -87,7 +98,8 @@ class Onlooker:
 
         :param session: of Airflow's database.
         """
-        stored = select(Connection.conn_id).where(Connection.conn_type == CONN_TYPE)
+        of_nobody = [getattr(Connection, name).is_(None) for name in _TEAM if hasattr(Connection, name)]
+        stored = select(Connection.conn_id).where(Connection.conn_type == CONN_TYPE, *of_nobody)
         tasks, complete = self._tasks(session)
         return Tables(
             conn_ids=tuple(session.scalars(stored)),
@@ -98,14 +110,15 @@ class Onlooker:
 
     def _tasks(self, session: Session) -> tuple[dict[str, Tasks], bool]:
         rows = _rows(session)
-        self._decrypt(session, [row.id for row in rows])
+        ids = [_Id(row.id, row.created_date) for row in rows]
+        self._decrypt(session, ids)
         complete = len(rows) < _MOST_TRIGGERS
         watching: dict[str, int] = defaultdict(int)
         waiting: dict[str, list[WaitingTask]] = defaultdict(list)
-        for row in rows:
-            if row.id not in self._arguments:
+        for row, trigger_id in zip(rows, ids, strict=True):
+            if trigger_id not in self._arguments:
                 complete = False
-            elif (arguments := self._arguments[row.id]) is None:
+            elif (arguments := self._arguments[trigger_id]) is None:
                 continue
             elif row.classpath == _WATCHING:
                 watching[arguments.conn_id] += 1
@@ -124,17 +137,34 @@ class Onlooker:
         }
         return found, complete
 
-    def _decrypt(self, session: Session, ids: Iterable[int]) -> None:
+    def _decrypt(self, session: Session, ids: Sequence[_Id]) -> None:
         """Look at the arguments of the triggers that are new, and forget those that are gone."""
         before = self._arguments
         self._arguments = {trigger_id: before[trigger_id] for trigger_id in ids if trigger_id in before}
-        new = [trigger_id for trigger_id in ids if trigger_id not in before][:_MOST_DECRYPTED]
+        new = [trigger_id.id for trigger_id in ids if trigger_id not in before][:_MOST_DECRYPTED]
+        unreadable: list[Exception] = []
         for start in range(0, len(new), _CHUNK):
             chosen = Trigger.id.in_(new[start : start + _CHUNK])
             # Each would bring its task instance along otherwise, in full.
             for trigger in session.scalars(select(Trigger).where(chosen).options(lazyload("*"))):
-                self._arguments[trigger.id] = _arguments(trigger)
+                try:
+                    arguments = _arguments(trigger)
+                except Exception as error:  # noqa: BLE001 - whatever a serialized value may raise
+                    arguments = None
+                    unreadable.append(error)
+                self._arguments[_Id(trigger.id, trigger.created_date)] = arguments
             session.expunge_all()
+        if unreadable:
+            log.error(
+                "The arguments of %d triggers can't be read; the capacity page omits them. The first error:",
+                len(unreadable),
+                exc_info=unreadable[0],
+            )
+
+
+def has_teams() -> bool:
+    """Return whether this Airflow is divided among teams."""
+    return conf.getboolean("core", "multi_team", fallback=False)
 
 
 def conn_ids_in_environment() -> tuple[str, ...]:
@@ -168,17 +198,13 @@ def _rows(session: Session) -> Sequence[Any]:
     ).all()
 
 
-def _arguments(trigger: Trigger) -> _Arguments | None:
-    try:
-        arguments = trigger.kwargs
-        since = arguments.get("since")
-        return _Arguments(
-            conn_id=str(arguments["riffusion_conn_id"]),
-            since=datetime.fromtimestamp(since, UTC) if since is not None else None,
-        )
-    except Exception:
-        log.exception("The arguments of trigger %s can't be read; the capacity page omits it.", trigger.id)
-        return None
+def _arguments(trigger: Trigger) -> _Arguments:
+    arguments = trigger.kwargs
+    since = arguments.get("since")
+    return _Arguments(
+        conn_id=str(arguments["riffusion_conn_id"]),
+        since=datetime.fromtimestamp(since, UTC) if since is not None else None,
+    )
 
 
 def _notices(session: Session) -> dict[str, Notice]:

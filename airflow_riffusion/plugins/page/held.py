@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_riffusion.capacity import ExecutingJob
+from airflow_riffusion.capacity import Capacity, ExecutingJob
 from airflow_riffusion.siblings import Siblings
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Mapping
 
-    from airflow_riffusion.capacity import Capacity
+    from airflow_riffusion.plugins.page.reading import Reading
     from airflow_riffusion.siblings import Notice
 
 
@@ -37,9 +37,9 @@ class HeldByGates:
         self._gates.observe(notices, now)
         self._told = {held.reply_ref for notice in notices.values() for held in notice.holds}
 
-    def slots(self, reading: Capacity, now: float) -> Counter[str]:
+    def slots(self, reading: Reading, now: float) -> Counter[str]:
         """
-        Return how many of the slots that a reading shows as free are held, by account.
+        Return how many slots are held whose jobs are not seen executing, by account.
 
         A gate without siblings says only once a minute what it no longer holds. So a job that was seen once
         counts as seen from then on: its slot is free again when it is over.
@@ -47,10 +47,7 @@ class HeldByGates:
         :param reading: what the service says.
         :param now: seconds on the clock that notices are observed by.
         """
-        executing = {job.reply_ref for job in reading.jobs if job.reply_ref}
-        self._seen = (self._seen | executing) & self._told
+        self._seen = {each for each in self._told if each in self._seen or each in reading.references}
         seen = tuple(ExecutingJob(reply_ref=reference) for reference in self._seen)
-        taken = self._gates.taken(reading.model_copy(update={"jobs": (*reading.jobs, *seen)}), now)
-        for account in reading.accounts:
-            taken[account.user_id] = min(taken[account.user_id], account.available)
-        return taken
+        of_gates = Capacity(service=reading.service, observed_at=reading.observed_at, accounts=(), jobs=seen)
+        return self._gates.taken(of_gates, now)

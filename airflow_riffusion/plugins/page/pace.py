@@ -3,40 +3,49 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
+
+from airflow_riffusion.plugins.page.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 
 class Paced(Generic[T]):
     """
     The last answer to a question, asked anew when somebody wants to know, but no sooner than that may be.
 
-    The question is asked in a thread of its own, one at a time. It is a daemon: a service that doesn't answer
-    shall neither use up the threads that Airflow serves its own pages with, nor keep it from shutting down.
+    The question is asked in a thread, once at a time.
 
-    :param ask: blocks, and answers; it must not raise.
-    :param pause: seconds from the beginning of asking until it may be asked again, by the answer.
+    :param ask: blocks, and answers. If it raises nevertheless, the last answer stays.
+    :param pause: seconds from the end of asking until it may be asked again, by the answer; None for none.
     :param clock: seconds on any clock that never goes back.
+    :param threads: where it is asked; without, in a thread of its own.
     """
 
     def __init__(
         self,
         ask: Callable[[], T],
-        pause: Callable[[T], float],
+        pause: Callable[[T | None], float],
         clock: Callable[[], float] = time.monotonic,
+        threads: Threads | None = None,
     ) -> None:
         self.answer: T | None = None
+        self.due = float("-inf")
+        """When it may be asked again, on the clock."""
         self._ask = ask
         self._pause = pause
         self._clock = clock
-        self._asking: asyncio.Future[T] | None = None
-        self._asked_at = self._due = float("-inf")
+        self._threads = threads or Threads(1)
+        self._asking: asyncio.Future[None] | None = None
+        self._asked_at = float("-inf")
 
     @property
     def asking_for(self) -> float | None:
@@ -50,7 +59,7 @@ class Paced(Generic[T]):
         :param patience: seconds to wait for a new one. Then the old one has to do.
         :return: the answer; None if there never was one.
         """
-        if self._asking is None and self._clock() >= self._due:
+        if self._asking is None and self._clock() >= self.due:
             self._begin()
         if self._asking is not None:
             await asyncio.wait((self._asking,), timeout=patience)
@@ -59,18 +68,24 @@ class Paced(Generic[T]):
     def _begin(self) -> None:
         loop = asyncio.get_running_loop()
         self._asked_at = self._clock()
-        self._asking = loop.create_future()
-        self._asking.add_done_callback(self._end)
-        asking = self._asking
+        self._asking = asking = loop.create_future()
 
         def work() -> None:
-            answer = self._ask()
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(asking.set_result, answer)
+            answer = None
+            try:
+                answer = self._ask()
+            finally:
+                with suppress(RuntimeError):  # The loop is closed: nobody wants to know any longer.
+                    loop.call_soon_threadsafe(self._end, asking, answer)
 
-        threading.Thread(target=work, name="riffusion-capacity-page", daemon=True).start()
+        try:
+            self._threads.run(work)
+        except RuntimeError:  # That is what Python says on a machine that has no thread left.
+            log.exception("The capacity page can't start a thread.")
+            self._end(asking, None)
 
-    def _end(self, asked: asyncio.Future[T]) -> None:
-        self.answer = asked.result()
-        self._due = self._asked_at + self._pause(self.answer)
+    def _end(self, asking: asyncio.Future[None], answer: T | None) -> None:
+        self.answer = self.answer if answer is None else answer
+        self.due = self._clock() + self._pause(answer)
         self._asking = None
+        asking.set_result(None)

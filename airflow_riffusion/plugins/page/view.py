@@ -1,25 +1,29 @@
 """
 What the page shows of a connection, as plain JSON.
 
-Pure: no Airflow, no clock, no I/O. Whatever the service said is in it as it came: the page treats all of it
-as text.
+Pure: no Airflow, no clock, no I/O.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Collection
     from datetime import datetime
 
-    from airflow_riffusion.capacity import AccountCapacity, Capacity, ExecutingJob
+    from airflow_riffusion.plugins.page.reading import Reading
 
-MOST_ACCOUNTS = 200
-MOST_JOBS = 500
-MOST_NOTES = 5
+_NO_NUMBERS: dict[str, Any] = {
+    "slots": None,
+    "accounts": [],
+    "more_accounts": 0,
+    "jobs": [],
+    "more_jobs": 0,
+    "notes": [],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +31,14 @@ class Outcome:
     """
     What came of trying to take a reading.
 
-    :param capacity: the last good reading, which may be older; None if there never was one.
+    :param reading: the last good one, which may be older; None if there never was one.
     :param error: why this one failed, in words for a person; None if it is good.
     :param tried_at: when it was tried, with a time zone.
-    :param retry_after: seconds that the service asked to wait.
     """
 
-    capacity: Capacity | None
+    reading: Reading | None
     error: str | None
     tried_at: datetime
-    retry_after: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ def card(
     *,
     now: datetime,
     asking_for: float | None = None,
+    next_try: float | None = None,
     readable_dags: Collection[str] = (),
 ) -> dict[str, Any]:
     """
@@ -94,77 +97,22 @@ def card(
     :param tasks: who waits.
     :param now: the time, with a time zone.
     :param asking_for: for how many seconds another reading has been under way; None if none is.
+    :param next_try: seconds until the next one may be; None if it is under way or due.
     :param readable_dags: whose task instances the user may read; the others are only counted.
     """
-    capacity = outcome.capacity if outcome else None
+    reading = outcome.reading if outcome else None
     error = outcome.error if outcome else None
     return {
         "connection_id": conn_id,
-        "service": capacity.service if capacity else None,
-        "read_at": capacity.observed_at.isoformat() if capacity else None,
-        "age_seconds": _seconds(capacity.observed_at, now) if capacity else None,
+        "service": reading.service if reading else None,
+        "read_at": reading.observed_at.isoformat() if reading else None,
+        "age_seconds": _seconds(reading.observed_at, now) if reading else None,
         "asking_seconds": asking_for,
         "error": error,
         "failed_seconds": _seconds(outcome.tried_at, now) if outcome and error else None,
-        **_numbers(capacity if error is None else None, held),
+        "next_try_seconds": next_try if error else None,
+        **(reading.numbers(held) if reading and error is None else _NO_NUMBERS),
         "tasks": _tasks(tasks, now, readable_dags),
-    }
-
-
-def _numbers(capacity: Capacity | None, held: Counter[str] | None) -> dict[str, Any]:
-    if capacity is None:
-        return {"slots": None, "accounts": [], "more_accounts": 0, "jobs": [], "more_jobs": 0, "notes": []}
-    accounts = [_account(account, held) for account in capacity.accounts]
-    return {
-        "slots": _total(capacity, accounts),
-        "accounts": accounts[:MOST_ACCOUNTS],
-        "more_accounts": max(0, len(accounts) - MOST_ACCOUNTS),
-        "jobs": [_job(job, capacity.observed_at) for job in capacity.jobs[:MOST_JOBS]],
-        "more_jobs": max(0, len(capacity.jobs) - MOST_JOBS),
-        "notes": list(capacity.oddities[:MOST_NOTES]),
-    }
-
-
-def _account(account: AccountCapacity, held: Counter[str] | None) -> dict[str, Any]:
-    """Return an account's slots; those of which nothing says that they are free are ``unknown``."""
-    taken = min(held[account.user_id], account.available) if held is not None else None
-    accounted_for = account.executing + account.available
-    slots = max(account.max_jobs or 0, accounted_for)
-    return {
-        "account": account.user_id,
-        "slots": slots,
-        "executing": account.executing,
-        "held": taken,
-        "free": account.available - (taken or 0),
-        "unknown": slots - accounted_for,
-    }
-
-
-def _total(capacity: Capacity, accounts: list[dict[str, Any]]) -> dict[str, Any]:
-    sums: Counter[str] = Counter()
-    for account in accounts:
-        sums.update({name: account[name] or 0 for name in ("executing", "held", "free", "unknown")})
-    # The service may list jobs that it counts on no account.
-    sums["executing"] = capacity.executing
-    known = not accounts or accounts[0]["held"] is not None
-    return {
-        "slots": sums.total(),
-        **{name: sums[name] for name in ("executing", "free", "unknown")},
-        "held": sums["held"] if known else None,
-    }
-
-
-def _job(job: ExecutingJob, observed_at: datetime) -> dict[str, Any]:
-    elapsed = None
-    if job.elapsed is not None:
-        elapsed = job.elapsed.total_seconds()
-    elif job.started is not None:
-        elapsed = _seconds(job.started, observed_at)
-    return {
-        "job_id": job.job_id,
-        "account": job.user_id,
-        "elapsed_seconds": elapsed,
-        "reference": job.reply_ref,
     }
 
 
