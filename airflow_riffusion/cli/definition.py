@@ -8,10 +8,14 @@ is loaded when it runs.
 from __future__ import annotations
 
 import argparse
+import logging
+import re
+import sys
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from airflow_riffusion.cli.streams import complain, settle
 from airflow_riffusion.emulator.program import DESCRIPTION as EMULATOR_DESCRIPTION
 from airflow_riffusion.emulator.program import OPTIONS as EMULATOR_OPTIONS
 
@@ -22,7 +26,12 @@ if TYPE_CHECKING:
 
 GROUP_HELP = "Look at the job slots of Riffusion accounts"
 
-_INTERRUPTED = 130  # as a shell has it: 128 + SIGINT
+UNABLE = 3
+INTERRUPTED = 130  # as a shell has it: 128 + SIGINT
+
+DEFAULT_INTERVAL = 5.0
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,13 +56,23 @@ class Command:
         """
         Do what the command is for.
 
+        Whatever else goes wrong here is one line on stderr; its traceback is logged at DEBUG.
+
         :param options: the options given.
         :return: the exit code.
         """
         try:
+            if sys.stdout is None:
+                raise OSError("stdout is closed")
             exit_code: int = import_module(self.module).run(options)
         except KeyboardInterrupt:
-            return _INTERRUPTED
+            return INTERRUPTED
+        except Exception as error:  # noqa: BLE001 - Airflow's settings can fail in any way
+            _log.debug("%s can't go on", self.name, exc_info=True)
+            complain(f"airflow-riffusion {self.name} can't go on here: {_in_one_line(error)}")
+            return UNABLE
+        finally:
+            settle()
         return exit_code
 
     def exit(self, options: argparse.Namespace) -> None:
@@ -72,6 +91,12 @@ def _interval(text: str) -> float:
     return seconds
 
 
+def _in_one_line(error: Exception) -> str:
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    line = " ".join("".join(char if char.isprintable() else " " for char in said).split())
+    return re.sub(r"://[^\s/]*@", "://***@", line)  # the password in a database's address
+
+
 _interval.__name__ = "number"  # what argparse calls a value that float() refuses
 
 COMMANDS = (
@@ -80,8 +105,10 @@ COMMANDS = (
         help="Show which slots are free and which jobs are executing",
         description=(
             "Takes one reading and shows which slots are free and which jobs are executing. Exit codes: "
-            "0 the reading was taken; 1 the service is unavailable, and waiting helps; 2 the service or the "
-            "connection says no, or the options make no sense."
+            "0 the reading was taken, or --watch was ended by Ctrl-C or SIGTERM; 1 the service is "
+            "unavailable, or its answer was no capacity answer: waiting may help; 2 the service or the "
+            "connection says no, or the options make no sense; 3 the command can't run here: Airflow's "
+            "settings, or where its output goes; 130 Ctrl-C before the reading."
         ),
         options={
             ("--conn-id",): {
@@ -100,9 +127,9 @@ COMMANDS = (
             },
             ("--interval",): {
                 "type": _interval,
-                "default": 5.0,
+                "default": DEFAULT_INTERVAL,
                 "metavar": "S",
-                "help": "seconds between readings with --watch, at least 1 (%(default)g)",
+                "help": "seconds between the readings of --watch, at least 1 (%(default)g)",
             },
         },
         module="airflow_riffusion.cli.capacity",

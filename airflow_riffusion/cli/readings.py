@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 import time
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NoReturn
 
+from airflow_riffusion.cli.lookup import explained
+from airflow_riffusion.cli.streams import complain
 from airflow_riffusion.cli.views import opened_view
 from airflow_riffusion.exceptions import (
     RiffusionBadResponse,
+    RiffusionConnectionNotFound,
     RiffusionError,
     RiffusionRejected,
     RiffusionUnavailable,
@@ -31,15 +32,15 @@ _LONGEST_RETRY_AFTER = 600.0  # seconds
 
 def show(conn_id: str, output: str, *, interval: float | None = None) -> int:
     """
-    Show a reading, or one after another until Ctrl-C or SIGTERM.
+    Show a reading, or one after another until somebody interrupts it.
 
     A single reading is a single request: whether it helps to try again, the exit code says.
 
     :param conn_id: the Airflow connection.
     :param output: ``table``, ``json`` or ``yaml``.
     :param interval: seconds between readings; None for a single one.
-    :return: 0 if the reading was taken, or watching was ended by a person; 1 if the service is unavailable;
-        2 if it says no, or the connection can't work.
+    :return: 0 if the reading was taken, or nobody reads on; 1 if the service is unavailable, or its answer
+        is no capacity answer; 2 if it says no, or the connection can't work.
     """
     try:
         with opened_view(output, conn_id, watch=interval is not None) as view:
@@ -48,43 +49,42 @@ def show(conn_id: str, output: str, *, interval: float | None = None) -> int:
             else:
                 _watch(view, conn_id, interval)
     except RiffusionError as error:
-        sys.stderr.write(f"{error}\n")
+        complain(str(error))
         return REJECTED if isinstance(error, RiffusionRejected) else UNAVAILABLE
     except BrokenPipeError:
-        # Whoever read this has seen enough. Python would try to write the rest once more, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        pass  # Whoever read this has seen enough.
     return READING_TAKEN
 
 
-def _watch(view: View, conn_id: str, interval: float) -> None:
+def _watch(view: View, conn_id: str, interval: float) -> NoReturn:
     """
-    Show a reading per interval until somebody ends it.
+    Show a reading per interval, without end.
 
     :param interval: seconds from one answer to the next request, unless the service wants more.
     :raises RiffusionRejected: if the service or the connection says no.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     bad_responses = 0
-    try:
-        while True:
-            pause = interval
-            try:
-                view.show(_read(conn_id))
-                bad_responses = 0
-            except RiffusionBadResponse as error:
+    while True:
+        pause = interval
+        try:
+            view.show(_read(conn_id))
+            bad_responses = 0
+        except (RiffusionBadResponse, RiffusionUnavailable) as error:
+            if isinstance(error, RiffusionBadResponse):
                 bad_responses += 1
                 if bad_responses == READINGS_UNTIL_HOPELESS:
                     raise error.as_rejected() from None
-                view.trouble(error)
-            except RiffusionUnavailable as error:
+            else:
                 bad_responses = 0
-                view.trouble(error)
                 pause = max(interval, min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER))
-            time.sleep(pause)
-    except KeyboardInterrupt:
-        return
+            now = datetime.now(tz=UTC)
+            view.trouble(error, now, now + timedelta(seconds=pause))
+        time.sleep(pause)
 
 
 def _read(conn_id: str) -> Capacity:
-    # A hook of its own: the connection may have changed since the last reading.
-    return RiffusionHook(conn_id).get_capacity()
+    try:
+        # A hook of its own: the connection may have changed since the last reading.
+        return RiffusionHook(conn_id).get_capacity()
+    except RiffusionConnectionNotFound as error:
+        raise explained(error, conn_id) from None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import timedelta
 
     from rich.console import RenderableType
@@ -17,26 +19,33 @@ if TYPE_CHECKING:
 
 _LONGEST_BAR = 10  # no account has more slots
 _NARROW = 60
+_GAP = 2  # columns
 _NUMBERS = ("Executing", "Free", "Max", "Elapsed")
 
 
-def capacity_table(reading: Capacity, conn_id: str, *, width: int, blocks: bool = True) -> RenderableType:
+def capacity_table(
+    reading: Capacity, conn_id: str, *, width: int, blocks: bool = True, old: bool = False
+) -> RenderableType:
     """
     Return what shows a reading: its accounts with their totals, and the executing jobs.
 
     :param reading: the reading.
     :param conn_id: the connection it was taken on.
     :param width: columns of the terminal; a narrow one shows no bars, and shortens what doesn't fit.
-    :param blocks: whether bars are made of block characters, or of ASCII.
+    :param blocks: whether bars are made of block characters, and what is shortened ends in an ellipsis; if
+        not, nothing is added that isn't ASCII.
+    :param old: whether newer readings could not be had.
     """
+    time = f"{reading.observed_at:%H:%M:%S} UTC"
     headline = Text.assemble(
-        (_shown(conn_id), "bold"),
-        f" ({reading.service}), {reading.observed_at:%H:%M:%S} UTC: ",
-        (str(reading), _free_style(reading.available)),
+        (_shown(conn_id), "" if old else "bold"),
+        f" ({reading.service}), {f'last reading at {time}, none newer' if old else time}: ",
+        (str(reading), "" if old else _free_style(reading.available)),
+        style="dim" if old else "",
     )
     parts: list[RenderableType] = [headline, Text(), _accounts(reading, width >= _NARROW, blocks)]
     if reading.jobs:
-        parts += [Text(), _jobs(reading.jobs)]
+        parts += [Text(), _jobs(reading.jobs, width, blocks)]
     return Group(*parts)
 
 
@@ -62,7 +71,7 @@ def bar(available: int, max_jobs: int | None, *, blocks: bool = True) -> str:
 
 
 def _accounts(reading: Capacity, bars: bool, blocks: bool) -> Table:
-    table = _table("Account", "Executing", "Free", "Max")
+    table = _table(("Account", "Executing", "Free", "Max"), blocks)
     if bars:
         table.add_column()
     rows = [
@@ -72,7 +81,7 @@ def _accounts(reading: Capacity, bars: bool, blocks: bool) -> Table:
     for row in (*rows, totals):
         name, executing, available, max_jobs = row
         table.add_row(
-            _cell(name),
+            _cell(name, blocks),
             _number(executing),
             Text(str(available), style=_free_style(available), no_wrap=True),
             _number(max_jobs),
@@ -82,30 +91,37 @@ def _accounts(reading: Capacity, bars: bool, blocks: bool) -> Table:
     return table
 
 
-def _jobs(jobs: tuple[ExecutingJob, ...]) -> Table:
-    table = _table("Executing on", "Elapsed", "Job", "Reference")
-    for job in jobs:
+def _jobs(jobs: tuple[ExecutingJob, ...], width: int, blocks: bool) -> Table:
+    names = ("Executing on", "Elapsed", "Job", "Reference")
+    rows = [
+        (_shown(job.user_id), _clock(job.elapsed), _shown(job.job_id), _shown(job.reply_ref)) for job in jobs
+    ]
+    table = _table(names, blocks)
+    # What the ids leave: they are shortened only when the references are as short as their heading.
+    *ids, reference = (max(map(cell_len, column)) for column in zip(names, *rows, strict=True))
+    room = width - sum(ids) - _GAP * len(names)  # rich before 14 wants a gap at the end, too
+    table.columns[-1].max_width = min(reference, max(room, cell_len(names[-1])))
+    for account, elapsed, *others in rows:
         table.add_row(
-            _cell(_shown(job.user_id)),
-            Text(_clock(job.elapsed), no_wrap=True),
-            _cell(_shown(job.job_id)),
-            _cell(_shown(job.reply_ref)),
+            _cell(account, blocks),
+            Text(elapsed, no_wrap=True),
+            *(_cell(other, blocks) for other in others),
         )
     return table
 
 
-def _table(*names: str) -> Table:
+def _table(names: Sequence[str], blocks: bool) -> Table:
     # Without lines: what they are drawn with is not in every font, and in nobody's way in a pipe.
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
     for name in names:
         number = name in _NUMBERS
-        table.add_column(_cell(name), justify="right" if number else "left", no_wrap=number)
+        table.add_column(_cell(name, blocks), justify="right" if number else "left", no_wrap=number)
     return table
 
 
-def _cell(text: str) -> Text:
+def _cell(text: str, blocks: bool) -> Text:
     """Return an id: shortened, not broken, where it doesn't fit, and never taken for markup."""
-    return Text(text, no_wrap=True, overflow="ellipsis")
+    return Text(text, no_wrap=True, overflow="ellipsis" if blocks else "crop")
 
 
 def _number(number: int | None) -> Text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from contextlib import contextmanager
@@ -11,10 +12,12 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from airflow_riffusion.cli.streams import complain, say
 from airflow_riffusion.cli.table import capacity_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from rich.console import RenderableType
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 # As wide as any table gets: a program wants all of an id.
 _PIPE_WIDTH = 10_000
+_MOST_NOTES = 3
 
 
 class View(Protocol):
@@ -31,8 +35,8 @@ class View(Protocol):
     def show(self, reading: Capacity) -> None:
         """Show a reading."""
 
-    def trouble(self, error: RiffusionError) -> None:
-        """Show why there is no reading this time."""
+    def trouble(self, error: RiffusionError, now: datetime, next_look: datetime) -> None:
+        """Show why there is no reading this time, and when the next is to be taken."""
 
 
 @contextmanager
@@ -44,16 +48,60 @@ def opened_view(output: str, conn_id: str, *, watch: bool) -> Iterator[View]:
     :param conn_id: the connection, for the table.
     :param watch: whether there will be many readings: a table on a terminal is then drawn anew each time.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # A name it can't spell is no reason to end.
     console = Console(markup=False, emoji=False, highlight=False)
-    if not console.is_terminal:
+    terminal = _is_terminal()
+    if not terminal:
         console.width = _PIPE_WIDTH
+    table = _TableMaker(console, conn_id, blocks=terminal and _speaks_unicode())
     if output != "table":
         yield Documents(output, many=watch)
-    elif not (watch and console.is_terminal):
-        yield Tables(console, conn_id)
-    else:
+    elif watch and terminal and console.is_terminal and not console.is_dumb_terminal:
         with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
-            yield LiveTable(live, conn_id)
+            yield LiveTable(live, table)
+    else:
+        yield Tables(console, table)
+
+
+def _is_terminal() -> bool:
+    # Not the console's word for it: with FORCE_COLOR it takes a pipe for a terminal.
+    return sys.stdout.isatty()
+
+
+def _speaks_unicode() -> bool:
+    return (sys.stdout.encoding or "").lower().startswith("utf")
+
+
+class _TableMaker:
+    """Makes the tables of one connection, as they fit the console's width at that moment."""
+
+    def __init__(self, console: Console, conn_id: str, *, blocks: bool) -> None:
+        self._console = console
+        self._conn_id = conn_id
+        self._blocks = blocks
+
+    def __call__(self, reading: Capacity, *, old: bool = False) -> RenderableType:
+        width = self._console.width
+        return capacity_table(reading, self._conn_id, width=width, blocks=self._blocks, old=old)
+
+
+class _Remarks:
+    """What goes to stderr beside readings, each when it is news."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, ...] = ()
+
+    def on(self, reading: Capacity) -> None:
+        for oddity in reading.oddities:
+            if oddity not in self._last:
+                complain(f"Odd answer: {oddity}")
+        self._last = reading.oddities
+
+    def trouble(self, error: RiffusionError, now: datetime, next_look: datetime) -> None:
+        if self._last != (str(error),):
+            complain(f"{now:%H:%M:%S} UTC: {error} Next look at {next_look:%H:%M:%S} UTC.")
+        self._last = (str(error),)
 
 
 class Documents:
@@ -67,20 +115,21 @@ class Documents:
     def __init__(self, output: str, *, many: bool) -> None:
         self._output = output
         self._many = many
+        self._remarks = _Remarks()
 
     def show(self, reading: Capacity) -> None:
         """Print a reading."""
         if self._output == "json":
-            _print(json.dumps(reading.to_xcom(), indent=None if self._many else 2) + "\n")
+            say(json.dumps(reading.to_xcom(), indent=None if self._many else 2) + "\n")
         else:
             import yaml
 
-            _print(yaml.safe_dump(reading.to_xcom(), sort_keys=False, explicit_start=self._many))
-        _warn(reading)
+            say(yaml.safe_dump(reading.to_xcom(), sort_keys=False, explicit_start=self._many))
+        self._remarks.on(reading)
 
-    def trouble(self, error: RiffusionError) -> None:
-        """Print what went wrong to stderr."""
-        _complain(str(error))
+    def trouble(self, error: RiffusionError, now: datetime, next_look: datetime) -> None:
+        """Print what went wrong to stderr, unless it is what went wrong before."""
+        self._remarks.trouble(error, now, next_look)
 
 
 class Tables:
@@ -88,26 +137,27 @@ class Tables:
     Readings as tables, one after another: in full if a program reads them, else as wide as the terminal.
 
     :param console: where they go.
-    :param conn_id: the connection they were taken on.
+    :param table: makes a table of a reading.
     """
 
-    def __init__(self, console: Console, conn_id: str) -> None:
+    def __init__(self, console: Console, table: _TableMaker) -> None:
         self._console = console
-        self._conn_id = conn_id
+        self._table = table
         self._separator = ""
+        self._remarks = _Remarks()
 
     def show(self, reading: Capacity) -> None:
         """Print a reading."""
         with self._console.capture() as printed:
-            self._console.print(_table(reading, self._conn_id, self._console))
+            self._console.print(self._table(reading))
         lines = [line.rstrip() for line in printed.get().splitlines()]
-        _print(self._separator + "\n".join(lines) + "\n")
+        say(self._separator + "\n".join(lines) + "\n")
         self._separator = "\n"
-        _warn(reading)
+        self._remarks.on(reading)
 
-    def trouble(self, error: RiffusionError) -> None:
-        """Print what went wrong to stderr."""
-        _complain(str(error))
+    def trouble(self, error: RiffusionError, now: datetime, next_look: datetime) -> None:
+        """Print what went wrong to stderr, unless it is what went wrong before."""
+        self._remarks.trouble(error, now, next_look)
 
 
 class LiveTable:
@@ -115,46 +165,31 @@ class LiveTable:
     The newest reading as a table that is drawn anew in its place.
 
     :param live: where it is.
-    :param conn_id: the connection the readings are taken on.
+    :param table: makes a table of a reading.
     """
 
-    def __init__(self, live: Live, conn_id: str) -> None:
+    def __init__(self, live: Live, table: _TableMaker) -> None:
         self._live = live
-        self._conn_id = conn_id
+        self._table = table
         self._newest: Capacity | None = None
 
     def show(self, reading: Capacity) -> None:
         """Draw a reading in the place of the one before."""
         self._newest = reading
-        self._draw(*(Text(oddity, style="yellow") for oddity in reading.oddities))
+        notes = [Text(oddity, style="yellow") for oddity in reading.oddities[:_MOST_NOTES]]
+        if more := len(reading.oddities) - len(notes):
+            notes.append(Text(f"and {more} more oddities", style="yellow"))
+        self._draw(notes)
 
-    def trouble(self, error: RiffusionError) -> None:
-        """Draw what went wrong below the newest reading."""
-        self._draw(Text(str(error), style="red"))
+    def trouble(self, error: RiffusionError, now: datetime, next_look: datetime) -> None:  # noqa: ARG002
+        """Draw what went wrong above the newest reading, which is marked as old."""
+        look = Text(f"Next look at {next_look:%H:%M:%S} UTC.", style="red")
+        self._draw([Text(str(error), style="red"), look], old=True)
 
-    def _draw(self, *notes: Text) -> None:
-        shown: list[RenderableType] = []
+    def _draw(self, notes: list[Text], *, old: bool = False) -> None:
+        # Notes first: a table taller than the terminal is cut at its end.
+        shown: list[RenderableType] = [*notes]
         if self._newest is not None:
-            shown.append(_table(self._newest, self._conn_id, self._live.console))
-        between = [Text()] if shown and notes else []
-        self._live.update(Group(*shown, *between, *notes), refresh=True)
-
-
-def _table(reading: Capacity, conn_id: str, console: Console) -> RenderableType:
-    blocks = console.is_terminal and console.encoding.lower().startswith("utf")
-    return capacity_table(reading, conn_id, width=console.width, blocks=blocks)
-
-
-def _warn(reading: Capacity) -> None:
-    for oddity in reading.oddities:
-        _complain(f"Odd answer: {oddity}")
-
-
-def _complain(message: str) -> None:
-    sys.stderr.write(f"{message}\n")
-    sys.stderr.flush()
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+            shown += [Text()] if notes else []
+            shown.append(self._table(self._newest, old=old))
+        self._live.update(Group(*shown), refresh=True)

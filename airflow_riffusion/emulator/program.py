@@ -72,6 +72,9 @@ def run(options: Namespace) -> int:
     for stopping in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stopping, _stop)
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    for name in ("uvicorn", "uvicorn.error"):
+        # `airflow riffusion emulator` has Airflow's logging, which writes them to stdout.
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         from airflow_riffusion.emulator.server import EmulatorServer
     except ModuleNotFoundError as error:

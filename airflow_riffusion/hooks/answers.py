@@ -88,7 +88,8 @@ def error_of_network(error: Exception, url: str, settings: ConnectionSettings) -
         if isinstance(cause, TimeoutError | requests.Timeout | ReadTimeoutError):
             detail = f"no complete answer within {settings.timeout:g} s"
             return RiffusionUnavailable(f"{url}: {detail}.", url=url, detail=detail)
-    detail = f"{type(causes[-1]).__name__}: {causes[-1]}"
+    # A peer may have made the library quote what it sent: the token, or what a terminal would obey.
+    detail = _on_one_line(_hidden(f"{type(causes[-1]).__name__}: {causes[-1]}", settings.token))
     if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError | HTTPError):
         return RiffusionUnavailable(f"No answer from {url} ({detail}).", url=url, detail=detail)
     return RiffusionRejected(f"The request to {url} can't be sent ({detail}).", url=url, detail=detail)
@@ -103,17 +104,19 @@ def _advice(answer: requests.Response, settings: ConnectionSettings) -> str | No
     if answer.status_code == COOKIE_EXPIRED:
         return "an account was logged out; renew its cookie at useapi.net"
     if 300 <= answer.status_code < 400:
-        return f"it redirects to {_target(answer)}, which is not followed; check the base URL in {connection}"
+        target = _target(answer, settings.token)
+        return f"it redirects to {target}, which is not followed; check the base URL in {connection}"
     return None
 
 
-def _target(answer: requests.Response) -> str:
-    """Return the origin that an answer redirects to, without what may be secret in the rest."""
+def _target(answer: requests.Response, token: str) -> str:
+    """Return the origin that an answer redirects to, without what may be secret in it or in the rest."""
     try:
-        parts = urlsplit(answer.headers.get("Location", ""))
+        parts = urlsplit(_hidden(answer.headers.get("Location", ""), token))
     except ValueError:
         return "an address that is none"
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else "elsewhere"
+    host = parts.netloc.rpartition("@")[2]
+    return _on_one_line(f"{parts.scheme}://{host}") if host else "elsewhere"
 
 
 def without_token(body: bytes, token: str) -> bytes:
@@ -131,6 +134,13 @@ def without_token(body: bytes, token: str) -> bytes:
     return body
 
 
+def _hidden(text: str, token: str) -> str:
+    """Return a text without the API token, should it quote it; a library quotes bytes by their ``repr``."""
+    for spelling in (repr(token.encode())[2:-1], token):
+        text = without_token(text.encode(errors="replace"), spelling).decode()
+    return text
+
+
 def _said(body: bytes) -> str | None:
     """Return what an error's body says, shortened and on one line."""
     try:
@@ -143,8 +153,13 @@ def _said(body: bytes) -> str | None:
         text = body[:2000].decode("utf-8", "replace")
         if text.lstrip().startswith("<"):
             return "an HTML page"
+    return _on_one_line(text) or None
+
+
+def _on_one_line(text: str) -> str:
+    """Return a text shortened, and without what a terminal would obey."""
     text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    return f"{text[:_LONGEST_DETAIL]}…" if len(text) > _LONGEST_DETAIL else text or None
+    return f"{text[:_LONGEST_DETAIL]}…" if len(text) > _LONGEST_DETAIL else text
 
 
 def _reason(status: int) -> str:

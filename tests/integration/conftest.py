@@ -1,18 +1,25 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+# What would change how a program writes.
+_OUTPUT = ("PYTHONUNBUFFERED", "PYTHONIOENCODING", "FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES")
 
 Handler = Callable[[socket.socket], None]
 
@@ -133,3 +140,28 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     naps: list[float] = []
     monkeypatch.setattr("airflow_riffusion.hooks.riffusion.time.sleep", naps.append)
     return naps
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Return a function that starts the console script; whatever is left of it afterwards is killed."""
+    script = Path(sys.executable).with_name("airflow-riffusion")
+    started = []
+
+    def begin(
+        *arguments: str, environ: dict[str, str] | None = None, program: Path = script, **streams: Any
+    ) -> subprocess.Popen[str]:
+        kept = {name: value for name, value in os.environ.items() if name not in _OUTPUT}
+        begun = subprocess.Popen(
+            [program, *arguments],
+            env=kept | (environ or {}),
+            text=True,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},
+        )
+        started.append(begun)
+        return begun
+
+    yield begin
+    for program in started:
+        program.kill()
+        program.communicate()

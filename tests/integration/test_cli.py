@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import select
 import signal
-import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from airflow_riffusion.cli.__main__ import main
 from airflow_riffusion.emulator import EmulatorServer
+from airflow_riffusion.versions import AIRFLOW_VERSION
 
-SCRIPT = Path(sys.executable).with_name("airflow-riffusion")
+AIRFLOW = Path(sys.executable).with_name("airflow")
+
+NO_UNIT_TEST = {"AIRFLOW__CORE__UNIT_TEST_MODE": "False"}  # which Airflow would tell on stdout
+
+needs_commands_of_providers = pytest.mark.skipif(
+    Version("3.2") > AIRFLOW_VERSION, reason="needs Airflow 3.2: older ones know no commands of providers"
+)
+
+
+SIGNALLED = """
+import os, sys
+
+class Signals:
+    def find_spec(self, name, path=None, target=None):
+        if name == "airflow.configuration":
+            os.kill(os.getpid(), int(os.environ["SENT"]))
+
+sys.meta_path.insert(0, Signals())
+"""
 
 
 @pytest.fixture
@@ -24,27 +46,6 @@ def service(connect, monkeypatch):
         service.service.submit("polka on the moon", reply_url="https://me:pass@example.com/done?key=secret")
         connect(service.url, conn_id="riffusion_default")
         yield service
-
-
-@pytest.fixture
-def start():
-    """Start the console script; whatever is left of it afterwards is killed."""
-    started = []
-
-    def begin(*arguments: str) -> subprocess.Popen[str]:
-        program = subprocess.Popen(
-            [SCRIPT, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(program)
-        return program
-
-    yield begin
-    for program in started:
-        program.kill()
-        program.communicate()
 
 
 def test_the_console_script_shows_a_reading_and_says_nothing_else(start, service):
@@ -70,10 +71,30 @@ def test_watching_lasts_through_an_outage_until_somebody_ends_it(start, service)
     service.__exit__(None, None, None)
     assert "Connection refused" in program.stderr.readline()
     service.__enter__()
-    assert json.loads(program.stdout.readline())["available"] == 3
+    restarted = datetime.now(tz=UTC)
+    reading = json.loads(program.stdout.readline())
+    assert reading["available"] == 3
+    assert datetime.fromisoformat(reading["observed_at"]) > restarted - timedelta(seconds=5)
 
     program.send_signal(signal.SIGTERM)
     program.communicate(timeout=60)
+    assert program.returncode == 0
+
+
+def test_a_reading_is_in_the_pipe_before_the_next_is_taken(start, service):
+    program = start("capacity", "--watch", "--interval", "86400", "--output", "json")
+
+    assert select.select([program.stdout], [], [], 120)[0]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_watching_ends_well_while_airflow_is_still_being_imported(start, service, sent, tmp_path):
+    # What Python runs first; it says when the import of Airflow begins.
+    (tmp_path / "sitecustomize.py").write_text(SIGNALLED)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    program = start("capacity", "--watch", environ={"PYTHONPATH": path, "SENT": str(int(sent))})
+
+    assert program.communicate(timeout=60) == ("", "")
     assert program.returncode == 0
 
 
@@ -95,6 +116,26 @@ def test_the_console_script_runs_the_emulator(start):
     program.send_signal(signal.SIGTERM)
     assert program.communicate(timeout=60) == ("", "")
     assert program.returncode == 0
+
+
+@needs_commands_of_providers
+def test_airflow_runs_the_emulator_and_says_nothing_else(start):
+    program = start("riffusion", "emulator", "--port", "0", program=AIRFLOW, environ=NO_UNIT_TEST)
+    assert program.stdout.readline().startswith("Riffusion emulator ready on http://127.0.0.1:")
+
+    program.send_signal(signal.SIGTERM)
+    out, _ = program.communicate(timeout=60)
+    assert (program.returncode, out) == (0, "")
+
+
+@needs_commands_of_providers
+def test_airflow_ends_with_the_exit_code_of_an_unavailable_service(start, connect):
+    connect("http://127.0.0.1:1", conn_id="riffusion_default")
+    program = start("riffusion", "capacity", program=AIRFLOW, environ=NO_UNIT_TEST)
+    out, err = program.communicate(timeout=120)
+
+    assert (program.returncode, out) == (1, "")
+    assert "Connection refused" in err
 
 
 def test_callback_urls_are_shown_without_their_secrets(service, capsys):

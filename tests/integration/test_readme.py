@@ -11,7 +11,7 @@ import pytest
 
 from airflow_riffusion import metrics
 from airflow_riffusion.cli import readings
-from airflow_riffusion.cli.definition import COMMANDS
+from airflow_riffusion.cli.definition import COMMANDS, INTERRUPTED, UNABLE
 from airflow_riffusion.emulator import EmulatorServer
 from airflow_riffusion.hooks.riffusion import RiffusionHook
 from airflow_riffusion.operators.submit import RiffusionSubmitOperator
@@ -102,9 +102,9 @@ def test_the_table_of_the_commands_options_is_complete_and_right():
 
 
 def test_the_table_of_the_exit_codes_is_complete():
-    shown = re.findall(r"^\| (\d) \|", readme.README, re.MULTILINE)
+    shown = [int(code) for code in re.findall(r"^\| (\d+) \|", readme.README, re.MULTILINE)]
 
-    assert list(map(int, shown)) == [readings.READING_TAKEN, readings.UNAVAILABLE, readings.REJECTED]
+    assert shown == [readings.READING_TAKEN, readings.UNAVAILABLE, readings.REJECTED, UNABLE, INTERRUPTED]
 
 
 def test_the_table_of_the_metrics_is_complete():

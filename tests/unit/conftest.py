@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import sys
 from datetime import UTC, datetime
 
@@ -91,3 +92,39 @@ def board(monkeypatch):
 
     monkeypatch.setattr(gate_module, "VariableBoard", OnlyBoard)
     return board
+
+
+class Service:
+    """Answers with what the test says; then somebody presses Ctrl-C."""
+
+    def __init__(self):
+        self.answers = []
+        self.asked = []
+        self.pauses = []
+
+    def hook(self, conn_id):
+        self.asked.append(conn_id)
+        return self
+
+    def get_capacity(self):
+        answer = self.answers.pop(0) if self.answers else KeyboardInterrupt()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def sleep(self, seconds):
+        self.pauses.append(seconds)
+
+
+@pytest.fixture
+def service(monkeypatch):
+    """Return what answers the commands in place of the service."""
+    from airflow_riffusion.cli import readings as readings_module
+
+    service = Service()
+    monkeypatch.setattr(readings_module, "RiffusionHook", service.hook)
+    monkeypatch.setattr(readings_module.time, "sleep", service.sleep)
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
+    before = signal.getsignal(signal.SIGTERM)
+    yield service
+    signal.signal(signal.SIGTERM, before)

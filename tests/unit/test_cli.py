@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import builtins
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
 import warnings
+from datetime import time
 
 import pytest
 import yaml
@@ -21,40 +24,6 @@ FREE = reading(job("1", "a", "song"), a=(3, 4))
 DOWN = RiffusionUnavailable("503 Service Unavailable.")
 REJECTED = RiffusionRejected("401 Unauthorized: check the API token.")
 BAD = RiffusionBadResponse("The answer is no capacity answer.")
-CTRL_C = KeyboardInterrupt()
-
-
-class Service:
-    """Answers with what the test says; then somebody presses Ctrl-C."""
-
-    def __init__(self):
-        self.answers = []
-        self.asked = []
-        self.pauses = []
-
-    def hook(self, conn_id):
-        self.asked.append(conn_id)
-        return self
-
-    def get_capacity(self):
-        answer = self.answers.pop(0) if self.answers else CTRL_C
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
-
-    def sleep(self, seconds):
-        self.pauses.append(seconds)
-
-
-@pytest.fixture
-def service(monkeypatch):
-    service = Service()
-    monkeypatch.setattr(readings_module, "RiffusionHook", service.hook)
-    monkeypatch.setattr(readings_module.time, "sleep", service.sleep)
-    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
-    before = signal.getsignal(signal.SIGTERM)
-    yield service
-    signal.signal(signal.SIGTERM, before)
 
 
 def watch(*arguments):
@@ -98,11 +67,20 @@ def test_json_is_the_operators_xcom(service, capsys):
     assert json.loads(capsys.readouterr().out) == FREE.to_xcom()
 
 
+def test_a_single_reading_as_json_is_indented(service, capsys):
+    service.answers = [FREE]
+    main(["capacity", "--output", "json"])
+
+    assert capsys.readouterr().out.startswith('{\n  "')
+
+
 def test_yaml_is_the_operators_xcom(service, capsys):
     service.answers = [FREE]
     main(["capacity", "--output", "yaml"])
+    shown = yaml.safe_load(capsys.readouterr().out)
 
-    assert yaml.safe_load(capsys.readouterr().out) == FREE.to_xcom()
+    assert shown == FREE.to_xcom()
+    assert list(shown) == list(FREE.to_xcom())
 
 
 def test_a_pipe_gets_ids_in_full_without_colours_and_trailing_blanks(service, capsys):
@@ -144,7 +122,28 @@ def test_watching_goes_on_while_the_service_is_unavailable(service, capsys):
     assert watch("--output", "json") == 0
     out, err = capsys.readouterr()
     assert json.loads(out) == FREE.to_xcom()
-    assert err == "503 Service Unavailable.\n"
+    assert "503 Service Unavailable." in err
+
+
+def test_what_goes_wrong_again_and_again_is_told_once_and_when(service, capsys):
+    service.answers = [DOWN, DOWN, FREE, DOWN]
+    watch("--interval", "60")
+    errors = capsys.readouterr().err.splitlines()
+    told = [
+        re.fullmatch(r"(.*) UTC: 503 Service Unavailable. Next look at (.*) UTC\.", each) for each in errors
+    ]
+
+    assert len(errors) == 2
+    then, next_look = (time.fromisoformat(each) for each in told[0].groups())
+    assert (next_look.minute - then.minute) % 60 == 1
+
+
+def test_what_is_odd_again_and_again_is_told_once(service, capsys):
+    odd = FREE.model_copy(update={"oddities": ("account 'a' is listed twice",)})
+    service.answers = [odd, odd, FREE, odd]
+    watch("--output", "json")
+
+    assert capsys.readouterr().err == "Odd answer: account 'a' is listed twice\n" * 2
 
 
 def test_watching_ends_when_rejected(service, capsys):
@@ -196,41 +195,6 @@ def test_tables_in_a_pipe_follow_one_another(service, capsys):
     assert capsys.readouterr().out.count("\n\nriffusion_default (riffusion)") == 1
 
 
-@pytest.fixture
-def terminal(monkeypatch, capsys):
-    """Return a function that returns what was written to a terminal that knows colours."""
-    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "100"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    return lambda: capsys.readouterr().out
-
-
-def test_on_a_terminal_the_newest_reading_stays_beside_what_went_wrong(service, terminal):
-    service.answers = [FREE, DOWN]
-    watch()
-    _, last = terminal().rsplit("riffusion_default", 1)
-
-    assert "3 of 4 slots free" in last
-    assert "503 Service Unavailable." in last
-
-
-def test_a_terminal_gets_its_cursor_back(service, terminal):
-    service.answers = [FREE, REJECTED]
-    watch()
-
-    drawn = terminal()
-    assert drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l")
-
-
-def test_one_reading_on_a_terminal_is_drawn_once(service, terminal):
-    service.answers = [FREE]
-    main(["capacity"])
-
-    drawn = terminal()
-    assert "\x1b[32m3 of 4 slots free" in drawn
-    assert "\x1b[?25l" not in drawn
-
-
 def test_ctrl_c_before_the_reading_is_no_reading(service):
     assert main(["capacity"]) == 130
 
@@ -241,7 +205,7 @@ def test_ctrl_c_before_the_reading_is_no_reading(service):
         (["capacity", "--interval", "0.9"], "--interval: must be between 1 and 86400 seconds, not 0.9"),
         (["capacity", "--interval", "nan"], "--interval: must be between 1 and 86400 seconds, not nan"),
         (["capacity", "--interval", "soon"], "--interval: invalid number value: 'soon'"),
-        (["capacity", "--output", "xml"], "invalid choice: 'xml'"),
+        (["capacity", "--interval", "5", "--watch", "--output", "xml"], "invalid choice: 'xml'"),
         ([], "COMMAND"),
     ],
 )
@@ -251,6 +215,46 @@ def test_options_that_make_no_sense_are_an_error(arguments, complaint, capsys):
 
     assert ended.value.code == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_an_interval_without_watching_is_an_error_that_says_what_to_do(service, capsys):
+    assert main(["capacity", "--interval", "5"]) == 2
+    assert "add --watch, or drop it" in capsys.readouterr().err
+    assert service.asked == []
+
+
+def test_what_nobody_foresaw_is_one_line_and_an_exit_code_of_its_own(service, capsys):
+    service.answers = [RuntimeError("no driver for\npostgresql://me:secret@db/airflow")]
+
+    assert main(["capacity"]) == 3
+    assert capsys.readouterr() == (
+        "",
+        "airflow-riffusion capacity can't go on here: RuntimeError: no driver for postgresql://***@db/airflow\n",
+    )
+
+
+def test_the_traceback_of_what_nobody_foresaw_is_logged_for_whoever_looks_for_it(service, caplog):
+    caplog.set_level(logging.DEBUG, "airflow_riffusion.cli")
+    service.answers = [RuntimeError("no driver")]
+    main(["capacity"])
+
+    (record,) = (each for each in caplog.records if each.name.startswith("airflow_riffusion.cli"))
+    assert (record.levelno, str(record.exc_info[1])) == (logging.DEBUG, "no driver")
+
+
+@pytest.mark.parametrize(("arguments", "exit_code"), [(["--watch"], 0), ([], 130)])
+def test_an_interrupt_while_airflow_is_imported_is_no_failure(service, monkeypatch, arguments, exit_code):
+    really_import = builtins.__import__
+
+    def interrupted(name, *others):
+        if name == readings_module.__name__:
+            raise KeyboardInterrupt
+        return really_import(name, *others)
+
+    monkeypatch.delitem(sys.modules, readings_module.__name__)
+    monkeypatch.setattr(builtins, "__import__", interrupted)
+
+    assert main(["capacity", *arguments]) == exit_code
 
 
 def test_connections_are_looked_up_as_airflows_own_commands_do(service):
@@ -270,7 +274,7 @@ def test_logs_and_warnings_are_as_before_afterwards(service):
 
 def test_defining_the_commands_needs_next_to_nothing():
     code = (
-        "import argparse, logging, signal, urllib.parse, uuid, sys; before = set(sys.modules)\n"
+        "import sys; before = set(sys.modules)\n"
         "import airflow_riffusion.cli.__main__\n"
         "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
         "print(sorted(new - sys.stdlib_module_names))"

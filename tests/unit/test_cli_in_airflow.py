@@ -7,6 +7,7 @@ import argparse
 import pytest
 from packaging.version import Version
 
+from airflow_riffusion.cli.__main__ import main
 from airflow_riffusion.cli.definition import COMMANDS, get_riffusion_cli_commands
 from airflow_riffusion.get_provider_info import get_provider_info
 from airflow_riffusion.versions import AIRFLOW_VERSION
@@ -49,6 +50,22 @@ def test_they_know_the_same_options_as_the_console_script(parser, command):
         )
         for flags, settings in command.options.items()
     }
+
+
+def test_the_help_of_both_knows_every_exit_code(capsys):
+    (group,) = get_riffusion_cli_commands()
+    with pytest.raises(SystemExit):
+        main(["capacity", "--help"])
+
+    for shown in (group.subcommands[0].description, " ".join(capsys.readouterr().out.split())):
+        for exit_code in (
+            "0 the reading was taken",
+            "1 the service is unavailable, or its answer was no capacity answer",
+            "2 the service or the connection says no",
+            "3 the command can't run here",
+            "130 Ctrl-C before the reading",
+        ):
+            assert exit_code in shown
 
 
 def test_they_end_the_program_with_their_exit_code(parser, connect, capsys):

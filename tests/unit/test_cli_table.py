@@ -24,10 +24,10 @@ READING = Capacity(
 )
 
 
-def lines(reading, width=200, **look):
-    console = Console(width=width, color_system=None, legacy_windows=False)
+def lines(reading, width=200, colours=None, conn_id="riffusion_default", **look):
+    console = Console(width=width, color_system=colours, force_terminal=bool(colours), legacy_windows=False)
     with console.capture() as printed:
-        console.print(capacity_table(reading, "riffusion_default", width=width, **look))
+        console.print(capacity_table(reading, conn_id, width=width, **look))
     return [line.rstrip() for line in printed.get().splitlines()]
 
 
@@ -86,6 +86,37 @@ def test_what_does_not_fit_is_shortened_but_no_number_is():
     ]
 
 
+def test_references_are_shortened_before_ids():
+    job = JOB.model_copy(update={"job_id": ALICE, "reply_ref": "songs/" * 20})
+    row = lines(READING.model_copy(update={"jobs": (job,)}), 100)[-1]
+
+    assert row.split()[:3] == [BOB, "01:09", ALICE]
+    assert row.split()[3].startswith("songs/songs/")
+
+
+def test_at_80_columns_a_reference_is_as_short_as_its_heading_before_ids_are():
+    job = JOB.model_copy(update={"job_id": ALICE, "reply_ref": "songs/" * 20})
+    (heading, row) = lines(READING.model_copy(update={"jobs": (job,)}), 80)[-2:]
+
+    assert heading.endswith("Reference")
+    account, _, job_id, reference = row.split()
+    assert reference.startswith("songs/so")
+    assert len(reference) < 12 < 27 < len(account) == len(job_id)
+
+
+@pytest.mark.parametrize("width", [80, 44])
+def test_without_blocks_nothing_is_added_that_is_not_ascii(width):
+    assert "".join(lines(READING, width, blocks=False)).isascii()
+
+
+@pytest.mark.parametrize(("available", "colour"), [(1, "\x1b[32m"), (0, "\x1b[33m")])
+def test_free_slots_are_green_and_none_is_yellow(available, colour):
+    shown = lines(with_account(available=available, max_jobs=4), colours="standard")
+
+    assert f"{colour}{available} of 4 slots free" in shown[0]
+    assert f"{colour}   {available}" in shown[3]
+
+
 def test_what_nobody_said_is_marked():
     unknown = with_account(available=1).model_copy(update={"jobs": (ExecutingJob(),)})
 
@@ -98,7 +129,9 @@ def test_what_nobody_said_is_marked():
 )
 def test_a_terminal_obeys_nothing_that_the_service_sends(nasty):
     job = JOB.model_copy(update={"reply_ref": nasty, "job_id": nasty, "user_id": nasty})
-    shown = lines(READING.model_copy(update={"jobs": (job,)}))
+    account = READING.accounts[0].model_copy(update={"user_id": nasty})
+    accounts = (account, READING.accounts[1])
+    shown = lines(READING.model_copy(update={"jobs": (job,), "accounts": accounts}), conn_id=nasty)
 
     assert all(line.isprintable() for line in shown)
     assert len(shown) == 9
