@@ -47,7 +47,7 @@ wheel: $(VENV)/.dev
 	export AIRFLOW_HOME=$$PWD/airflow
 	bin/airflow providers list --output plain | grep -F airflow-riffusion
 	bin/airflow providers get airflow-riffusion --output plain | grep -F airflow-riffusion
-	bin/airflow-riffusion capacity --help | grep -F 'Exit codes'
+	bin/airflow-riffusion capacity --help | grep -F -- --interval
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m benchmarks

@@ -14,6 +14,8 @@ from airflow_riffusion.shape import Shape
 from airflow_riffusion.slots import READINGS_UNTIL_HOPELESS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow_riffusion.capacity import Capacity
     from airflow_riffusion.request import SlotRequest
 
@@ -44,14 +46,18 @@ class Room:
         """How many slots of which account the service says are free, whoever they are promised to."""
         return {account.user_id: account.available for account in self.reading.accounts}
 
-    def less(self, wanted: int) -> Room:
+    def less(self, wanted: Mapping[frozenset[str] | None, int]) -> Room:
         """
-        Return what others leave of it who want some, nobody knows of which account.
+        Return what others leave of it: those first who can use some accounts only.
 
-        :param wanted: how many slots.
+        :param wanted: how many slots they want, by the accounts they can use; None for all.
         """
-        anywhere = Shape(min(wanted, self.slots.total()), None, same_account=False, plain_check=True)
-        return replace(self, slots=self.slots - Counter(anywhere.pick(self.slots)))
+        left = self.slots
+        for user_ids, number in sorted(wanted.items(), key=lambda each: each[0] is None):
+            usable = sum(slots for user_id, slots in left.items() if user_ids is None or user_id in user_ids)
+            theirs = Shape(min(number, usable), user_ids, same_account=False, plain_check=True)
+            left = left - Counter(theirs.pick(left))
+        return replace(self, slots=left)
 
 
 class RisingEdge:
@@ -72,14 +78,15 @@ class RisingEdge:
         self._shape = Shape.of(request)
         self._reading: Capacity | None = None
         self._accounts: set[str] = set()
+        self._oddities: set[str] = set()
         self._impossible = self._doubtful = 0
 
     def observe(self, room: Room) -> bool:
         """
         Take in what a reading leaves, and return whether there has come to be enough.
 
-        One reading may be blank, stale or odd. So one that could never serve the request, makes no sense in
-        part, or lacks an account that was there before, says nothing until several in a row are like that.
+        One reading may be blank, stale or odd. So one that could never serve the request, makes less sense
+        than the last, or lacks an account that was there, says nothing until several in a row are like that.
         If they could never serve it, :attr:`hopeless` then says why.
 
         :param room: what the reading leaves. One that was observed already says nothing new.
@@ -100,11 +107,14 @@ class RisingEdge:
     def _is_believed(self, reading: Capacity) -> bool:
         accounts = {account.user_id for account in reading.for_users(self._request.user_ids).accounts}
         reason = self._shape.impossible(reading)
-        doubtful = reason or reading.oddities or self._accounts - accounts
+        oddities = set(reading.oddities)
+        # One that has risen before it was restarted does not know yet which accounts there are.
+        knows_none = not self._accounts and not self.armed
+        doubtful = reason or knows_none or oddities - self._oddities or self._accounts - accounts
         self._impossible = self._impossible + 1 if reason else 0
         self._doubtful = self._doubtful + 1 if doubtful else 0
         self.hopeless = reason if self._impossible >= READINGS_UNTIL_HOPELESS else None
         if 0 < self._doubtful < READINGS_UNTIL_HOPELESS:
             return False
-        self._accounts = accounts
+        self._accounts, self._oddities = accounts, oddities
         return True

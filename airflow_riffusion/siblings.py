@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,6 +71,18 @@ class HeldSlots(_Frozen):
         )
 
 
+class WantedSlots(_Frozen):
+    """
+    What tasks want that can use the same accounts.
+
+    :param slots: how many slots.
+    :param user_ids: the accounts; None for all.
+    """
+
+    slots: PositiveInt
+    user_ids: frozenset[str] | None
+
+
 class Notice(_Frozen):
     """
     What one gate tells its siblings: all of it anew each time.
@@ -78,16 +90,24 @@ class Notice(_Frozen):
     :param beat: counts its notices, so that no two are alike.
     :param flag: whether it is about to grant something: then nobody else may.
     :param holds: what it has granted and not yet seen in use.
-    :param wanted: how many slots those want that wait at it.
+    :param wanted: what those want that wait at it.
     """
 
     beat: int
     flag: bool
     holds: tuple[HeldSlots, ...]
-    wanted: NonNegativeInt = 0
+    wanted: tuple[WantedSlots, ...] = ()
 
     @classmethod
-    def of(cls, holds: Holds, now: float, *, beat: int, flag: bool, wanted: int = 0) -> Notice:
+    def of(
+        cls,
+        holds: Holds,
+        now: float,
+        *,
+        beat: int,
+        flag: bool,
+        wanted: Mapping[frozenset[str] | None, int] | None = None,
+    ) -> Notice:
         """
         Return what a gate has to tell.
 
@@ -95,10 +115,14 @@ class Notice(_Frozen):
         :param now: seconds on the clock that they expire by.
         :param beat: the number of this notice.
         :param flag: whether it is about to grant something.
-        :param wanted: how many slots those want that wait at it.
+        :param wanted: how many slots those want that wait at it, by the accounts they can use.
         """
-        told = tuple(HeldSlots.of(hold, now) for hold in holds)
-        return cls(beat=beat, flag=flag, holds=told, wanted=wanted)
+        return cls(
+            beat=beat,
+            flag=flag,
+            holds=tuple(HeldSlots.of(hold, now) for hold in holds),
+            wanted=tuple(WantedSlots(slots=n, user_ids=user_ids) for user_ids, n in (wanted or {}).items()),
+        )
 
     @classmethod
     def read(cls, text: str) -> tuple[Notice, bool]:
@@ -154,13 +178,17 @@ class Siblings:
         """
         return len(self._alive(now))
 
-    def wanted(self, now: float) -> int:
+    def wanted(self, now: float) -> Counter[frozenset[str] | None]:
         """
-        Return how many slots those want that wait at siblings.
+        Return how many slots those want that wait at siblings, by the accounts they can use; None for all.
 
         :param now: seconds on the clock that notices are observed by.
         """
-        return sum(heard.notice.wanted for heard in self._alive(now))
+        wanted: Counter[frozenset[str] | None] = Counter()
+        for heard in self._alive(now):
+            for each in heard.notice.wanted:
+                wanted[each.user_ids] += each.slots
+        return wanted
 
     def flag_is_up(self, now: float) -> bool:
         """

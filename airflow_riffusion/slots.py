@@ -83,9 +83,13 @@ class SlotLedger:
         return self._holds.slots.total()
 
     @property
-    def wanted(self) -> int:
-        """How many slots those want in all who wait to hold some."""
-        return sum(shape.slots * number for shape, number in self._shapes.items() if not shape.plain_check)
+    def wanted(self) -> Counter[frozenset[str] | None]:
+        """How many slots those want who wait to hold some, by the accounts they can use; None for all."""
+        wanted: Counter[frozenset[str] | None] = Counter()
+        for shape, number in self._shapes.items():
+            if not shape.plain_check:
+                wanted[shape.user_ids] += shape.slots * number
+        return wanted
 
     @property
     def in_doubt(self) -> bool:

@@ -20,7 +20,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 _TIMEOUT = 1200  # seconds for one step
 _AT_ONCE = 2
-_TOOLS_TESTS = ("--ignore-glob=tests/integration/test_benchmarks*", "--ignore=tests/integration/test_demo.py")
+_ALIKE_EVERYWHERE = (
+    "--ignore-glob=tests/integration/test_benchmarks*",
+    "--ignore=tests/integration/test_demo.py",
+    "--ignore=tests/integration/test_cli_on_a_terminal.py",
+    "--ignore-glob=tests/unit/test_*_properties.py",
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ def test(row: Row, home: Path) -> Outcome:
     began = time.monotonic()
     try:
         own_python = _install(row, python, home)
-        said = [_pytest(own_python, home, "tests/unit", "tests/integration", *_TOOLS_TESTS)]
+        said = [_pytest(own_python, home, "tests/unit", "tests/integration", *_ALIKE_EVERYWHERE)]
         if row.system:
             said.append(_pytest(own_python, home, "tests/system/test_versions.py"))
     except StepFailed as error:

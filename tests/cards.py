@@ -32,9 +32,8 @@ def card(conn_id: str = "made_up", **changes: Any) -> dict[str, Any]:
 
 
 def failed(seconds: float, **changes: Any) -> dict[str, Any]:
-    """Return a connection whose last try failed so many seconds ago; the next one is for the test."""
+    """Return a connection whose last try failed so many seconds ago."""
     shown = card(error="503 Service Unavailable", failed_seconds=seconds, slots=None, age_seconds=600)
-    del shown["next_try_seconds"]
     return {**shown, **changes}
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 import sys
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from airflow_riffusion.cli.streams import complain, settle
+from airflow_riffusion.cli.streams import complain, on_one_line, settle
 from airflow_riffusion.emulator.program import DESCRIPTION as EMULATOR_DESCRIPTION
 from airflow_riffusion.emulator.program import OPTIONS as EMULATOR_OPTIONS
 
@@ -69,7 +68,8 @@ class Command:
             return INTERRUPTED
         except Exception as error:  # noqa: BLE001 - Airflow's settings can fail in any way
             _log.debug("%s can't go on", self.name, exc_info=True)
-            complain(f"airflow-riffusion {self.name} can't go on here: {_in_one_line(error)}")
+            said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            complain(f"airflow-riffusion {self.name} can't go on here: {on_one_line(said)}")
             return UNABLE
         finally:
             settle()
@@ -91,12 +91,6 @@ def _interval(text: str) -> float:
     return seconds
 
 
-def _in_one_line(error: Exception) -> str:
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    line = " ".join("".join(char if char.isprintable() else " " for char in said).split())
-    return re.sub(r"://[^\s/]*@", "://***@", line)  # the password in a database's address
-
-
 _interval.__name__ = "number"  # what argparse calls a value that float() refuses
 
 COMMANDS = (
@@ -105,10 +99,11 @@ COMMANDS = (
         help="Show which slots are free and which jobs are executing",
         description=(
             "Takes one reading and shows which slots are free and which jobs are executing. Exit codes: "
-            "0 the reading was taken, or --watch was ended by Ctrl-C or SIGTERM; 1 the service is "
-            "unavailable, or its answer was no capacity answer: waiting may help; 2 the service or the "
-            "connection says no, or the options make no sense; 3 the command can't run here: Airflow's "
-            "settings, or where its output goes; 130 Ctrl-C before the reading."
+            "0 the reading was taken, --watch was ended by Ctrl-C or SIGTERM, or nobody reads the output; "
+            "1 the service, Airflow's database or a secrets backend is unavailable, or the answer was no "
+            "capacity answer: waiting may help; 2 the service or the connection says no, or the options make "
+            "no sense; 3 the command can't run here: Airflow's settings, or where its output goes; "
+            "130 Ctrl-C before the reading."
         ),
         options={
             ("--conn-id",): {

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow.configuration import ensure_secrets_loaded
+from airflow.providers.common.compat.sdk import AirflowException
 from airflow.secrets.environment_variables import EnvironmentVariablesBackend
 from airflow.secrets.metastore import MetastoreBackend
 from airflow.utils.session import create_session
 from sqlalchemy import inspect
 from sqlalchemy.exc import SQLAlchemyError
 
+from airflow_riffusion.cli.streams import on_one_line
 from airflow_riffusion.exceptions import RiffusionError, RiffusionRejected, RiffusionUnavailable
 
 if TYPE_CHECKING:
@@ -47,11 +49,15 @@ def _failed(backend: BaseSecretsBackend, conn_id: str, failure: Exception) -> Ri
             "JSON nor a valid URI (where the token's ':' is written %3A)."
         )
     if not isinstance(backend, MetastoreBackend):
-        # Not what it says, if that may be about the value: it would quote the API token.
-        said = "" if isinstance(failure, ValueError | TypeError) else f": {_first_line(failure)}"
+        # Not in its own words: they may quote what is stored, and so the API token.
+        name, kind = type(backend).__name__, type(failure).__name__
+        if isinstance(failure, AirflowException | ValueError | TypeError | KeyError):
+            return RiffusionRejected(
+                f"What the secrets backend {name} has for connection '{conn_id}' can't be read ({kind}): "
+                "neither valid JSON nor a valid URI?"
+            )
         return RiffusionUnavailable(
-            f"The secrets backend {type(backend).__name__} can't be asked for connection '{conn_id}' "
-            f"({type(failure).__name__}{said})."
+            f"The secrets backend {name} can't be asked for connection '{conn_id}' ({kind})."
         )
     if not isinstance(failure, SQLAlchemyError | OSError):
         return RiffusionRejected(
@@ -74,5 +80,4 @@ def _failed(backend: BaseSecretsBackend, conn_id: str, failure: Exception) -> Ri
 def _first_line(failure: BaseException) -> str:
     """Return what a failure says, without the statement and the links that SQLAlchemy adds."""
     said = str(getattr(failure, "orig", None) or failure).strip()
-    line = said.partition("\n")[0]
-    return "".join(char if char.isprintable() else " " for char in line) or type(failure).__name__
+    return on_one_line(said.partition("\n")[0]) or type(failure).__name__

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import suppress
+
+# From the scheme to the host of an address, also of one that is misspelt: there are user and password.
+_CREDENTIALS = re.compile(r"\b([\w+.-]+:/*)[^\s'\"]*@")
 
 
 def say(text: str) -> None:
@@ -28,6 +32,16 @@ def complain(message: str) -> None:
         with suppress(OSError):
             sys.stderr.write(f"{message}\n")
             sys.stderr.flush()
+
+
+def on_one_line(text: str) -> str:
+    """
+    Return a text as one line, without what a terminal would obey, and without the password of an address.
+
+    :param text: such as what an exception says.
+    """
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return _CREDENTIALS.sub(r"\1***@", line)
 
 
 def settle() -> None:

@@ -184,7 +184,7 @@ class LiveTable:
     def trouble(self, error: RiffusionError, now: datetime, next_look: datetime) -> None:  # noqa: ARG002
         """Draw what went wrong above the newest reading, which is marked as old."""
         look = Text(f"Next look at {next_look:%H:%M:%S} UTC.", style="red")
-        self._draw([Text(str(error), style="red"), look], old=True)
+        self._draw([look, Text(str(error), style="red")], old=True)
 
     def _draw(self, notes: list[Text], *, old: bool = False) -> None:
         # Notes first: a table taller than the terminal is cut at its end.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_riffusion.emulator.dialects import DIALECTS
@@ -100,7 +101,8 @@ def _name(flags: tuple[str, ...]) -> str:
 
 
 def _complain(exit_code: int, message: str) -> int:
-    sys.stderr.write(f"{message}\n")
+    if sys.stderr is not None:
+        sys.stderr.write(f"{message}\n")
     return exit_code
 
 
@@ -108,11 +110,12 @@ def _announce(url: str, options: Namespace) -> None:
     accounts = f"{options.accounts} account{'s' if options.accounts > 1 else ''}"
     slots = f"{options.max_jobs} slot{'s' if options.max_jobs > 1 else ''}"
     others = f", {options.foreign_rate:g} other clients a minute" if options.foreign_rate else ""
-    sys.stdout.write(
-        f"{DIALECTS[options.service].title} emulator ready on {url} "
-        f"({accounts} x {slots}, jobs take {options.job_seconds:g} s{others})\n"
-    )
-    sys.stdout.flush()
+    with suppress(OSError):  # That nobody can read it is no reason not to listen.
+        sys.stdout.write(
+            f"{DIALECTS[options.service].title} emulator ready on {url} "
+            f"({accounts} x {slots}, jobs take {options.job_seconds:g} s{others})\n"
+        )
+        sys.stdout.flush()
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -54,6 +54,7 @@ class CapacityGate:
         self._waiters = Waiters()
         self._onlookers = Onlookers()
         self._counted = (0, 0)
+        self._expiry: asyncio.TimerHandle | None = None
         self._poll_loop = PollLoop(self._hook, self)
         self._sharing = Sharing(
             self._ledger, VariableBoard(riffusion_conn_id), self._read_again, riffusion_conn_id
@@ -121,17 +122,17 @@ class CapacityGate:
             self._jobs.leave(watcher_id)
             self._leave(watcher_id)
 
-    async def room(self, poke_interval: float, *, closely: bool = True) -> Room:
+    async def room(self, poke_interval: float, request: SlotRequest | None = None) -> Room:
         """
         Wait for the next reading, and learn what of it is left for newcomers, without a place in the queue.
 
         :param poke_interval: seconds between readings; the smallest of all waiters counts.
-        :param closely: whether what other triggerers hold and wait for must be known by then; otherwise what
-            is known of it already will do.
+        :param request: what to look out for: if there seems to be, other triggerers are looked at as well.
+            Without, what is known of them already will do.
         :return: the reading, and its free slots that are neither held nor waited for.
         :raises RiffusionRejected: if waiting won't help.
         """
-        onlooker = self._onlookers.add(max(poke_interval, SHORTEST_INTERVAL), closely=closely)
+        onlooker = self._onlookers.add(max(poke_interval, SHORTEST_INTERVAL), request)
         try:
             self._poll_loop.gather()
             self._poll_loop.keep_pace()
@@ -181,6 +182,8 @@ class CapacityGate:
 
     def rested(self) -> None:
         """Tell how it stands now: there will be no reading to do so."""
+        if not self._waiters:
+            self._sharing.rest()
         if self._counted != (len(self._ledger), self._ledger.held):
             self.tried()
 
@@ -207,7 +210,10 @@ class CapacityGate:
         :param reading: the reading.
         :raises RiffusionError: if granting takes another one, and that can't be had.
         """
-        if shares := self._shares() and self._takes_part():
+        shares = self._shares()
+        if not shares:
+            self._sharing.forget()
+        elif shares := self._takes_part():
             await self._sharing.prepare()
         self._take_in(reading)
         self._tell(await self._sharing.grant(reading) if shares else self._ledger.grant(reading, _now()))
@@ -216,7 +222,7 @@ class CapacityGate:
 
     async def _tell_onlookers(self, reading: Capacity) -> None:
         """Tell those who only look on what a reading leaves."""
-        if self._shares() and self._ledger.room(reading) and self._onlookers.look_closely:
+        if self._shares() and self._onlookers.may_have_room(self._ledger.room(reading)):
             await self._sharing.look_on()
         room = Room(reading, self._ledger.room(reading, self._sharing.taken(reading)))
         self._onlookers.tell(room.less(self._sharing.wanted()))
@@ -233,8 +239,17 @@ class CapacityGate:
             self._ledger.leave(waiter_id)
             self._waiters.tell(waiter_id, copy.copy(error))
         self._onlookers.reject(error)
-        for hold in self._ledger.holds:
-            asyncio.get_running_loop().call_at(hold.expires, self._rest)
+        if self._expiry is not None:
+            self._expiry.cancel()
+        if self._ledger.held:
+            last = max(hold.expires for hold in self._ledger.holds)
+            self._expiry = asyncio.get_running_loop().call_at(last, self._expire)
+
+    def _expire(self) -> None:
+        """Let go of what was held, if there are no readings to do so."""
+        self._ledger.expire(_now())
+        if not self._poll_loop.is_running:
+            self.rested()
 
     async def _told(self, waiter: Waiter, status: Callable[[], str]) -> Any:
         """Wait for what a waiter is told; meanwhile write into its own log how it stands, if that changes."""

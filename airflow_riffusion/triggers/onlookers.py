@@ -6,14 +6,19 @@ import asyncio
 import copy
 from typing import TYPE_CHECKING, NamedTuple
 
+from airflow_riffusion.shape import Shape
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow_riffusion.exceptions import RiffusionRejected
+    from airflow_riffusion.request import SlotRequest
     from airflow_riffusion.room import Room
 
 
 class _Onlooker(NamedTuple):
     poke_interval: float
-    closely: bool
+    shape: Shape | None
 
 
 class Onlookers:
@@ -31,21 +36,25 @@ class Onlookers:
         """The smallest interval that somebody asked for, in seconds."""
         return min(onlooker.poke_interval for onlooker in self._onlookers.values())
 
-    @property
-    def look_closely(self) -> bool:
-        """Whether somebody has to know what other triggerers hold by now."""
-        return any(onlooker.closely for onlooker in self._onlookers.values())
+    def may_have_room(self, free: Mapping[str, int]) -> bool:
+        """
+        Return whether there may be what somebody looks out for.
 
-    def add(self, poke_interval: float, *, closely: bool) -> asyncio.Future[Room]:
+        :param free: how many slots of which account are left for newcomers, if nobody else wants them.
+        """
+        shapes = {onlooker.shape for onlooker in self._onlookers.values() if onlooker.shape is not None}
+        return any(shape.pick(free) is not None for shape in shapes)
+
+    def add(self, poke_interval: float, request: SlotRequest | None = None) -> asyncio.Future[Room]:
         """
         Take one in.
 
         :param poke_interval: seconds between readings that it asks for.
-        :param closely: whether it has to know what other triggerers hold by then.
+        :param request: what it looks out for; None if it knows that there is.
         :return: what it is to wait for.
         """
         told: asyncio.Future[Room] = asyncio.get_running_loop().create_future()
-        self._onlookers[told] = _Onlooker(poke_interval, closely)
+        self._onlookers[told] = _Onlooker(poke_interval, None if request is None else Shape.of(request))
         return told
 
     def remove(self, told: asyncio.Future[Room]) -> None:

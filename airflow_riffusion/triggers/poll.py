@@ -88,6 +88,11 @@ class PollLoop:
         self._troubles_logged: set[tuple[type, int | None]] = set()
 
     @property
+    def is_running(self) -> bool:
+        """Whether there will be another reading."""
+        return self._task is not None
+
+    @property
     def outlook(self) -> str:
         """When the next reading comes, in words."""
         seconds = self._due() - _now()

@@ -12,7 +12,6 @@ import asyncio
 import logging
 import random
 import uuid
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from airflow_riffusion.siblings import FLAG_EXPIRES, GONE_AFTER, LONGEST_TURN, NOTICE_EVERY, Notice, Siblings
@@ -74,7 +73,7 @@ class Sharing:
         self._beat = 0
         self._flag = False
         self._told_held = self._told_wanted = 0
-        self._told_at = self._came_at = self._looked_at = float("-inf")
+        self._told_at = self._came_at = self._looked_at = self._not_before = float("-inf")
         self._unreached_since: float | None = None
         self._logged_alive = 0
         self._logged_slow = False
@@ -88,8 +87,8 @@ class Sharing:
         """
         return self._siblings.taken(reading, _now())
 
-    def wanted(self) -> int:
-        """Return how many slots those want that wait at siblings, as far as this gate knows."""
+    def wanted(self) -> Counter[frozenset[str] | None]:
+        """Return how many slots those want that wait at siblings, by the accounts they can use."""
         return self._siblings.wanted(_now())
 
     @property
@@ -100,17 +99,31 @@ class Sharing:
         Siblings take slots for held that no longer are; so does who looks at the capacity page. And an
         event trigger elsewhere, which says nothing itself, must not take for room what tasks want here.
         """
+        if self._unreached_since is not None and _now() - self._unreached_since >= GONE_AFTER:
+            return False  # By now they have forgotten this gate.
         released = self._ledger.held < self._told_held
-        wanted, told_wanted = self._ledger.wanted, self._told_wanted
+        wanted, told = self._ledger.wanted.total(), self._told_wanted
         if self._alone:
-            return (released and not self._ledger.held) or bool(wanted) != bool(told_wanted)
-        return released or wanted != told_wanted
+            return (released and not self._ledger.held) or wanted > 2 * told or (not wanted and told > 0)
+        return released or wanted != told
+
+    def rest(self) -> None:
+        """Leave off until somebody waits again: siblings are told all then, and trouble counts anew."""
+        self._unreached_since = None
+        self._told_held = self._told_wanted = 0
+
+    def forget(self) -> None:
+        """Share nothing any longer, or not yet."""
+        self.rest()
+        self._siblings, self._looked_at = Siblings(), float("-inf")
 
     async def look_on(self) -> None:
         """Learn what siblings hold and want, if that can be done; say nothing, as nothing is granted."""
-        if _now() - self._looked_at >= _LOOK_LASTS:
-            with suppress(SiblingsUnreachable):
+        if _now() >= max(self._looked_at + _LOOK_LASTS, self._not_before):
+            try:
                 await self._look()
+            except SiblingsUnreachable:
+                self._not_before = _now() + NOTICE_EVERY
 
     async def prepare(self) -> None:
         """
@@ -153,7 +166,8 @@ class Sharing:
         if _now() - self._looked_at >= _LOOK_LASTS:
             await self._look()
         if self._looked_at - self._told_at >= _FADING_AFTER:
-            return []  # Who came meanwhile has not noticed this gate: it has to say first that it is there.
+            # Who came meanwhile has not noticed this gate: it has to say first that it is there.
+            raise SiblingsUnreachable("they may take this triggerer for gone")
         if self._alone:
             return await self._grant(reading, until=self._looked_at + _PUBLISHED_WITHIN)
         for _ in range(_TRIES):
@@ -170,6 +184,8 @@ class Sharing:
         if _now() - self._told_at >= NOTICE_EVERY:
             await self._publish()
             await self._look()
+            if self._told_at == float("-inf"):
+                raise SiblingsUnreachable("what this triggerer has just written is not there")
             self._reached()
 
     async def _take_turn(self) -> list[Grant] | None:
@@ -250,7 +266,7 @@ class Sharing:
         await self._board.put(self._gate_id, notice.model_dump_json())
         if now - self._told_at >= _FADING_AFTER:
             self._came_at = _now()
-        self._flag, self._told_held, self._told_wanted, self._told_at = flag, held, wanted, now
+        self._flag, self._told_held, self._told_wanted, self._told_at = flag, held, wanted.total(), now
 
     async def _take_name(self) -> None:
         if self._gate_id:

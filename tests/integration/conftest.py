@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -147,6 +148,8 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Return a function that starts the console script; whatever is left of it afterwards is killed."""
     script = Path(sys.executable).with_name("airflow-riffusion")
     started = []
+    # A shell lets what it runs in the background ignore Ctrl-C, and so would whatever is started here.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def begin(
         *arguments: str, environ: dict[str, str] | None = None, program: Path = script, **streams: Any
@@ -165,3 +168,4 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for program in started:
         program.kill()
         program.communicate()
+    signal.signal(signal.SIGINT, before)

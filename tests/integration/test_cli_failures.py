@@ -44,7 +44,8 @@ def airflow_home(tmp_path):
         "with create_session() as session:\n"
         "    tables = [table for name, table in Connection.metadata.tables.items() if name in NEEDED]\n"
         "    Connection.metadata.create_all(session.get_bind(), tables=tables)\n"
-        f"    session.add(Connection(conn_id='stored', conn_type='riffusion', password={TOKEN!r}))\n"
+        f"    session.add(Connection(conn_id='stored', conn_type='riffusion', host='http://127.0.0.1:1', "
+        f"password={TOKEN!r}))\n"
     )
     subprocess.run(
         [sys.executable, "-c", code], env=os.environ | environ, check=True, capture_output=True, timeout=120
@@ -87,8 +88,9 @@ def test_watching_lasts_through_an_outage_of_the_database(start, airflow_home, t
     program = start(*arguments, environ=airflow_home)
     assert "Airflow's database can't be asked" in program.stderr.readline()
 
-    database.write_bytes(there)
-    assert "Airflow's database can't be asked" not in program.stderr.readline()
+    (tmp_path / "mended.db").write_bytes(there)
+    (tmp_path / "mended.db").replace(database)
+    assert "Connection refused" in program.stderr.readline()
 
 
 def test_a_key_that_can_not_read_the_connection_is_told_from_a_missing_one(start, airflow_home):

@@ -87,7 +87,7 @@ def test_an_outage_is_seen_though_the_table_is_taller_than_the_terminal(watch, t
     assert terminal.read_until("Connection refused")
     assert terminal.read_until("none newer: 80 of 80 slots free")
     tall.__enter__()
-    assert "Connection refused" in " ".join(terminal.screen()[:2])
+    assert "Connection refused" in " ".join(terminal.screen()[:3])
 
 
 def test_an_outage_that_ends_is_no_longer_seen(watch, terminal, tall):

@@ -13,11 +13,17 @@ from datetime import time
 
 import pytest
 import yaml
+from airflow.exceptions import AirflowException
 
 from airflow_riffusion.cli import readings as readings_module
 from airflow_riffusion.cli.__main__ import main
 from airflow_riffusion.cli.definition import COMMANDS
-from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionRejected, RiffusionUnavailable
+from airflow_riffusion.exceptions import (
+    RiffusionBadResponse,
+    RiffusionConnectionNotFound,
+    RiffusionRejected,
+    RiffusionUnavailable,
+)
 from tests.readings import job, reading
 
 FREE = reading(job("1", "a", "song"), a=(3, 4))
@@ -223,14 +229,46 @@ def test_an_interval_without_watching_is_an_error_that_says_what_to_do(service, 
     assert service.asked == []
 
 
-def test_what_nobody_foresaw_is_one_line_and_an_exit_code_of_its_own(service, capsys):
-    service.answers = [RuntimeError("no driver for\npostgresql://me:secret@db/airflow")]
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://me:secret@db/airflow", "postgresql://***@db/airflow"),
+        ("postgresql://me:se/cret@db/airflow", "postgresql://***@db/airflow"),
+        ("'postgresql+psycopg2:/me:secret@db'", "'postgresql+psycopg2:/***@db'"),
+        ("'postgresql+psycopg2:me:secret@db'", "'postgresql+psycopg2:***@db'"),
+    ],
+)
+def test_what_nobody_foresaw_is_one_line_and_an_exit_code_of_its_own(service, capsys, address, shown):
+    service.answers = [RuntimeError(f"no driver for\n{address}")]
 
     assert main(["capacity"]) == 3
     assert capsys.readouterr() == (
         "",
-        "airflow-riffusion capacity can't go on here: RuntimeError: no driver for postgresql://***@db/airflow\n",
+        f"airflow-riffusion capacity can't go on here: RuntimeError: no driver for {shown}\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("failure", "exit_code"),
+    [
+        (AirflowException("Invalid connection string: riffusion://:user%3A1234-abcDEF@https://api."), 2),
+        (ValueError("no JSON: user:1234-abcDEF"), 2),
+        (ConnectionError("user:1234-abcDEF is what was asked for"), 1),
+    ],
+)
+def test_a_secrets_backend_that_fails_is_not_quoted(service, capsys, monkeypatch, failure, exit_code):
+    class Vault:
+        def get_connection(self, conn_id):
+            raise failure
+
+    monkeypatch.setattr("airflow_riffusion.cli.lookup.ensure_secrets_loaded", lambda: [Vault()])
+    service.answers = [RiffusionConnectionNotFound("The connection 'riffusion_default' does not exist.")]
+
+    assert main(["capacity"]) == exit_code
+    said = capsys.readouterr().err
+    assert "Vault" in said
+    assert "connection 'riffusion_default'" in said
+    assert "abcDEF" not in said
 
 
 def test_the_traceback_of_what_nobody_foresaw_is_logged_for_whoever_looks_for_it(service, caplog):

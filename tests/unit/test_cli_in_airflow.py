@@ -60,7 +60,7 @@ def test_the_help_of_both_knows_every_exit_code(capsys):
     for shown in (group.subcommands[0].description, " ".join(capsys.readouterr().out.split())):
         for exit_code in (
             "0 the reading was taken",
-            "1 the service is unavailable, or its answer was no capacity answer",
+            "1 the service, Airflow's database or a secrets backend is unavailable, or the answer was no",
             "2 the service or the connection says no",
             "3 the command can't run here",
             "130 Ctrl-C before the reading",
@@ -68,7 +68,8 @@ def test_the_help_of_both_knows_every_exit_code(capsys):
             assert exit_code in shown
 
 
-def test_they_end_the_program_with_their_exit_code(parser, connect, capsys):
+def test_they_end_the_program_with_their_exit_code(parser, connect, capsys, monkeypatch):
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")  # The command sets it for good.
     connect("http://127.0.0.1:1", conn_id="riffusion_default", password="")
     options = parser.parse_args(["capacity"])
 

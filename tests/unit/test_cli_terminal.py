@@ -42,8 +42,8 @@ def test_on_a_terminal_what_went_wrong_stays_above_the_newest_reading(service, t
     watch("--interval", "600")
     *_, last = frames(terminal())
 
-    assert last[0] == "503 Service Unavailable."
-    assert re.fullmatch(r"Next look at \d\d:\d\d:\d\d UTC\.", last[1])
+    assert re.fullmatch(r"Next look at \d\d:\d\d:\d\d UTC\.", last[0])
+    assert last[1] == "503 Service Unavailable."
     assert last[2] == ""
     assert "3 of 4 slots free" in last[3]
 

@@ -12,6 +12,7 @@ from datetime import timedelta
 import pytest
 
 from airflow_riffusion.exceptions import RiffusionConnectionNotFound, RiffusionRejected, RiffusionUnavailable
+from airflow_riffusion.request import SlotRequest
 from airflow_riffusion.triggers.event import CapacityEventTrigger
 from airflow_riffusion.triggers.gate import CapacityGate
 from tests.gates import FULL, cancel, our_tasks, wait
@@ -147,16 +148,17 @@ class TestEvents:
         asked = []
         room = CapacityGate.room
 
-        async def remembered(gate, poke_interval, *, closely):
-            asked.append(closely)
-            return await room(gate, poke_interval, closely=closely)
+        async def remembered(gate, poke_interval, request):
+            asked.append(request)
+            return await room(gate, poke_interval, request)
 
         monkeypatch.setattr(CapacityGate, "room", remembered)
         hook.next_answers = [FULL, FREE]
         hook.answer = FREE
 
         run(live(trigger(), 35))
-        assert asked[:4] == [True, True, False, False]
+        assert asked[:2] == [SlotRequest.checked()] * 2
+        assert asked[2:4] == [None] * 2
 
     def test_only_the_accounts_asked_for_count_and_are_told(self, hook):
         hook.next_answers = [reading(a=(2, 2), b=(0, 2))] * 3

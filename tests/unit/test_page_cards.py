@@ -74,6 +74,13 @@ class FakeHook:
         return self._service.answer
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """A thread of a busy machine may take its time."""
+    for module in (cards_module, watched_module):
+        monkeypatch.setattr(module, "PATIENCE", PATIENCE)
+
+
 @pytest.fixture
 def clock():
     return Clock()
@@ -368,3 +375,24 @@ def test_a_database_that_can_no_longer_be_read_is_said_with_what_it_said_last(cl
 
     assert shown[1].error == "Airflow's database can't be read: see the API server's log."
     assert shown[1].conn_ids == (CONN_ID,)
+
+
+@pytest.mark.parametrize("answers", ["never", "with an error"])
+def test_what_no_database_has_told_is_not_known(look, service, clock, monkeypatch, answers):
+    """Neither that nobody waits, nor that nothing is held."""
+    may_answer = threading.Event()
+    if answers == "never":
+        monkeypatch.setattr(cards_module, "PATIENCE", 0.0)
+
+    def ask() -> Tables:
+        if answers == "never":
+            may_answer.wait(PATIENCE)
+        raise ConnectionError("no database")
+
+    tables = asyncio.run(Cards(ask, clock).look())
+    may_answer.set()
+    shown = look(0.0, tables=tables)
+
+    assert tables.error is not None
+    assert shown["tasks"]["complete"] is False
+    assert shown["slots"]["held"] is None

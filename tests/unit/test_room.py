@@ -39,7 +39,7 @@ class TestRisingEdge:
     def test_unless_it_is_known_to_have_risen_before(self):
         edge = RisingEdge(SlotRequest(), armed=False)
 
-        assert observed(edge, room(a=1), room(a=0), room(a=1)) == [False, False, True]
+        assert observed(edge, *rooms(3, a=1), room(a=0), room(a=1)) == [False] * 4 + [True]
 
     def test_slots_of_several_accounts_count_together(self):
         assert observed(RisingEdge(SlotRequest(slots=3)), room(a=1, b=1), room(a=1, b=2)) == [False, True]
@@ -78,6 +78,24 @@ class TestRisingEdge:
 
         assert observed(edge, room(a=0, b=2), *rooms(3, a=0), room(a=1))[-1] is True
 
+    def test_an_account_that_is_always_odd_hides_no_other_that_is_missing(self):
+        odd = {"user_id": "b"}
+
+        def seen(*accounts):
+            now = Capacity.parse({"available": [*accounts, odd]}, service="riffusion", observed_at=NOON)
+            return Room(now, Counter({each.user_id: each.available for each in now.accounts}))
+
+        whole = {"user_id": "a", "maxJobs": 4, "available": 2}
+        edge = RisingEdge(SlotRequest())
+        told = observed(edge, *(seen(whole) for _ in range(4)), seen(), seen(whole))
+
+        assert told.count(True) == 1
+
+    def test_one_that_has_risen_before_a_restart_takes_no_first_reading_for_a_fall(self):
+        edge = RisingEdge(SlotRequest(), armed=False)
+
+        assert not any(observed(edge, room(a=0), *(room(a=0, b=2) for _ in range(5))))
+
     def test_another_account_that_is_missing_says_nothing(self):
         edge = RisingEdge(SlotRequest(user_ids=frozenset("a")))
 
@@ -110,14 +128,20 @@ class TestRisingEdge:
 
 
 class TestOthersWhoWant:
-    def test_they_may_get_any_of_it(self):
-        assert room(a=3, b=1).less(2).slots == {"a": 1, "b": 1}
+    def test_who_can_use_any_account_gets_the_fullest(self):
+        assert room(a=3, b=1).less({None: 2}).slots == {"a": 1, "b": 1}
 
     def test_they_leave_nothing_if_they_want_more(self):
-        assert not room(a=3, b=1).less(5).slots
+        assert not room(a=3, b=1).less({None: 5}).slots
+
+    def test_who_can_use_one_account_only_leaves_the_others_alone(self):
+        assert room(a=3, b=4).less({frozenset("a"): 10}).slots == {"b": 4}
+
+    def test_who_has_no_choice_comes_first(self):
+        assert not room(a=1, b=1).less({None: 1, frozenset("b"): 1}).slots
 
     def test_if_there_are_none_all_is_left(self):
-        assert room(a=3, b=1).less(0).slots == {"a": 3, "b": 1}
+        assert room(a=3, b=1).less({}).slots == {"a": 3, "b": 1}
 
 
 class TestRoomInTheLedger:

@@ -35,6 +35,11 @@ def published(board):
     return {held.reply_ref for each in notices for held in each.holds}, any(each.flag for each in notices)
 
 
+async def cancel_after(waiter, seconds):
+    await asyncio.sleep(seconds)
+    await cancel(waiter)
+
+
 def loop_time():
     return asyncio.get_running_loop().time()
 
@@ -498,6 +503,60 @@ def test_who_was_held_up_for_long_says_that_it_is_there_before_it_grants_as_if_a
     run(scenario())
     assert [held for _, held in written] == [set(), {"first"}, set(), set(), {"second"}]
     assert written[4][0] - written[3][0] < 1
+
+
+def test_trouble_that_came_and_went_counts_anew_when_somebody_waits_again(hook, board):
+    """Or a gate would grant as if alone at once, because it could not look long ago."""
+
+    async def scenario():
+        gate = CapacityGate("conn")
+        board.unreachable = True
+        await cancel_after(wait(gate, "long ago"), 5)
+        await asyncio.sleep(3600)
+        hook.answer = reading(a=1)
+        late = wait(gate, "late")
+        await asyncio.sleep(100)
+        granted = late.done()
+        await cancel(late)
+        return granted
+
+    assert run(scenario()) is False
+
+
+@pytest.mark.parametrize("trouble", ["the siblings can't be reached", "the triggerers are separate"])
+def test_news_that_can_not_be_told_keep_nobody_reading(hook, board, trouble):
+    async def scenario():
+        gate = CapacityGate("conn")
+        waiters = [wait(gate, f"w{number}") for number in range(3)]
+        await asyncio.sleep(10)
+        if trouble == "the triggerers are separate":
+            hook.settings.separate_triggerers = True
+        else:
+            board.unreachable = True
+        await cancel(*waiters)
+        await asyncio.sleep(400)
+        asked = len(hook.asked_at)
+        await asyncio.sleep(3600)
+        return len(hook.asked_at) - asked
+
+    assert run(scenario()) == 0
+
+
+def test_a_gate_whose_own_notice_can_not_be_listed_says_so_and_grants_in_the_end(hook, board, caplog):
+    hook.answer = reading(a=1)
+
+    async def nothing():
+        return []
+
+    board.ids = nothing
+
+    async def scenario():
+        began = loop_time()
+        await wait(CapacityGate("conn"), "w")
+        return loop_time() - began
+
+    assert 150 <= run(scenario()) < 170
+    assert "what this triggerer has just written is not there" in caplog.text
 
 
 def test_nothing_is_granted_while_siblings_cant_be_reached_unless_that_lasts(hook, board, caplog):

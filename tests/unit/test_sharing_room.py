@@ -11,7 +11,7 @@ import pytest
 from airflow_riffusion.request import SlotRequest
 from airflow_riffusion.siblings import Notice
 from airflow_riffusion.triggers.gate import CapacityGate
-from tests.gates import FULL, cancel
+from tests.gates import cancel
 from tests.readings import job, reading
 from tests.virtual_time import run
 
@@ -30,18 +30,22 @@ class Service:
         )
 
 
-def look(gate, seen, *, closely=True):
+def look(gate, seen, *, request=SlotRequest()):  # noqa: B008 - it never changes
     """Start one who looks at reading after reading."""
 
     async def looking():
         while True:
-            seen.append((await gate.room(5.0, closely=closely)).slots.total())
+            seen.append((await gate.room(5.0, request)).slots.total())
 
     return asyncio.create_task(looking())
 
 
 def wait(gate, waiter_id, **request):
     return asyncio.create_task(gate.wait(waiter_id, SlotRequest(**request), 5.0))
+
+
+def wanted_slots(notice):
+    return sum(each.slots for each in notice.wanted)
 
 
 def notices(board):
@@ -98,13 +102,13 @@ def test_who_begins_to_wait_in_vain_is_told_of_by_a_gate_alone_and_who_goes_is_a
         gate = CapacityGate("conn")
         first = wait(gate, "first")
         await asyncio.sleep(2)
-        wanted = [[notice.wanted for notice in notices(board)]]
+        wanted = [[wanted_slots(notice) for notice in notices(board)]]
         others = [wait(gate, f"w{number}", slots=2) for number in range(3)]
         await asyncio.sleep(70)
-        wanted.append([notice.wanted for notice in notices(board)])
+        wanted.append([wanted_slots(notice) for notice in notices(board)])
         await cancel(first, *others)
         await asyncio.sleep(20)
-        wanted.append([notice.wanted for notice in notices(board)])
+        wanted.append([wanted_slots(notice) for notice in notices(board)])
         return wanted
 
     assert run(scenario()) == [[1], [7], [0]]
@@ -119,7 +123,7 @@ def test_beside_others_a_gate_tells_each_change_of_what_is_wanted(hook, board):
         await asyncio.sleep(2)
         waiters += [wait(gate, f"w{number}") for number in range(3)]
         await asyncio.sleep(7)
-        wanted = max(notice.wanted for notice in notices(board))
+        wanted = max(wanted_slots(notice) for notice in notices(board))
         await cancel(*waiters)
         return wanted
 
@@ -149,7 +153,7 @@ def test_who_knows_enough_does_not_look_closely(hook, board):
     hook.answer = reading(a=(2, 4))
 
     async def scenario():
-        onlooker = look(CapacityGate("conn"), [], closely=False)
+        onlooker = look(CapacityGate("conn"), [], request=None)
         await asyncio.sleep(300)
         await cancel(onlooker)
 
@@ -157,11 +161,12 @@ def test_who_knows_enough_does_not_look_closely(hook, board):
     assert board.calls == []
 
 
-def test_where_nothing_is_free_there_is_nothing_to_look_for(hook, board):
-    hook.answer = FULL
+@pytest.mark.parametrize("free", [0, 1])
+def test_where_too_little_is_free_there_is_nothing_to_look_for(hook, board, free):
+    hook.answer = reading(a=(free, 4))
 
     async def scenario():
-        onlooker = look(CapacityGate("conn"), [])
+        onlooker = look(CapacityGate("conn"), [], request=SlotRequest(slots=2))
         await asyncio.sleep(300)
         await cancel(onlooker)
 
@@ -174,7 +179,7 @@ def test_if_one_looks_closely_all_are_told(hook, board):
 
     async def scenario():
         gate = CapacityGate("conn")
-        onlookers = look(gate, [], closely=False), look(gate, [], closely=True)
+        onlookers = look(gate, [], request=None), look(gate, [])
         await asyncio.sleep(20)
         await cancel(*onlookers)
 
@@ -249,6 +254,49 @@ def test_who_looked_on_and_begins_to_wait_is_a_newcomer(hook, board):
         return took
 
     assert 10 <= run(scenario()) < 25
+
+
+@pytest.mark.parametrize(("wanted", "room"), [(frozenset("b"), 4), (frozenset("a"), 0), (None, 0)])
+def test_what_others_want_counts_on_the_accounts_that_they_can_use(hook, board, wanted, room):
+    notice = Notice.of([], 0.0, beat=1, flag=False, wanted={wanted: 10})
+    board.texts["sibling"] = notice.model_dump_json()
+    hook.answer = reading(a=(4, 4))
+    seen = []
+
+    async def scenario():
+        onlooker = look(CapacityGate("conn"), seen)
+        await asyncio.sleep(20)
+        await cancel(onlooker)
+
+    run(scenario())
+    assert set(seen) == {room}
+
+
+def test_a_queue_that_grows_is_told_at_the_next_reading(hook, board):
+    async def scenario():
+        gate = CapacityGate("conn")
+        waiters = [wait(gate, "first")]
+        await asyncio.sleep(2)
+        waiters += [wait(gate, f"w{number}") for number in range(99)]
+        await asyncio.sleep(7)
+        wanted = [wanted_slots(notice) for notice in notices(board)]
+        await cancel(*waiters)
+        return wanted
+
+    assert run(scenario()) == [100]
+
+
+def test_siblings_that_cannot_be_reached_are_left_alone_for_a_minute(hook, board):
+    board.unreachable = True
+    hook.answer = reading(a=(2, 4))
+
+    async def scenario():
+        onlooker = look(CapacityGate("conn"), [])
+        await asyncio.sleep(290)
+        await cancel(onlooker)
+
+    run(scenario())
+    assert len(board.calls) <= 5
 
 
 def test_siblings_that_cannot_be_reached_keep_nobody_from_looking(hook, board):

@@ -12,6 +12,7 @@ from airflow_riffusion.siblings import (
     HeldSlots,
     Notice,
     Siblings,
+    WantedSlots,
 )
 from airflow_riffusion.slots import SlotLedger
 from tests.readings import job, reading
@@ -23,8 +24,9 @@ def held(reference="r", lasts=60.0, one_job=True, **slots):
     return HeldSlots(reply_ref=reference, slots=slots or {"a": 1}, one_job=one_job, lasts=lasts)
 
 
-def notice(*holds, beat=1, flag=False, wanted=0):
-    return Notice(beat=beat, flag=flag, holds=holds, wanted=wanted)
+def notice(*holds, beat=1, flag=False, **wanted):
+    wants = [WantedSlots(slots=n, user_ids=frozenset(account)) for account, n in wanted.items()]
+    return Notice(beat=beat, flag=flag, holds=holds, wanted=wants)
 
 
 def siblings(now=0.0, **notices):
@@ -88,6 +90,9 @@ def test_what_makes_no_sense_counts_as_a_raised_flag(text):
 
 
 def test_what_makes_sense_is_understood():
+    told = Notice.of([], 0.0, beat=3, flag=False, wanted={None: 2, frozenset("ab"): 1})
+    assert Notice.read(told.model_dump_json()) == (told, True)
+
     told = notice(held(), beat=3)
 
     assert Notice.read(told.model_dump_json()) == (told, True)
@@ -164,17 +169,17 @@ def test_who_says_nothing_new_for_long_is_gone_but_not_what_it_held():
 
 
 def test_what_all_want_counts_until_they_are_gone():
-    known = siblings(now=100, x=notice(wanted=2), y=notice(wanted=3))
-    assert known.wanted(100 + GONE_AFTER - 0.1) == 5
+    known = siblings(now=100, x=notice(a=2), y=notice(a=3, b=1))
+    assert known.wanted(100 + GONE_AFTER - 0.1) == {frozenset("a"): 5, frozenset("b"): 1}
 
-    known.observe({"x": notice(wanted=2), "y": notice(wanted=4, beat=2)}, 200)
-    assert known.wanted(100 + GONE_AFTER) == 4
+    known.observe({"x": notice(a=2), "y": notice(a=4, beat=2)}, 200)
+    assert known.wanted(100 + GONE_AFTER) == {frozenset("a"): 4}
 
 
 def test_the_notice_of_an_older_version_says_that_nobody_wants_anything():
     told, understood = Notice.read('{"beat": 1, "flag": false, "holds": []}')
 
-    assert (told.wanted, understood) == (0, True)
+    assert (told.wanted, understood) == ((), True)
 
 
 def test_who_says_the_same_anew_is_alive():

@@ -48,11 +48,12 @@ def test_what_is_wanted_is_what_all_want_who_will_hold_it(ledger):
     ledger.join("one", ask())
     for name in ("three", "three more"):
         ledger.join(name, ask(slots=3))
+    ledger.join("of a", ask(slots=2, user_ids="a"))
     ledger.join("only looks", ask(slots=9, hold=0))
-    assert ledger.wanted == 7
+    assert ledger.wanted == {None: 7, frozenset("a"): 2}
 
     ledger.leave("three")
-    assert ledger.wanted == 4
+    assert ledger.wanted == {None: 4, frozenset("a"): 2}
 
 
 @pytest.mark.parametrize("hold", [60, 0])

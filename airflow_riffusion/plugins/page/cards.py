@@ -9,7 +9,13 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_riffusion.plugins.page.database import Onlooker, Tables, conn_ids_in_environment, has_teams
+from airflow_riffusion.plugins.page.database import (
+    UNREAD,
+    Onlooker,
+    Tables,
+    conn_ids_in_environment,
+    has_teams,
+)
 from airflow_riffusion.plugins.page.pace import Paced
 from airflow_riffusion.plugins.page.threads import Threads
 from airflow_riffusion.plugins.page.watched import INTERVAL, PATIENCE, WatchedConnection
@@ -56,8 +62,8 @@ class Cards:
         asking_for = self._tables.asking_for or 0.0
         if asking_for > _DATABASE_HANGS:
             error = f"Airflow's database has not answered for {asking_for:.0f} s."
-            return replace(tables or Tables(), error=error)
-        return tables or Tables(error="Airflow's database has not answered yet.")
+            return replace(tables or UNREAD, error=error)
+        return tables or replace(UNREAD, error="Airflow's database has not answered yet.")
 
     def conn_ids(self, tables: Tables) -> list[str]:
         """
@@ -103,5 +109,5 @@ class Cards:
             return self._look()
         except Exception:
             log.exception("The capacity page can't read Airflow's database.")
-            before = self._tables.answer or Tables()
+            before = self._tables.answer or UNREAD
             return replace(before, error="Airflow's database can't be read: see the API server's log.")

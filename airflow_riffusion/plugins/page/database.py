@@ -55,16 +55,20 @@ class Tables:
     :param conn_ids: the connections of our type that are stored there, but for those of a team: only its own
         tasks can look them up.
     :param tasks: who waits, by connection; also by those that are stored elsewhere.
-    :param notices: what the gates hold, by the name of the Variable that says so.
-    :param complete: False if there are so many tasks that not all were counted.
+    :param notices: what the gates hold, by the name of the Variable that says so; None if nobody knows.
+    :param complete: False if not all tasks were counted.
     :param error: why it can't be read, in words for a person.
     """
 
     conn_ids: tuple[str, ...] = ()
     tasks: Mapping[str, Tasks] = field(default_factory=dict)
-    notices: Mapping[str, Notice] = field(default_factory=dict)
+    notices: Mapping[str, Notice] | None = field(default_factory=dict)
     complete: bool = True
     error: str | None = None
+
+
+UNREAD = Tables(notices=None, complete=False)
+"""What is known before the first look."""
 
 
 class _Arguments(NamedTuple):

@@ -102,7 +102,7 @@ class WatchedConnection:
         """Return what the gates hold; None where they don't say so."""
         if not CAN_LIST_VARIABLES or self._separate_triggerers:
             return None
-        if outcome is None or outcome.reading is None:
+        if outcome is None or outcome.reading is None or tables.notices is None:
             return None
         prefix, now = notice_prefix(self.conn_id), self._clock()
         of_gates = {name: notice for name, notice in tables.notices.items() if name.startswith(prefix)}

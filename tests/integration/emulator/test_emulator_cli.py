@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
+import requests
 
 from airflow_riffusion.emulator import EmulatorServer
+from dev.airflow_client import attempts
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -47,6 +52,25 @@ def test_it_says_when_and_where_it_is_ready(start):
         r"Riffusion emulator ready on http://127\.0\.0\.1:\d+ \(1 account x 3 slots, jobs take 2\.5 s\)\n",
         line,
     )
+
+
+def test_it_serves_also_if_nobody_can_read_that_it_does(http):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with Path("/dev/full").open("w") as full:
+        program = subprocess.Popen(
+            [sys.executable, "-m", "airflow_riffusion.emulator", "--port", str(port)], stdout=full
+        )
+    try:
+        for _ in attempts(60):
+            with suppress(requests.ConnectionError):
+                assert http.get(f"http://127.0.0.1:{port}/emulator/stats").ok
+                break
+        else:
+            pytest.fail("nobody answers")
+    finally:
+        program.terminate()
+    assert program.wait(60) == 0
 
 
 def test_it_serves_what_it_was_told_to(start, http):

@@ -116,7 +116,6 @@ export class Card {
     const since = this.#since;
     const ago = `Tried ${timeSpan(failed + since)} ago`;
     if (asking !== null) return `${ago}; being tried again.`;
-    if (next === undefined) return `${ago}.`;
     if (next === null || next <= since) return `${ago}; next try now.`;
     // By itself the page waits for no longer than its interval.
     const asked = next > this.#interval ? "the service asked to wait, " : "";

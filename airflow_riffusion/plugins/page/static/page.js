@@ -9,6 +9,8 @@ const NOT_ALLOWED = "You may no longer read connections.";
 const UNREADABLE = "is not what this page asked for: reload it, and log in to Airflow if need be.";
 const AT_FAULT = "This page has an error of its own: reload it. The browser's console says more.";
 
+const PATIENCE = 30_000; // milliseconds
+
 const byId = (id) => document.getElementById(id);
 const [place, trouble, pause] = [byId("cards"), byId("trouble"), byId("pause")];
 const cards = new Map();
@@ -35,7 +37,8 @@ async function ask() {
 // What came back; null if nothing did.
 async function fetchCards() {
   try {
-    const answer = await fetch("cards", { headers: { Accept: "application/json" }, cache: "no-store" });
+    const headers = { Accept: "application/json" };
+    const answer = await fetch("cards", { headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
     return { ok: answer.ok, status: answer.status, said: parsed(await answer.text()) };
   } catch {
     return null;
