@@ -232,18 +232,18 @@ class TestGate:
         assert stats.of("riffusion.gate.waiting")[-1][0] == 0
 
     def test_after_a_rejection_nobody_waits_and_what_is_held_runs_out(self, stats, hook, board):
-        hook.next_answers = [reading(a=1)]
+        hook.next_answers = [reading(a=2)]
         hook.answer = RiffusionRejected("401")
 
         async def scenario():
-            await wait("granted, and never seen in use", hold=120)
+            await asyncio.gather(*(wait(f"granted for {hold} s", hold=hold) for hold in (30, 120)))
             await asyncio.gather(wait("a"), wait("b"), return_exceptions=True)
             await asyncio.sleep(60)
             waiting, held = (stats.of(f"riffusion.gate.{name}")[-1][0] for name in ("waiting", "held"))
             await asyncio.sleep(61)
             return waiting, held, stats.of("riffusion.gate.held")[-1][0]
 
-        assert run(scenario()) == (0, 1, 0)
+        assert run(scenario()) == (0, 2, 0)
 
     def test_waits_that_a_rejection_ends_are_told_once(self, stats, hook):
         hook.next_answers = [FULL]

@@ -138,7 +138,7 @@ class TestOthersWhoWant:
         assert room(a=3, b=4).less({frozenset("a"): 10}).slots == {"b": 4}
 
     def test_who_has_no_choice_comes_first(self):
-        assert not room(a=1, b=1).less({None: 1, frozenset("b"): 1}).slots
+        assert not room(a=1, b=1).less({None: 1, frozenset("a"): 1}).slots
 
     def test_if_there_are_none_all_is_left(self):
         assert room(a=3, b=1).less({}).slots == {"a": 3, "b": 1}
