@@ -116,6 +116,7 @@ class Sharing:
         """Share nothing any longer, or not yet."""
         self.rest()
         self._siblings, self._looked_at = Siblings(), float("-inf")
+        self._ledger.holds.may_guess = True
 
     async def look_on(self) -> None:
         """Learn what siblings hold and want, if that can be done; say nothing, as nothing is granted."""

@@ -523,6 +523,24 @@ def test_trouble_that_came_and_went_counts_anew_when_somebody_waits_again(hook, 
     assert run(scenario()) is False
 
 
+def test_a_gate_that_shares_no_longer_may_guess_whose_job_it_is(hook, board):
+    board.texts["sibling"] = notice()
+    hook.answer = reading(a=1)
+
+    async def scenario():
+        gate = CapacityGate("conn")
+        await wait(gate, "first")
+        hook.settings.separate_triggerers = True
+        hook.answer = reading(job("1", "a"), a=(0, 1))
+        await asyncio.sleep(12)
+        hook.answer = reading(a=1)
+        began = loop_time()
+        await wait(gate, "second")
+        return loop_time() - began
+
+    assert run(scenario()) < 10  # The hold would last for two minutes.
+
+
 @pytest.mark.parametrize("trouble", ["the siblings can't be reached", "the triggerers are separate"])
 def test_news_that_can_not_be_told_keep_nobody_reading(hook, board, trouble):
     async def scenario():
