@@ -1,7 +1,7 @@
 # make demo         songs on a real Airflow against the emulator; KEEP=1 leaves both running
 # make test         unit and integration tests
 # make test-system  tests on a real Airflow and in a real browser (needs chromium, postgresql and redis-server)
-# make test-matrix  unit and integration tests, and a real gate, on each Airflow from 2.11 to 3.3
+# make test-matrix  unit and integration tests on each Airflow from 2.11 to 3.3, and a run on a real 2.11 and 3.1
 # make lint         ruff and mypy
 # make wheel        builds the wheel and looks at it in a venv of its own
 # make bench        the figures of the README, in a quarter of an hour
