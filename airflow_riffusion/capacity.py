@@ -8,6 +8,7 @@ is noted and never counts as a free slot. Pure: no Airflow, no clock, no I/O.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -84,12 +85,14 @@ class AccountCapacity(_Frozen):
     :param max_jobs: how many slots it has; None if the service did not say.
     :param executing: how many of them are in use.
     :param available: how many are free: never more than any of the service's numbers supports.
+    :param listed: whether the reading names the account. One that is known and not listed counts as full.
     """
 
     user_id: str
     max_jobs: int | None
     executing: int
     available: int
+    listed: bool = True
 
     @classmethod
     def parse(cls, user_id: str, raw: Mapping[str, Any]) -> tuple[AccountCapacity, list[str]]:
@@ -125,6 +128,18 @@ class AccountCapacity(_Frozen):
         )
         return account, nonsense
 
+    @classmethod
+    def full(cls, user_id: str, max_jobs: int | None, running: int) -> AccountCapacity:
+        """
+        Return an account that the reading does not list.
+
+        :param user_id: the account.
+        :param max_jobs: how many slots it has; None if unknown.
+        :param running: how many jobs the reading shows on it.
+        """
+        executing = running if max_jobs is None else max_jobs
+        return cls(user_id=user_id, max_jobs=max_jobs, executing=executing, available=0, listed=False)
+
     def to_xcom(self) -> dict[str, Any]:
         """Return the account as plain JSON."""
         return {
@@ -144,6 +159,7 @@ class Capacity(_Frozen):
     :param accounts: the accounts, in the service's order.
     :param jobs: the executing jobs, in the service's order.
     :param oddities: what in the answer made no sense, in words, for the log.
+    :param logged_out: accounts that take no jobs until their login is renewed, as far as that is known.
     """
 
     service: str
@@ -151,6 +167,7 @@ class Capacity(_Frozen):
     accounts: tuple[AccountCapacity, ...]
     jobs: tuple[ExecutingJob, ...]
     oddities: tuple[str, ...] = ()
+    logged_out: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, body: bytes, *, service: str, observed_at: datetime) -> Capacity:
@@ -208,6 +225,28 @@ class Capacity(_Frozen):
         """How many slots the accounts have in all, as far as the service said."""
         return sum(account.max_jobs or 0 for account in self.accounts)
 
+    @property
+    def slots(self) -> dict[str, int | None]:
+        """How many slots each account has, listed or not; None where the service did not say."""
+        return {account.user_id: account.max_jobs for account in self.accounts}
+
+    @property
+    def listed_slots(self) -> dict[str, int | None]:
+        """How many slots each account has that the reading names."""
+        return {account.user_id: account.max_jobs for account in self.accounts if account.listed}
+
+    @property
+    def lacks_accounts(self) -> bool:
+        """Whether accounts seem to be missing: none is listed, or not a known one, or not that of a job."""
+        listed = self.listed_slots
+        elsewhere = any(job.user_id is not None and job.user_id not in listed for job in self.jobs)
+        return not listed or len(listed) < len(self.accounts) or elsewhere
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know about the reading, in words."""
+        return (*self.oddities, login_needed(self.logged_out)) if self.logged_out else self.oddities
+
     def best_account(self) -> AccountCapacity | None:
         """Return the account with most free slots (the first of equals), or None if all are full."""
         best = max(self.accounts, key=lambda account: account.available, default=None)
@@ -225,8 +264,29 @@ class Capacity(_Frozen):
             update={
                 "accounts": tuple(account for account in self.accounts if account.user_id in user_ids),
                 "jobs": tuple(job for job in self.jobs if job.user_id in user_ids),
+                "logged_out": tuple(user_id for user_id in self.logged_out if user_id in user_ids),
             }
         )
+
+    def with_full_accounts(
+        self, slots: Mapping[str, int | None], *, logged_out: tuple[str, ...] = ()
+    ) -> Capacity:
+        """
+        Return the reading with accounts that it does not list, as full ones.
+
+        :param slots: how many slots each account has, also of those that it does list; None if unknown.
+        :param logged_out: accounts that take no jobs until their login is renewed.
+        """
+        listed = {account.user_id: account for account in self.accounts if account.listed}
+        if listed.keys() == slots.keys():
+            accounts = tuple(listed.values())
+        else:
+            running = Counter(job.user_id for job in self.jobs)
+            accounts = tuple(
+                listed.get(user_id) or AccountCapacity.full(user_id, max_jobs, running[user_id])
+                for user_id, max_jobs in slots.items()
+            )
+        return self.model_copy(update={"accounts": accounts, "logged_out": logged_out})
 
     def to_xcom(self) -> dict[str, Any]:
         """Return the reading as plain JSON, totals first; the README shows its shape."""
@@ -245,6 +305,18 @@ class Capacity(_Frozen):
     def __str__(self) -> str:
         accounts = "1 account" if len(self.accounts) == 1 else f"{len(self.accounts)} accounts"
         return f"{self.available} of {self.max_jobs} slots free on {accounts}"
+
+
+def login_needed(user_ids: Collection[str]) -> str:
+    """
+    Say what a person has to do, so that accounts take jobs again.
+
+    :param user_ids: the accounts.
+    """
+    names = ", ".join(map(shown, user_ids))
+    if len(user_ids) == 1:
+        return f"account {names} needs its login renewed at useapi.net"
+    return f"accounts {names} need their logins renewed at useapi.net"
 
 
 def _accounts(entries: Iterable[Mapping[str, Any]], oddities: list[str]) -> tuple[AccountCapacity, ...]:

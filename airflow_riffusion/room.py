@@ -16,6 +16,7 @@ from airflow_riffusion.slots import READINGS_UNTIL_HOPELESS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airflow_riffusion.accounts import ConfiguredAccounts
     from airflow_riffusion.capacity import Capacity
     from airflow_riffusion.request import SlotRequest
 
@@ -27,10 +28,12 @@ class Room:
 
     :param reading: what the service says.
     :param slots: how many free slots of which account are neither held nor waited for.
+    :param configured: the accounts that the service has, as far as that was asked.
     """
 
     reading: Capacity
     slots: Counter[str]
+    configured: ConfiguredAccounts | None = None
 
     def to_xcom(self, user_ids: frozenset[str] | None = None) -> dict[str, Any]:
         """
@@ -69,10 +72,13 @@ class RisingEdge:
 
     :param request: what there is to be room for.
     :param armed: whether fewer slots were free when last looked.
+    :ivar in_doubt: whether so many readings list too little for the request that the accounts must be known.
+    :ivar hopeless: why the request can never be served; None if it may be.
     """
 
     def __init__(self, request: SlotRequest, *, armed: bool = True) -> None:
         self.armed = armed
+        self.in_doubt = False
         self.hopeless: str | None = None
         self._request = request
         self._shape = Shape.of(request)
@@ -86,14 +92,15 @@ class RisingEdge:
         Take in what a reading leaves, and return whether there has come to be enough.
 
         One reading may be blank, stale or odd. So one that could never serve the request, makes less sense
-        than the last, or lacks an account that was there, says nothing until several in a row are like that.
-        If they could never serve it, :attr:`hopeless` then says why.
+        than the last, or lacks an account on which no job is seen, says nothing until several in a row are
+        like that. If the service has no accounts that could serve it, :attr:`hopeless` then says why.
 
         :param room: what the reading leaves. One that was observed already says nothing new.
         """
         if room.reading is self._reading:
             return False
         self._reading = room.reading
+        self._judge(room)
         if not self._is_believed(room.reading):
             return False
         enough = self._shape.pick(room.slots) is not None
@@ -105,16 +112,26 @@ class RisingEdge:
         return risen
 
     def _is_believed(self, reading: Capacity) -> bool:
-        accounts = {account.user_id for account in reading.for_users(self._request.user_ids).accounts}
-        reason = self._shape.impossible(reading)
+        usable = reading.for_users(self._request.user_ids)
+        accounts = set(usable.slots)
         oddities = set(reading.oddities)
+        running = {job.user_id for job in reading.jobs}
+        # A full account need not be listed, but then its jobs are.
+        unlisted = accounts - usable.listed_slots.keys()
+        vanished = (self._accounts - accounts) | (set() if None in running else unlisted - running)
         # One that has risen before it was restarted does not know yet which accounts there are.
         knows_none = not self._accounts and not self.armed
-        doubtful = reason or knows_none or oddities - self._oddities or self._accounts - accounts
-        self._impossible = self._impossible + 1 if reason else 0
+        doubtful = self._shape.impossible(usable.slots) or knows_none or oddities - self._oddities or vanished
         self._doubtful = self._doubtful + 1 if doubtful else 0
-        self.hopeless = reason if self._impossible >= READINGS_UNTIL_HOPELESS else None
         if 0 < self._doubtful < READINGS_UNTIL_HOPELESS:
             return False
         self._accounts, self._oddities = accounts, oddities
         return True
+
+    def _judge(self, room: Room) -> None:
+        impossible = self._shape.impossible(room.reading.listed_slots)
+        self._impossible = self._impossible + 1 if impossible else 0
+        self.in_doubt = self._impossible >= READINGS_UNTIL_HOPELESS
+        self.hopeless = None
+        if self.in_doubt and room.configured is not None:
+            self.hopeless = self._shape.ruled_out(room.reading, room.configured)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from airflow_riffusion.capacity import login_needed
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airflow_riffusion.accounts import ConfiguredAccounts
     from airflow_riffusion.capacity import AccountCapacity, Capacity
     from airflow_riffusion.request import SlotRequest
 
@@ -65,28 +68,41 @@ class Shape:
             wanted -= picked[user_id]
         return None if wanted else picked
 
-    def impossible(self, reading: Capacity) -> str | None:
+    def impossible(self, slots: Mapping[str, int | None]) -> str | None:
         """
         Return why no slot that becomes free could help, or None if one could.
 
-        :param reading: what the service says; one alone may be wrong.
+        :param slots: how many slots each account has; None where the service did not say. Accounts that a
+            reading does not list may be full, so its own alone prove nothing.
         """
-        accounts = self.accounts(reading)
-        if any(account.max_jobs is None for account in accounts):
+        usable = {user_id: most for user_id, most in slots.items() if self._usable(user_id)}
+        if None in usable.values():
             return None
-        most = sum(account.max_jobs or 0 for account in accounts)
-        if most >= self.slots:
+        known = [most or 0 for most in usable.values()]
+        if (max(known, default=0) if self.same_account else sum(known)) >= self.slots:
             return None
-        usable = reading.for_users(self.user_ids)
-        if not reading.accounts:
-            return "the service names no account at all"
-        if not usable.accounts:
-            known = ", ".join(account.user_id for account in reading.accounts)
-            return f"the service has no such account; it has {known}"
+        if not slots:
+            return "the service has no account"
+        if not usable:
+            return f"the service has no such account; it has {', '.join(slots)}"
         if self.same_account:
-            largest = max(account.max_jobs or 0 for account in usable.accounts)
-            return f"the largest account has {largest} in all"
-        return f"the accounts have {most} in all"
+            return f"the largest account has {max(known)} in all"
+        return f"the accounts have {sum(known)} in all"
+
+    def ruled_out(self, reading: Capacity, configured: ConfiguredAccounts) -> str | None:
+        """
+        Return why the request can never be served, or None if it may be.
+
+        :param reading: what the service says is free; an account that it lists takes jobs.
+        :param configured: the accounts that the service has. One whose login must be renewed takes no jobs.
+        """
+        slots = configured.slots | reading.listed_slots
+        reason = self.impossible(slots)
+        locked = [name for name in configured.logged_out if self._usable(name) and name not in slots]
+        if reason is None or not locked:
+            return reason
+        renew = login_needed(locked)
+        return f"{reason}; {renew}" if any(map(self._usable, slots)) else renew
 
     def _usable(self, user_id: str) -> bool:
         return self.user_ids is None or user_id in self.user_ids

@@ -19,19 +19,20 @@ from airflow_riffusion.shape import Shape
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from airflow_riffusion.accounts import ConfiguredAccounts
     from airflow_riffusion.capacity import Capacity
     from airflow_riffusion.request import SlotRequest
 
-# One reading may be blank or stale: so many in a row must agree that a request can never be served.
 READINGS_UNTIL_HOPELESS = 3
+"""One reading may be blank or stale: so many in a row must fail to list what a request needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hopeless:
     """
-    What a waiter is told that no reading can ever serve.
+    A waiter that no reading can ever serve.
 
-    :param waiter_id: the waiter; it has left the queue.
+    :param waiter_id: the waiter.
     :param reason: why, in words.
     """
 
@@ -65,7 +66,7 @@ class SlotLedger:
         self._shapes: Counter[Shape] = Counter()
         self._joined = 0
         self._holds = Holds()
-        self._impossible: Counter[Shape] = Counter()
+        self._doubted: Counter[Shape] = Counter()
         self._reading: Capacity | None = None
 
     def __len__(self) -> int:
@@ -93,8 +94,13 @@ class SlotLedger:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether the last reading could never serve one of the waiters: the next ones will tell."""
-        return bool(self._impossible)
+        """Whether the accounts that the last reading lists could never serve one of the waiters."""
+        return bool(self._doubted)
+
+    @property
+    def needs_accounts(self) -> bool:
+        """Whether so many readings in a row left that doubt that the service's accounts must be known."""
+        return any(readings >= READINGS_UNTIL_HOPELESS for readings in self._doubted.values())
 
     def join(self, waiter_id: str, request: SlotRequest) -> None:
         """
@@ -131,31 +137,61 @@ class SlotLedger:
         waiter = self._waiters.get(waiter_id)
         return bisect_left(self._queue, waiter.place) if waiter is not None and waiter.request.hold else 0
 
-    def observe(self, reading: Capacity, now: float) -> list[Grant | Hopeless]:
+    def observe(self, reading: Capacity, now: float) -> list[Grant]:
         """
         Take in a reading and hand out what is free in it.
 
-        Those who are granted something or told that it is hopeless have left the queue. The same
-        reading may be observed again for waiters who came after it.
+        Those who are granted something have left the queue. The same reading may be observed again for
+        waiters who came after it.
 
         :param reading: what the service says.
         :param now: seconds on any clock that never goes back.
         """
         return [*self.take_in(reading, now), *self.grant(reading, now)]
 
-    def take_in(self, reading: Capacity, now: float) -> list[Grant | Hopeless]:
+    def take_in(self, reading: Capacity, now: float) -> list[Grant]:
         """
         Take in a reading: settle holds, and decide what takes no slot. See :meth:`observe`.
 
-        :return: those who can never be served, and the plain checks that pass.
+        :return: the plain checks that pass.
         """
         self._holds.settle(reading.jobs)
         self._holds.expire(now)
-        impossible = {shape: reason for shape in self._shapes if (reason := shape.impossible(reading))}
         if reading is not self._reading:
-            self._impossible = Counter({shape: self._impossible[shape] + 1 for shape in impossible})
+            listed = reading.listed_slots
+            doubted = [shape for shape in self._shapes if shape.impossible(listed)]
+            self._doubted = Counter({shape: self._doubted[shape] + 1 for shape in doubted})
             self._reading = reading
-        return [*self._hopeless(impossible), *self._plain_checks(reading)]
+        return self._plain_checks(reading)
+
+    def amend(self, reading: Capacity) -> None:
+        """
+        Replace the last reading, which is no new one.
+
+        :param reading: the same reading, with accounts that are known by now.
+        """
+        self._reading = reading
+
+    def hopeless(
+        self, configured: ConfiguredAccounts, *, after: int = READINGS_UNTIL_HOPELESS
+    ) -> list[Hopeless]:
+        """
+        Return the waiters that no reading can ever serve; they stay in the queue.
+
+        :param configured: the accounts that the service has: a reading lists those only that are not full.
+        :param after: how many readings in a row must have left doubt.
+        """
+        if self._reading is None:
+            return []
+        doubted = [shape for shape, readings in self._doubted.items() if readings >= after]
+        reasons = {
+            shape: reason for shape in doubted if (reason := shape.ruled_out(self._reading, configured))
+        }
+        return [
+            Hopeless(waiter_id, f"{waiter.request} asked for, but {reasons[waiter.shape]}")
+            for waiter_id, waiter in (self._waiters.items() if reasons else ())
+            if waiter.shape in reasons
+        ]
 
     def wants(self, reading: Capacity, taken: Mapping[str, int] | None = None) -> bool:
         """
@@ -219,18 +255,6 @@ class SlotLedger:
         if self._holds.remove(grant.grant_id) is not None:
             self.join(grant.grant_id, grant.request)
 
-    def _hopeless(self, impossible: dict[Shape, str]) -> list[Hopeless]:
-        """Tell those whose request could not be served by so many readings in a row."""
-        hopeless = {shape for shape in impossible if self._impossible[shape] >= READINGS_UNTIL_HOPELESS}
-        told = []
-        for waiter_id, waiter in list(self._waiters.items()) if hopeless else []:
-            if waiter.shape in hopeless:
-                told.append(
-                    Hopeless(waiter_id, f"{waiter.request} asked for, but {impossible[waiter.shape]}")
-                )
-                self.leave(waiter_id)
-        return told
-
     def _plain_checks(self, reading: Capacity) -> list[Grant]:
         """Let those pass who take nothing: held slots are as good to them as others."""
         passed = []
@@ -262,7 +286,7 @@ class SlotLedger:
                 yield waiter_id, picked
             else:
                 stuck.add(shape)
-                if shape.impossible(reading) is None:
+                if shape.impossible(reading.slots) is None:
                     for account in shape.accounts(reading):
                         del free[account.user_id]
 

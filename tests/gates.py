@@ -8,15 +8,16 @@ from types import SimpleNamespace
 from airflow_riffusion.jobs import WantedJob
 from airflow_riffusion.request import SlotRequest
 from airflow_riffusion.triggers.gate import CapacityGate
-from tests.readings import reading
+from tests.readings import FakeAccounts, reading
 
 FULL = reading(a=(0, 2))
 
 
-class FakeHook:
+class FakeHook(FakeAccounts):
     """Answers with what the test says, and remembers when it was asked."""
 
     def __init__(self):
+        super().__init__()
         self.riffusion_conn_id = None
         self.answer = FULL
         self.next_answers = []

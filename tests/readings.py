@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow_riffusion.accounts import ConfiguredAccounts, KnownAccounts
 from airflow_riffusion.capacity import Capacity
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -30,3 +31,31 @@ def reading(*jobs: dict[str, Any], **free: int | tuple[int, int]) -> Capacity:
         )
     payload = {"executing": list(jobs), "available": accounts}
     return Capacity.parse(payload, service="riffusion", observed_at=NOON)
+
+
+def configured(*logged_out: str, **slots: int | None) -> ConfiguredAccounts:
+    """Return what ``GET accounts`` says: slots by account, and the accounts that are logged out."""
+    return ConfiguredAccounts(slots, logged_out)
+
+
+class FakeAccounts:
+    """What a hook knows of the accounts: a test sets what ``GET accounts`` says, None if it can't be had."""
+
+    ACCOUNTS_AGES = (600.0, 60.0)
+    configured: ConfiguredAccounts | None = None
+
+    def __init__(self) -> None:
+        self.accounts_asked: list[float] = []
+        self._known = KnownAccounts()
+
+    def configured_accounts(self, max_age: float = 600.0) -> ConfiguredAccounts | None:
+        self.accounts_asked.append(max_age)
+        if self.configured is not None:
+            self._known.learn(self.configured)
+        return self.configured
+
+    async def aconfigured_accounts(self, max_age: float = 600.0) -> ConfiguredAccounts | None:
+        return self.configured_accounts(max_age)
+
+    def complete(self, capacity: Capacity) -> Capacity:
+        return self._known.complete(capacity)

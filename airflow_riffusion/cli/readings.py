@@ -42,12 +42,13 @@ def show(conn_id: str, output: str, *, interval: float | None = None) -> int:
     :return: 0 if the reading was taken, or nobody reads on; 1 if the service is unavailable, or its answer
         is no capacity answer; 2 if it says no, or the connection can't work.
     """
+    hook = RiffusionHook(conn_id)
     try:
         with opened_view(output, conn_id, watch=interval is not None) as view:
             if interval is None:
-                view.show(_read(conn_id))
+                view.show(_read(hook))
             else:
-                _watch(view, conn_id, interval)
+                _watch(view, hook, interval)
     except RiffusionError as error:
         complain(str(error))
         return REJECTED if isinstance(error, RiffusionRejected) else UNAVAILABLE
@@ -56,7 +57,7 @@ def show(conn_id: str, output: str, *, interval: float | None = None) -> int:
     return READING_TAKEN
 
 
-def _watch(view: View, conn_id: str, interval: float) -> NoReturn:
+def _watch(view: View, hook: RiffusionHook, interval: float) -> NoReturn:
     """
     Show a reading per interval, without end.
 
@@ -67,7 +68,7 @@ def _watch(view: View, conn_id: str, interval: float) -> NoReturn:
     while True:
         pause = interval
         try:
-            view.show(_read(conn_id))
+            view.show(_read(hook))
             bad_responses = 0
         except (RiffusionBadResponse, RiffusionUnavailable) as error:
             if isinstance(error, RiffusionBadResponse):
@@ -82,9 +83,9 @@ def _watch(view: View, conn_id: str, interval: float) -> NoReturn:
         time.sleep(pause)
 
 
-def _read(conn_id: str) -> Capacity:
+def _read(hook: RiffusionHook) -> Capacity:
+    hook.forget_connection()  # It may have changed since the last reading.
     try:
-        # A hook of its own: the connection may have changed since the last reading.
-        return RiffusionHook(conn_id).get_capacity()
+        return hook.get_complete_capacity()
     except RiffusionConnectionNotFound as error:
-        raise explained(error, conn_id) from None
+        raise explained(error, hook.riffusion_conn_id) from None

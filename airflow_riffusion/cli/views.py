@@ -93,10 +93,10 @@ class _Remarks:
         self._last: tuple[str, ...] = ()
 
     def on(self, reading: Capacity) -> None:
-        for oddity in reading.oddities:
-            if oddity not in self._last:
-                complain(f"Odd answer: {oddity}")
-        self._last = reading.oddities
+        for note in reading.notes:
+            if note not in self._last:
+                complain(f"Note: {note}")
+        self._last = reading.notes
 
     def trouble(self, error: RiffusionError, now: datetime, next_look: datetime) -> None:
         if self._last != (str(error),):
@@ -176,9 +176,9 @@ class LiveTable:
     def show(self, reading: Capacity) -> None:
         """Draw a reading in the place of the one before."""
         self._newest = reading
-        notes = [Text(oddity, style="yellow") for oddity in reading.oddities[:_MOST_NOTES]]
-        if more := len(reading.oddities) - len(notes):
-            notes.append(Text(f"and {more} more oddities", style="yellow"))
+        notes = [Text(note, style="yellow") for note in reading.notes[:_MOST_NOTES]]
+        if more := len(reading.notes) - len(notes):
+            notes.append(Text(f"and {more} more notes", style="yellow"))
         self._draw(notes)
 
     def trouble(self, error: RiffusionError, now: datetime, next_look: datetime) -> None:  # noqa: ARG002

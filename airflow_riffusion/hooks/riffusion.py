@@ -19,7 +19,8 @@ from pydantic_core import from_json
 from urllib3.exceptions import HTTPError
 
 from airflow_riffusion import metrics
-from airflow_riffusion.capacity import Capacity, CapacityFormatError
+from airflow_riffusion.accounts import ConfiguredAccounts, KnownAccounts
+from airflow_riffusion.capacity import Capacity, CapacityFormatError, login_needed
 from airflow_riffusion.exceptions import (
     RiffusionBadResponse,
     RiffusionConnectionNotFound,
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
 _HARMLESS_TWICE = ("GET", "DELETE")
 _FIRST_BACKOFF = 1.0
 _LONGEST_BACKOFF = 30.0
+# Seconds.
+_ACCOUNTS_LAST = 600.0
+_ACCOUNTS_FRESH = 60.0
+_ACCOUNTS_ASKED_AGAIN = 60.0
 # A process may keep its hook for months, and the service may say something new each time.
 _MOST_ODDITIES = 100
 
@@ -57,11 +62,19 @@ class RiffusionHook(BaseHook):
     conn_type = "riffusion"
     hook_name = "Riffusion"
 
+    ACCOUNTS_AGES = (_ACCOUNTS_LAST, _ACCOUNTS_FRESH)
+    """How old an answer of ``GET accounts`` may be, in seconds: to go on waiting, and to give up by it."""
+
     def __init__(self, riffusion_conn_id: str = default_conn_name, *, retries: int = 0) -> None:
         super().__init__()
         self.riffusion_conn_id = riffusion_conn_id
         self.retries = retries
         self._oddities: set[str] = set()
+        self._accounts = KnownAccounts()
+        self._accounts_of: str | None = None
+        self._configured: ConfiguredAccounts | None = None
+        self._configured_at = self._not_asked_before = float("-inf")
+        self._accounts_trouble: str | None = None
 
     @cached_property
     def settings(self) -> ConnectionSettings:
@@ -96,6 +109,9 @@ class RiffusionHook(BaseHook):
         """
         Read which jobs run and how many slots each account has free.
 
+        A service may list only accounts with a free slot. Accounts that this hook knows from earlier are
+        added as full.
+
         :raises RiffusionUnavailable: no answer could be had, and waiting helps.
         :raises RiffusionRejected: the service or the connection says no.
         :raises RiffusionBadResponse: the answer is no capacity answer.
@@ -108,10 +124,84 @@ class RiffusionHook(BaseHook):
             )
         except CapacityFormatError as error:
             raise self._bad_response(endpoint, f"no capacity answer: {error}") from None
+        capacity = self.complete(capacity)
         metrics.reading(self.riffusion_conn_id, capacity)
         for oddity in capacity.oddities:
             self._log_once(oddity, self.settings.url(endpoint))
         return capacity
+
+    def get_complete_capacity(self) -> Capacity:
+        """
+        Read the capacity, and ask for the accounts if some seem to be missing; see :meth:`get_capacity`.
+
+        That is a second request, at most every ten minutes for one hook.
+
+        :raises RiffusionUnavailable: no answer could be had, and waiting helps.
+        :raises RiffusionRejected: the service or the connection says no.
+        :raises RiffusionBadResponse: the answer is no capacity answer.
+        """
+        capacity = self.get_capacity()
+        if capacity.lacks_accounts and self.configured_accounts() is not None:
+            capacity = self.complete(capacity)
+            metrics.reading(self.riffusion_conn_id, capacity)
+        return capacity
+
+    def complete(self, capacity: Capacity) -> Capacity:
+        """
+        Return a reading with the accounts that this hook knows and that it does not list, as full ones.
+
+        :param capacity: the reading.
+        """
+        origin = self.settings.url("accounts")
+        if origin != self._accounts_of:
+            self._accounts, self._accounts_of = KnownAccounts(), origin
+            self._configured, self._not_asked_before = None, float("-inf")
+        return self._accounts.complete(capacity)
+
+    def configured_accounts(self, max_age: float = _ACCOUNTS_LAST) -> ConfiguredAccounts | None:
+        """
+        Return which accounts the service has, by ``GET accounts``; None if that can't be had now.
+
+        A reading alone never proves that an account is missing, since a full one may not be listed. Nothing
+        but the accounts' ids, their numbers of slots and whether they have an error is taken from the
+        answer, and nothing of it is logged but ids: it holds secrets.
+
+        :param max_age: seconds for which an earlier answer will do. Asked at most once a minute if it fails.
+        """
+        now = time.monotonic()
+        if self._configured is not None and now - self._configured_at <= max_age:
+            return self._configured
+        if now < self._not_asked_before:
+            return None
+        try:
+            configured = self._get_accounts()
+        except RiffusionError as error:
+            asked_for = min(getattr(error, "retry_after", None) or 0.0, _ACCOUNTS_LAST)
+            self._not_asked_before = now + max(_ACCOUNTS_ASKED_AGAIN, asked_for)
+            if str(error) != self._accounts_trouble:
+                self._accounts_trouble = str(error)
+                self.log.warning("Which accounts the service has can't be found out: %s", error)
+            return None
+        if configured.logged_out and (
+            self._configured is None or configured.logged_out != self._configured.logged_out
+        ):
+            message = login_needed(configured.logged_out)
+            self.log.warning("Connection '%s': %s.", self.riffusion_conn_id, message)
+        self._configured, self._configured_at, self._accounts_trouble = configured, now, None
+        self._accounts.learn(configured)
+        return configured
+
+    async def aconfigured_accounts(self, max_age: float = _ACCOUNTS_LAST) -> ConfiguredAccounts | None:
+        """Ask for the accounts without blocking the event loop; see :meth:`configured_accounts`."""
+        await self.aload()
+        return await asyncio.to_thread(self.configured_accounts, max_age)
+
+    def _get_accounts(self) -> ConfiguredAccounts:
+        body = self._send("GET", "accounts", secret=True)
+        try:
+            return ConfiguredAccounts.from_json(body)
+        except CapacityFormatError as error:
+            raise self._bad_response("accounts", str(error)) from None
 
     def _log_once(self, oddity: str, url: str) -> None:
         if oddity in self._oddities or len(self._oddities) >= _MOST_ODDITIES:
@@ -204,11 +294,11 @@ class RiffusionHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Say in one sentence what a reading shows, or what to mend; Airflow's *Test* button calls it."""
         try:
-            return True, str(self.get_capacity())
+            return True, str(self.get_complete_capacity())
         except RiffusionError as error:
             return False, str(error)
 
-    def _send(self, method: str, endpoint: str, json: Any = None) -> bytes:
+    def _send(self, method: str, endpoint: str, json: Any = None, *, secret: bool = False) -> bytes:
         """Send a request, several times if need be and harmless, and return the body of the good answer."""
         tries_left = self.retries if method in _HARMLESS_TWICE else 0
         backoff = _FIRST_BACKOFF
@@ -216,7 +306,7 @@ class RiffusionHook(BaseHook):
             try:
                 session = self._session  # To look the connection up is no part of the request.
                 with metrics.request(self.riffusion_conn_id):
-                    return self._send_once(session, method, endpoint, json)
+                    return self._send_once(session, method, endpoint, json, secret)
             except RiffusionUnavailable as error:
                 delay = max(error.retry_after or 0, random.uniform(backoff / 2, backoff))
                 if not tries_left or delay > _LONGEST_BACKOFF:
@@ -226,7 +316,9 @@ class RiffusionHook(BaseHook):
             tries_left -= 1
             backoff = min(_LONGEST_BACKOFF, backoff * 2)
 
-    def _send_once(self, session: requests.Session, method: str, endpoint: str, json: Any) -> bytes:
+    def _send_once(
+        self, session: requests.Session, method: str, endpoint: str, json: Any, secret: bool
+    ) -> bytes:
         settings = self.settings
         url = settings.url(endpoint)
         try:
@@ -236,7 +328,7 @@ class RiffusionHook(BaseHook):
             # Without the original: it holds the request, and that its Authorization header.
             raise error_of_network(error, url, settings) from None
         if not 200 <= answer.status_code < 300:
-            raise error_of_answer(answer, body, url, settings)
+            raise error_of_answer(answer, b"" if secret else body, url, settings)
         return body
 
     def _bad_response(self, endpoint: str, detail: str) -> RiffusionBadResponse:

@@ -59,6 +59,6 @@ class CapacityOperator(BaseOperator):
         from airflow_riffusion.hooks.riffusion import RiffusionHook
 
         hook = RiffusionHook(self.riffusion_conn_id, retries=_RETRIES)
-        reading = hook.get_capacity().for_users(account_ids(self.user_ids))
+        reading = hook.get_complete_capacity().for_users(account_ids(self.user_ids))
         self.log.info("%s", reading)
         return reading.to_xcom()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, PokeReturnValue
 
     from airflow_riffusion.capacity import Capacity
+    from airflow_riffusion.hooks.riffusion import RiffusionHook
 
 # Seconds.
 _PAUSE = 1.0
@@ -60,6 +61,7 @@ class RiffusionSensor(BaseSensorOperator):
         self.deferrable = boolean("deferrable", deferrable)
         self._began = 0.0
         self._not_before = float("-inf")
+        self._own_hook: RiffusionHook | None = None
         if not is_template(riffusion_conn_id):
             conn_id(riffusion_conn_id)
 
@@ -89,16 +91,23 @@ class RiffusionSensor(BaseSensorOperator):
             self._not_before = time.monotonic() + min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER)
             return False
 
-    def _readings(self) -> Iterator[Capacity]:
+    def _hook(self) -> RiffusionHook:
+        """Return the hook, which looks the connection up anew: a person may have mended it meanwhile."""
+        from airflow_riffusion.hooks.riffusion import RiffusionHook
+
+        if self._own_hook is None or self._own_hook.riffusion_conn_id != self.riffusion_conn_id:
+            self._own_hook = RiffusionHook(self.riffusion_conn_id)
+        self._own_hook.forget_connection()
+        return self._own_hook
+
+    def _readings(self, hook: RiffusionHook) -> Iterator[Capacity]:
         """
         Take up to three readings, a second apart, for as long as one alone can be wrong.
 
+        :param hook: takes them.
         :raises RiffusionUnavailable: if one can't be had.
         :raises RiffusionRejected: if waiting won't help, or none of the three was a capacity answer.
         """
-        from airflow_riffusion.hooks.riffusion import RiffusionHook
-
-        hook = RiffusionHook(self.riffusion_conn_id)
         bad_responses = 0
         for reading_number in range(READINGS_UNTIL_HOPELESS):
             if reading_number:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.mappedoperator import OperatorPartial
     from airflow.triggers.base import StartTriggerArgs
 
+    from airflow_riffusion.hooks.riffusion import RiffusionHook
+
 
 class CapacitySensor(RiffusionSensor):
     """
@@ -179,17 +181,29 @@ class CapacitySensor(RiffusionSensor):
         ledger = SlotLedger()
         request = replace(self._request(), since=self._waiting_since(context))
         ledger.join(uuid.uuid4().hex, request)
-        for reading in self._readings():
-            for decision in ledger.observe(reading, now=0.0):
-                if isinstance(decision, Hopeless):
-                    raise RiffusionRejected.hopeless(self.riffusion_conn_id, decision.reason)
-                granted = decision.to_xcom()
+        hook = self._hook()
+        for reading in self._readings(hook):
+            for grant in ledger.observe(reading, now=0.0):
+                granted = grant.to_xcom()
                 self.log.info("%s", grant_line(granted))
                 return PokeReturnValue(is_done=True, xcom_value=granted)
             self.log.info("Waiting for %s: %s.", request, reading)
-            if not ledger.in_doubt:
-                break
+            hopeless = self._hopeless(ledger, hook)
+            if hopeless is None:
+                return None
+            if ledger.needs_accounts:
+                raise RiffusionRejected.hopeless(self.riffusion_conn_id, hopeless.reason)
         return None
+
+    def _hopeless(self, ledger: SlotLedger, hook: RiffusionHook) -> Hopeless | None:
+        """Return why the wait is in vain, if the last reading leaves doubt and the accounts prove it."""
+        hopeless = None
+        for max_age in hook.ACCOUNTS_AGES if ledger.in_doubt else ():
+            configured = hook.configured_accounts(max_age)
+            hopeless = next(iter(ledger.hopeless(configured, after=1)), None) if configured else None
+            if hopeless is None:
+                break
+        return hopeless
 
     def _check_zero_worker_mode(self) -> None:
         from airflow_riffusion.versions import require_zero_worker_mode

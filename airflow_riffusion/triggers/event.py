@@ -96,7 +96,7 @@ class CapacityEventTrigger(BaseEventTrigger):
         edge = RisingEdge(request, armed=await memory.recall())
         log.info("Looking out for %s.", self._name(request))
         while True:
-            room = await self._room(request if edge.armed else None)
+            room = await self._room(request if edge.armed else None, needs_accounts=edge.in_doubt)
             risen = edge.observe(room)
             self._complain(self._impossible(request, edge.hopeless) if edge.hopeless else None)
             # First, so that a restart between the two doubles no event, but may lose one.
@@ -105,13 +105,14 @@ class CapacityEventTrigger(BaseEventTrigger):
                 log.info("There is room for %s: %s.", self._name(request), room.reading)
                 yield TriggerEvent(room.to_xcom(request.user_ids))
 
-    async def _room(self, wanted: SlotRequest | None) -> Room:
+    async def _room(self, wanted: SlotRequest | None, *, needs_accounts: bool) -> Room:
         """Wait for the next reading, as long as it may take."""
         from airflow_riffusion.triggers.gate import CapacityGate
 
         while True:
             try:
-                return await CapacityGate.of(self.riffusion_conn_id).room(self.poke_interval, wanted)
+                gate = CapacityGate.of(self.riffusion_conn_id)
+                return await gate.room(self.poke_interval, wanted, needs_accounts=needs_accounts)
             except RiffusionRejected as error:
                 self._complain(str(error))
             await asyncio.sleep(_AFTER_REJECTION)

@@ -15,7 +15,7 @@ from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.hooks.riffusion import RiffusionHook
 from airflow_riffusion.jobs import JobLedger, Sighting
 from airflow_riffusion.room import Room
-from airflow_riffusion.slots import Hopeless, SlotLedger
+from airflow_riffusion.slots import SlotLedger
 from airflow_riffusion.triggers.board import VariableBoard
 from airflow_riffusion.triggers.onlookers import Onlookers
 from airflow_riffusion.triggers.poll import SHORTEST_INTERVAL, PollLoop
@@ -25,6 +25,7 @@ from airflow_riffusion.triggers.waiters import Waiters
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from airflow_riffusion.accounts import ConfiguredAccounts
     from airflow_riffusion.capacity import Capacity, ExecutingJob
     from airflow_riffusion.jobs import WantedJob
     from airflow_riffusion.request import Grant, SlotRequest
@@ -122,17 +123,21 @@ class CapacityGate:
             self._jobs.leave(watcher_id)
             self._leave(watcher_id)
 
-    async def room(self, poke_interval: float, request: SlotRequest | None = None) -> Room:
+    async def room(
+        self, poke_interval: float, request: SlotRequest | None = None, *, needs_accounts: bool = False
+    ) -> Room:
         """
         Wait for the next reading, and learn what of it is left for newcomers, without a place in the queue.
 
         :param poke_interval: seconds between readings; the smallest of all waiters counts.
         :param request: what to look out for: if there seems to be, other triggerers are looked at as well.
             Without, what is known of them already will do.
+        :param needs_accounts: whether to find out which accounts the service has, listed or not.
         :return: the reading, and its free slots that are neither held nor waited for.
         :raises RiffusionRejected: if waiting won't help.
         """
-        onlooker = self._onlookers.add(max(poke_interval, SHORTEST_INTERVAL), request)
+        interval = max(poke_interval, SHORTEST_INTERVAL)
+        onlooker = self._onlookers.add(interval, request, needs_accounts=needs_accounts)
         try:
             self._poll_loop.gather()
             self._poll_loop.keep_pace()
@@ -217,14 +222,38 @@ class CapacityGate:
             await self._sharing.prepare()
         self._take_in(reading)
         self._tell(await self._sharing.grant(reading) if shares else self._ledger.grant(reading, _now()))
+        reading = self._poll_loop.reading or reading
+        configured = await self._consult_accounts(reading)
+        self._poll_loop.reading = reading = self._hook.complete(reading)
+        self._ledger.amend(reading)
         if self._onlookers:
-            await self._tell_onlookers(self._poll_loop.reading or reading)
+            await self._tell_onlookers(reading, configured)
 
-    async def _tell_onlookers(self, reading: Capacity) -> None:
+    async def _consult_accounts(self, reading: Capacity) -> ConfiguredAccounts | None:
+        """
+        Find out which accounts there are, if a reading leaves doubt, and end waits that no account can serve.
+
+        After the grants: the answer may be slow.
+        """
+        if not (self._ledger.needs_accounts or self._onlookers.need_accounts or reading.lacks_accounts):
+            return None
+        configured, hopeless = None, []
+        for max_age in self._hook.ACCOUNTS_AGES:
+            configured = await self._hook.aconfigured_accounts(max_age)
+            hopeless = self._ledger.hopeless(configured) if configured is not None else []
+            if not hopeless:
+                break
+        for each in hopeless:
+            self._ledger.leave(each.waiter_id)
+            rejected = RiffusionRejected.hopeless(self._hook.riffusion_conn_id, each.reason)
+            self._waiters.tell(each.waiter_id, rejected)
+        return configured
+
+    async def _tell_onlookers(self, reading: Capacity, configured: ConfiguredAccounts | None) -> None:
         """Tell those who only look on what a reading leaves."""
         if self._shares() and self._onlookers.may_have_room(self._ledger.room(reading)):
             await self._sharing.look_on()
-        room = Room(reading, self._ledger.room(reading, self._sharing.taken(reading)))
+        room = Room(reading, self._ledger.room(reading, self._sharing.taken(reading)), configured)
         self._onlookers.tell(room.less(self._sharing.wanted()))
 
     def rejected(self, error: RiffusionRejected) -> None:
@@ -304,13 +333,9 @@ class CapacityGate:
             self._waiters.tell(sighting.watcher_id, sighting)
         self._tell(self._ledger.take_in(reading, _now()))
 
-    def _tell(self, decisions: Iterable[Grant | Hopeless]) -> None:
-        for decision in decisions:
-            if isinstance(decision, Hopeless):
-                hopeless = RiffusionRejected.hopeless(self._hook.riffusion_conn_id, decision.reason)
-                self._waiters.tell(decision.waiter_id, hopeless)
-            else:
-                self._waiters.tell(decision.grant_id, decision)
+    def _tell(self, grants: Iterable[Grant]) -> None:
+        for grant in grants:
+            self._waiters.tell(grant.grant_id, grant)
 
 
 def _now() -> float:

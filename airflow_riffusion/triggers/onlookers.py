@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class _Onlooker(NamedTuple):
     poke_interval: float
     shape: Shape | None
+    needs_accounts: bool
 
 
 class Onlookers:
@@ -36,6 +37,11 @@ class Onlookers:
         """The smallest interval that somebody asked for, in seconds."""
         return min(onlooker.poke_interval for onlooker in self._onlookers.values())
 
+    @property
+    def need_accounts(self) -> bool:
+        """Whether one of them must know which accounts the service has."""
+        return any(onlooker.needs_accounts for onlooker in self._onlookers.values())
+
     def may_have_room(self, free: Mapping[str, int]) -> bool:
         """
         Return whether there may be what somebody looks out for.
@@ -45,16 +51,20 @@ class Onlookers:
         shapes = {onlooker.shape for onlooker in self._onlookers.values() if onlooker.shape is not None}
         return any(shape.pick(free) is not None for shape in shapes)
 
-    def add(self, poke_interval: float, request: SlotRequest | None = None) -> asyncio.Future[Room]:
+    def add(
+        self, poke_interval: float, request: SlotRequest | None = None, *, needs_accounts: bool = False
+    ) -> asyncio.Future[Room]:
         """
         Take one in.
 
         :param poke_interval: seconds between readings that it asks for.
         :param request: what it looks out for; None if it knows that there is.
+        :param needs_accounts: whether it must know which accounts the service has.
         :return: what it is to wait for.
         """
         told: asyncio.Future[Room] = asyncio.get_running_loop().create_future()
-        self._onlookers[told] = _Onlooker(poke_interval, None if request is None else Shape.of(request))
+        shape = None if request is None else Shape.of(request)
+        self._onlookers[told] = _Onlooker(poke_interval, shape, needs_accounts)
         return told
 
     def remove(self, told: asyncio.Future[Room]) -> None:

@@ -212,6 +212,55 @@ _DEEP = b"[" * 100_000 + b"]" * 100_000
 _NO_READING = "is no capacity answer"
 _TOO_SLOW = "no complete answer within"
 
+ACCOUNT_SECRET = "sess-1234…abcd"
+"""What the service's list of accounts holds besides, and must never be shown."""
+
+
+def _accounts(**more: Any) -> bytes:
+    entry = {"user_id": "sane", "maxJobs": 2, "cookie": ACCOUNT_SECRET, **more}
+    return json.dumps({"sane": entry}).encode()
+
+
+def _lists_no_account(accounts: bytes, status: str = "200 OK", jobs: int = 1) -> Behaviour:
+    """Answer as a service does that lists only accounts with a free slot, when there is none."""
+    reading = {"executing": [{"job_id": "1", "user_id": "sane"}] * jobs, "available": []}
+
+    def behave(service: FaultyService, connection: socket.socket) -> None:
+        if service.requests[-1].startswith(b"GET /v1/riffusion/accounts "):
+            connection.sendall(answer(status, accounts))
+        else:
+            connection.sendall(answer("200 OK", json.dumps(reading).encode()))
+
+    return behave
+
+
+_LEAKING_ERROR = json.dumps({"error": f"broken: {ACCOUNT_SECRET}"}).encode()
+
+FULL_AND_NOT_LISTED = [
+    Fault("configured", _lists_no_account(_accounts()), UNAVAILABLE),
+    Fault("no-job-listed", _lists_no_account(_accounts(), jobs=0), UNAVAILABLE),
+    Fault("no-number", _lists_no_account(_accounts(maxJobs=ACCOUNT_SECRET)), UNAVAILABLE),
+    Fault("accounts-404", _lists_no_account(_LEAKING_ERROR, "404 x"), UNAVAILABLE),
+    Fault("accounts-401", _lists_no_account(_LEAKING_ERROR, "401 x"), UNAVAILABLE),
+    Fault("accounts-500", _lists_no_account(_LEAKING_ERROR, "500 x"), UNAVAILABLE),
+    Fault("accounts-error-in-200", _lists_no_account(_LEAKING_ERROR), UNAVAILABLE),
+    Fault("accounts-html", _lists_no_account(b"<html>" + ACCOUNT_SECRET.encode()), UNAVAILABLE),
+    Fault("accounts-list", _lists_no_account(b"[" + _accounts() + b"]"), UNAVAILABLE),
+]
+"""All slots are taken, whatever is said of the accounts: the wait goes on."""
+
+RULED_OUT = [
+    Fault("none", _lists_no_account(b"{}", jobs=0), REJECTED, "the service has no account"),
+    Fault("no-slots", _lists_no_account(_accounts(maxJobs=0)), REJECTED, "the accounts have 0 in all"),
+    Fault(
+        "logged-out",
+        _lists_no_account(_accounts(error=ACCOUNT_SECRET)),
+        REJECTED,
+        "account 'sane' needs its login renewed at useapi.net",
+    ),
+]
+"""No account can take the job, and none is listed: the wait ends."""
+
 FULL = Fault(
     "full", _gives(json.dumps({"available": [{**SANE, "executing": 2, "available": 0}]}).encode()), READ
 )

@@ -15,11 +15,14 @@ import pytest
 from urllib3.util import connection as urllib3_connection
 
 from tests.integration.faults import (
+    ACCOUNT_SECRET,
     BAD_RESPONSE,
     FAULTS,
     FULL,
+    FULL_AND_NOT_LISTED,
     READ,
     REJECTED,
+    RULED_OUT,
     UNAVAILABLE,
     Fault,
     FaultyService,
@@ -145,6 +148,7 @@ class Case:
         known = {service.port for service in self.network.services}
         assert {port for _, port in self.network.opened} <= known
         assert SECRET not in f"{self.outcome} {self.said}"
+        assert ACCOUNT_SECRET[:8] not in f"{self.outcome} {self.said}"
         all_requests = [at for at, _ in self.network.opened]
         for asked in self.requests[:-1] if self.world.faulty.is_well else self.requests:
             too_soon = [at for at in all_requests if asked < at < asked + self.fault.leave_alone]
@@ -276,3 +280,47 @@ def test_a_timeout_brings_no_request_forward(case, mode, arguments, fault):
     ran = case(fault).run(mode, **arguments)
 
     assert ran.outcome.state == "timed out"
+
+
+_WAITING = ("poke", "reschedule", "deferred", "zero-worker", "song-waiting")
+
+
+@_faults(*FULL_AND_NOT_LISTED)
+@_modes(*_WAITING)
+def test_full_accounts_that_are_not_listed_end_no_wait(case, mode, fault):
+    ran = case(fault).run(mode)
+
+    assert ran.outcome.state == expected(fault, mode).state, ran.outcome
+    readings = [each for each in ran.world.faulty.requests if b"/scheduler/available " in each[:60]]
+    assert PATIENCE / 300 <= len(readings) <= PATIENCE / INTERVAL + 3
+    beside = len(ran.requests) - len(readings)
+    remembered = mode != "reschedule" and not fault.name.startswith("accounts-")
+    assert beside <= (2 if remembered else len(readings))
+
+
+@_faults(*FULL_AND_NOT_LISTED)
+@_modes(*_WAITING)
+def test_full_accounts_that_are_listed_again_serve_the_wait(case, mode, fault):
+    ran = case(fault, well_from=12).run(mode)
+
+    assert ran.outcome.state == "success", ran.outcome
+    assert ran.outcome.result["user_id"] == "sane"
+
+
+@_faults(*RULED_OUT)
+@_modes(*_WAITING)
+def test_accounts_that_can_never_serve_end_the_wait(case, mode, fault):
+    ran = case(fault).run(mode)
+
+    assert ran.outcome.state == "failed", ran.outcome
+    assert fault.says in ran.outcome.message
+    readings = [each for each in ran.world.faulty.requests if b"/scheduler/available " in each[:60]]
+    assert len(readings) == 3
+
+
+@_faults(*FULL_AND_NOT_LISTED, *RULED_OUT)
+def test_an_operator_reads_full_accounts_that_are_not_listed(case, fault):
+    result = case(fault).run("operator").outcome.result
+
+    assert result["available"] == 0
+    assert result["max_jobs"] == (2 if fault.name in ("configured", "no-job-listed") else 0)

@@ -11,6 +11,7 @@ from airflow_riffusion.hooks import riffusion as hook_module
 from airflow_riffusion.triggers import gate as gate_module
 from tests.boards import MemoryBoard
 from tests.gates import FakeHook
+from tests.readings import FakeAccounts
 
 
 class Clock:
@@ -45,9 +46,18 @@ def answers(monkeypatch, clock):
     """Return the list of what the hook answers, one after another; the last one is repeated."""
     answers = []
 
-    class FakeHook:
+    class FakeHook(FakeAccounts):
         def __init__(self, conn_id):
+            super().__init__()
+            self.riffusion_conn_id = conn_id
+            self.configured = answers.configured
+
+        def forget_connection(self):
             pass
+
+        def configured_accounts(self, max_age=600.0):
+            answers.accounts_asked += 1
+            return super().configured_accounts(max_age)
 
         def get_capacity(self):
             answers.asked += 1
@@ -58,6 +68,8 @@ def answers(monkeypatch, clock):
 
     class Answers(list):
         asked = 0
+        configured = None
+        accounts_asked = 0
 
     answers = Answers()
     monkeypatch.setattr(hook_module, "RiffusionHook", FakeHook)
@@ -103,10 +115,13 @@ class Service:
         self.pauses = []
 
     def hook(self, conn_id):
-        self.asked.append(conn_id)
+        self.riffusion_conn_id = conn_id
         return self
 
-    def get_capacity(self):
+    def forget_connection(self):
+        self.asked.append(self.riffusion_conn_id)
+
+    def get_complete_capacity(self):
         answer = self.answers.pop(0) if self.answers else KeyboardInterrupt()
         if isinstance(answer, BaseException):
             raise answer

@@ -105,7 +105,7 @@ def test_what_was_odd_about_the_answer_is_told_on_stderr(service, capsys, output
     service.answers = [FREE.model_copy(update={"oddities": ("account 'a' is listed twice",)})]
     main(["capacity", "--output", output])
 
-    assert capsys.readouterr().err == "Odd answer: account 'a' is listed twice\n"
+    assert capsys.readouterr().err == "Note: account 'a' is listed twice\n"
 
 
 def test_watching_ends_well_with_ctrl_c(service):
@@ -149,7 +149,7 @@ def test_what_is_odd_again_and_again_is_told_once(service, capsys):
     service.answers = [odd, odd, FREE, odd]
     watch("--output", "json")
 
-    assert capsys.readouterr().err == "Odd answer: account 'a' is listed twice\n" * 2
+    assert capsys.readouterr().err == "Note: account 'a' is listed twice\n" * 2
 
 
 def test_watching_ends_when_rejected(service, capsys):

@@ -70,7 +70,7 @@ def test_on_a_terminal_oddities_leave_room_for_the_reading(service, terminal):
     watch()
     *_, last = frames(terminal())
 
-    assert last[:5] == ["odd 0", "odd 1", "odd 2", "and 47 more oddities", ""]
+    assert last[:5] == ["odd 0", "odd 1", "odd 2", "and 47 more notes", ""]
     assert "3 of 4 slots free" in last[5]
 
 

@@ -16,7 +16,7 @@ from airflow_riffusion.request import SlotRequest
 from airflow_riffusion.triggers.event import CapacityEventTrigger
 from airflow_riffusion.triggers.gate import CapacityGate
 from tests.gates import FULL, cancel, our_tasks, wait
-from tests.readings import job, reading
+from tests.readings import configured, job, reading
 from tests.versions import needs_airflow_2, needs_airflow_3
 from tests.virtual_time import run
 
@@ -148,9 +148,9 @@ class TestEvents:
         asked = []
         room = CapacityGate.room
 
-        async def remembered(gate, poke_interval, request):
+        async def remembered(gate, poke_interval, request, **options):
             asked.append(request)
-            return await room(gate, poke_interval, request)
+            return await room(gate, poke_interval, request, **options)
 
         monkeypatch.setattr(CapacityGate, "room", remembered)
         hook.next_answers = [FULL, FREE]
@@ -370,6 +370,7 @@ class TestTrouble:
 
     def test_what_can_never_be_is_logged_once_and_looked_out_for(self, hook, caplog):
         hook.next_answers = [FREE] * 20
+        hook.configured = configured(a=2)
 
         async def scenario():
             payloads = []
@@ -385,6 +386,14 @@ class TestTrouble:
             "Connection 'riffusion_test': 5 slots waited for, but the accounts have 2 in all. "
             "Check slots and user_ids, or the accounts' maxJobs. No event is fired until that is mended."
         ]
+
+    def test_event_trigger_accounts_that_are_full_and_not_listed_are_no_error(self, hook, caplog):
+        hook.next_answers = [reading()] * 20
+        hook.answer = reading(a=(2, 2))
+        hook.configured = configured(a=2)
+
+        assert len(run(live(trigger(slots=2), 300))) == 1
+        assert self.errors(caplog) == []
 
     def test_a_rejection_of_waiting_tasks_is_not_counted_as_its_own(self, hook, caplog):
         hook.answer = RiffusionRejected("401")

@@ -15,7 +15,7 @@ import pytest
 from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionRejected, RiffusionUnavailable
 from airflow_riffusion.triggers.gate import CapacityGate
 from tests.gates import FULL, cancel, our_tasks, wait
-from tests.readings import job, reading
+from tests.readings import configured, job, reading
 from tests.virtual_time import VirtualTimeLoop, run
 
 
@@ -297,17 +297,80 @@ def test_a_bad_response_only_now_and_then_ends_no_wait(hook):
     assert len(hook.asked_at) == 7
 
 
-def test_three_readings_make_a_request_hopeless(hook):
-    async def scenario():
-        with pytest.raises(RiffusionRejected) as caught:
-            await wait("w", slots=3)
-        return str(caught.value)
+class TestAccountsThatAreNotListed:
+    def test_gate_impossible_request_is_rejected_after_three_readings_and_by_fresh_accounts(self, hook):
+        hook.configured = configured(a=2)
 
-    assert run(scenario()) == (
-        "Connection 'riffusion_test': 3 slots asked for, but the accounts have 2 in all. "
-        "Check slots and user_ids, or the accounts' maxJobs."
-    )
-    assert len(hook.asked_at) == 3
+        async def scenario():
+            with pytest.raises(RiffusionRejected) as caught:
+                await wait("w", slots=3)
+            return str(caught.value)
+
+        assert run(scenario()) == (
+            "Connection 'riffusion_test': 3 slots asked for, but the accounts have 2 in all. "
+            "Check slots and user_ids, or the accounts' maxJobs."
+        )
+        assert len(hook.asked_at) == 3
+        assert hook.accounts_asked == list(hook.ACCOUNTS_AGES)  # to give up, a fresh answer is needed
+
+    @pytest.mark.parametrize("accounts", [configured(a=2), None], ids=["full", "unknown"])
+    def test_gate_empty_readings_end_no_wait_of_accounts_that_may_be_full(self, hook, accounts):
+        hook.configured = accounts
+        hook.next_answers = [reading()] * 50
+        hook.answer = reading(a=(1, 2))
+
+        async def scenario():
+            waiting = [wait(f"w{number}") for number in range(5)]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            states = [task.done() for task in waiting]
+            await cancel(*waiting)
+            return states
+
+        assert run(scenario()).count(True) == 1
+        assert len(hook.asked_at) == 51
+
+    def test_gate_fresh_accounts_that_differ_from_remembered_ones_end_no_wait(self, hook):
+        hook.answer = reading(a=(0, 2))
+        said = {600.0: configured(a=2), 60.0: configured(a=2, b=1)}
+
+        async def look(max_age):
+            return said[max_age]
+
+        hook.aconfigured_accounts = look
+
+        async def scenario():
+            waiting = wait("w", slots=3)
+            await asyncio.sleep(100)
+            ended = waiting.done()
+            await cancel(waiting)
+            return ended
+
+        assert run(scenario()) is False
+
+    def test_gate_account_that_was_listed_before_counts_as_full(self, hook, caplog):
+        caplog.set_level(logging.INFO)
+        hook.next_answers = [reading(a=(0, 2), b=(0, 3)), reading(a=(0, 2))]
+        hook.answer = reading()
+
+        async def scenario():
+            waiting = wait("w", slots=1)
+            await asyncio.sleep(100)
+            await cancel(waiting)
+
+        run(scenario())
+        said = [record.getMessage() for record in caplog.records if "Still waiting" in record.getMessage()]
+        assert said
+        assert all("0 of 5 slots free on 2 accounts" in line for line in said)
+
+    def test_gate_logged_out_account_that_alone_could_serve_ends_the_wait_and_is_named(self, hook):
+        hook.configured = configured("a", b=1)
+        hook.answer = reading(b=(0, 1))
+
+        async def scenario():
+            with pytest.raises(RiffusionRejected, match="account 'a' needs its login renewed"):
+                await wait("w", user_ids=frozenset("a"))
+
+        run(scenario())
 
 
 def test_an_unexpected_error_ends_no_wait_and_is_logged_once_with_its_traceback(hook, caplog):

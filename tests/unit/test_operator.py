@@ -19,7 +19,7 @@ def hook(monkeypatch):
         def __init__(self, conn_id, **kwargs):
             self.made_with.append((conn_id, kwargs))
 
-        def get_capacity(self):
+        def get_complete_capacity(self):
             if isinstance(self.answer, Exception):
                 raise self.answer
             return self.answer

@@ -65,7 +65,7 @@ class FakeHook:
     def forget_connection(self) -> None:
         self._found = None
 
-    def get_capacity(self):
+    def get_complete_capacity(self):
         assert self.settings
         self._service.requests.append(self._service.clock.now)
         self._service.clock.now += self._service.takes
@@ -163,7 +163,7 @@ def test_a_card_with_an_error_that_is_being_tried_again_does_not_say_when(look, 
         asked.set()
         return may_answer.wait(PATIENCE) and FREE
 
-    monkeypatch.setattr(FakeHook, "get_capacity", answer_late)
+    monkeypatch.setattr(FakeHook, "get_complete_capacity", answer_late)
     monkeypatch.setattr(watched_module, "PATIENCE", 0.0)
 
     shown = look(60.0)
@@ -287,7 +287,7 @@ def test_what_is_being_asked_is_not_asked_a_second_time_by_who_has_older_tables(
 ):
     monkeypatch.setattr(watched_module, "PATIENCE", 0.0)
     may_answer = threading.Event()
-    monkeypatch.setattr(FakeHook, "get_capacity", lambda self: may_answer.wait(PATIENCE) and FREE)
+    monkeypatch.setattr(FakeHook, "get_complete_capacity", lambda self: may_answer.wait(PATIENCE) and FREE)
     look(0.0)
     first = cards._watched[CONN_ID]
     look(100.0, "other", Tables(conn_ids=("other",)))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from airflow_riffusion.capacity import Capacity
 from airflow_riffusion.request import SlotRequest
 from airflow_riffusion.room import RisingEdge, Room
 from airflow_riffusion.slots import SlotLedger
-from tests.readings import NOON, job, reading
+from tests.readings import NOON, configured, job, reading
 
 
 def room(**free):
@@ -117,14 +118,33 @@ class TestRisingEdge:
 
         assert observed(edge, room(a=1), *rooms(3), room(a=1))[-1] is True
 
-    def test_what_can_never_be_is_told_after_three_readings_and_taken_back_after_one(self):
+    def test_edge_impossible_request_is_hopeless_after_three_readings_until_one_lists_enough(self):
         edge = RisingEdge(SlotRequest(slots=5))
         told = []
         for each in (*rooms(3, a=4), room(a=4, b=4)):
-            edge.observe(each)
-            told.append(edge.hopeless)
+            edge.observe(replace(each, configured=configured(a=4)))
+            told.append((edge.in_doubt, edge.hopeless))
 
-        assert told == [None, None, "the accounts have 4 in all", None]
+        assert told == [(False, None)] * 2 + [(True, "the accounts have 4 in all"), (False, None)]
+
+    @pytest.mark.parametrize("accounts", [configured(a=4, b=4), None], ids=["full", "unknown"])
+    def test_edge_accounts_that_may_be_full_make_nothing_hopeless(self, accounts):
+        edge = RisingEdge(SlotRequest(slots=5))
+        for each in rooms(9, a=4):
+            edge.observe(replace(each, configured=accounts))
+
+        assert edge.in_doubt
+        assert edge.hopeless is None
+
+    def test_edge_account_that_is_full_and_not_listed_is_a_fall_if_its_job_is_seen(self):
+        edge, full = RisingEdge(SlotRequest()), reading(job("1", "a")).with_full_accounts({"a": 4})
+
+        assert observed(edge, room(a=1), Room(full, Counter()), room(a=1)) == [True, False, True]
+
+    def test_edge_account_that_is_not_listed_and_shows_no_job_says_nothing(self):
+        edge, blank = RisingEdge(SlotRequest()), reading().with_full_accounts({"a": 4})
+
+        assert observed(edge, room(a=1), Room(blank, Counter()), room(a=1)) == [True, False, False]
 
 
 class TestOthersWhoWant:

@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_riffusion import versions
 from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionRejected, RiffusionUnavailable
 from airflow_riffusion.sensors.capacity import CapacitySensor
-from tests.readings import reading
+from tests.readings import configured, reading
 from tests.versions import needs_airflow_3, needs_zero_worker_mode
 
 FULL = reading(a=(0, 2))
@@ -160,14 +160,31 @@ class TestPoking:
         ("asked", "message"),
         [({"slots": 9}, "9 slots asked for"), ({"user_ids": ["x"]}, "no such account; it has a, b")],
     )
-    def test_an_impossible_request_fails_after_three_readings_a_second_apart(
+    def test_sensor_impossible_request_fails_after_three_readings_a_second_apart(
         self, answers, clock, asked, message
     ):
         answers.append(FREE)
+        answers.configured = configured(**FREE.slots)
 
         with pytest.raises(RiffusionRejected, match=message):
             sensor(**asked).execute(context())
         assert (answers.asked, clock.naps) == (3, [1, 1])
+
+    @pytest.mark.parametrize("accounts", [configured(a=2, b=2), None], ids=["full", "unknown"])
+    def test_sensor_empty_readings_end_no_wait_of_accounts_that_may_be_full(self, answers, clock, accounts):
+        answers += [*[reading()] * 20, FREE]
+        answers.configured = accounts
+
+        assert sensor().execute(context())["user_id"] == "b"
+        assert (answers.asked, answers.accounts_asked) == (21, 20)
+        assert set(clock.naps) == {5.0}
+
+    def test_sensor_logged_out_account_that_alone_could_serve_fails_it(self, answers):
+        answers.append(FREE)
+        answers.configured = configured("x", **FREE.slots)
+
+        with pytest.raises(RiffusionRejected, match="account 'x' needs its login renewed"):
+            sensor(user_ids=["x"]).execute(context())
 
     def test_the_timeout_fails_it(self, answers):
         answers.append(FULL)

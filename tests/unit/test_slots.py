@@ -3,15 +3,15 @@ from __future__ import annotations
 import pytest
 
 from airflow_riffusion.request import Grant, SlotRequest
-from airflow_riffusion.slots import Hopeless, SlotLedger
-from tests.readings import job, reading
+from airflow_riffusion.slots import SlotLedger
+from tests.readings import configured, job, reading
 
 
 class Ledger(SlotLedger):
     """A ledger that answers with what the tests compare: who was granted what, and who holds what."""
 
     def at(self, now, seen, /):
-        return {grant.grant_id: grant.slots for grant in self.observe(seen, now) if isinstance(grant, Grant)}
+        return {grant.grant_id: grant.slots for grant in self.observe(seen, now)}
 
     def holding(self):
         return {hold.grant.grant_id: hold.left for hold in self.holds}
@@ -385,6 +385,10 @@ def test_a_held_slot_of_an_account_that_vanished_and_came_back_is_still_held(led
     assert ledger.at(2, reading(a=1, b=0)) == {}
 
 
+def hopeless(ledger, accounts):
+    return [(each.waiter_id, each.reason) for each in ledger.hopeless(accounts)]
+
+
 @pytest.mark.parametrize(
     ("request_", "reason"),
     [
@@ -396,14 +400,18 @@ def test_a_held_slot_of_an_account_that_vanished_and_came_back_is_still_held(led
         (ask(user_ids=["x"]), "1 slot of x asked for, but the service has no such account; it has a, b"),
     ],
 )
-def test_three_readings_in_a_row_make_a_request_hopeless(ledger, request_, reason):
+def test_ledger_request_that_no_account_can_serve_is_hopeless_after_three_readings(ledger, request_, reason):
     ledger.join("x", request_)
+    accounts = configured(a=1, b=3)
 
-    assert ledger.observe(reading(a=(1, 1), b=(0, 3)), 0) == []
-    assert ledger.in_doubt
-    assert ledger.observe(reading(a=(1, 1), b=(0, 3)), 1) == []
-    assert ledger.observe(reading(a=(1, 1), b=(0, 3)), 2) == [Hopeless("x", reason)]
-    assert len(ledger) == 0
+    for now in range(3):
+        assert not ledger.needs_accounts
+        assert hopeless(ledger, accounts) == []
+        assert ledger.observe(reading(a=(1, 1), b=(0, 3)), now) == []
+        assert ledger.in_doubt
+    assert ledger.needs_accounts
+    assert hopeless(ledger, accounts) == [("x", reason)]
+    assert len(ledger) == 1
 
 
 @pytest.mark.parametrize(
@@ -416,11 +424,80 @@ def test_three_readings_in_a_row_make_a_request_hopeless(ledger, request_, reaso
         ),
     ],
 )
-def test_an_account_without_any_slot_makes_nothing_possible(ledger, request_, reason):
+def test_ledger_accounts_without_any_slot_make_a_request_hopeless(ledger, request_, reason):
     ledger.join("x", request_)
-    told = [ledger.observe(reading(a=(0, 0)), now) for now in range(3)]
+    for now in range(3):
+        ledger.observe(reading(a=(0, 0)), now)
 
-    assert told == [[], [], [Hopeless("x", reason)]]
+    assert hopeless(ledger, configured(a=0)) == [("x", reason)]
+
+
+@pytest.mark.parametrize(
+    ("request_", "accounts"),
+    [
+        pytest.param(ask(), configured(a=2), id="all are full"),
+        pytest.param(ask(slots=5), configured(a=2, b=3), id="all slots of all accounts"),
+        pytest.param(ask(slots=3, same_account=True), configured(a=2, b=3), id="all slots of one"),
+        pytest.param(ask(user_ids=["b"]), configured(a=2, b=3), id="the one that is asked for is full"),
+        pytest.param(ask(slots=50), configured(a=2, b=None), id="one does not say how many it has"),
+    ],
+)
+def test_ledger_accounts_that_are_not_listed_may_serve_a_request(ledger, request_, accounts):
+    ledger.join("x", request_)
+    for now in range(5):
+        assert ledger.observe(reading(), now) == []
+
+    assert ledger.needs_accounts
+    assert hopeless(ledger, accounts) == []
+
+
+def test_ledger_account_that_is_listed_counts_whatever_the_accounts_say(ledger):
+    ledger.join("x", ask(slots=3, user_ids=["a", "b"]))
+    for now in range(3):
+        ledger.observe(reading(b=(0, 1)), now)
+
+    assert hopeless(ledger, configured("b", a=2)) == []
+
+
+@pytest.mark.parametrize(
+    ("request_", "accounts", "reason"),
+    [
+        (ask(user_ids=["x"]), configured("x", a=2), "account 'x' needs its login renewed at useapi.net"),
+        (
+            ask(slots=3),
+            configured("x", "y", a=2),
+            "the accounts have 2 in all; accounts 'x', 'y' need their logins renewed at useapi.net",
+        ),
+        (ask(slots=3, user_ids=["a"]), configured("x", a=2), "the accounts have 2 in all"),
+        (ask(), configured(), "the service has no account"),
+    ],
+)
+def test_ledger_account_that_is_logged_out_serves_nothing_and_is_named(ledger, request_, accounts, reason):
+    ledger.join("w", request_)
+    for now in range(3):
+        ledger.observe(reading(), now)
+
+    ((_, said),) = hopeless(ledger, accounts)
+    assert said.endswith(f"asked for, but {reason}")
+
+
+def test_ledger_known_account_that_is_not_listed_is_kept_for_the_first_in_the_queue(ledger):
+    """Or later waiters would starve it by the slots that are free on the others."""
+    ledger.join("two", ask(slots=2, since=1))
+    ledger.join("one", ask(since=2))
+
+    assert ledger.at(0, reading(a=(1, 1)).with_full_accounts({"a": 1, "b": 1})) == {}
+
+
+def test_ledger_amended_reading_is_no_second_opinion(ledger):
+    ledger.join("x", ask(slots=5))
+    once = reading(a=(2, 2))
+    ledger.observe(once, 0)
+    amended = once.with_full_accounts({"a": 2, "b": 1})
+    ledger.amend(amended)
+
+    assert [ledger.observe(amended, 0) for _ in range(5)] == [[]] * 5
+    assert not ledger.needs_accounts
 
 
 @pytest.mark.parametrize("request_", [ask(slots=4), ask(slots=3, same_account=True)])
@@ -428,15 +505,16 @@ def test_who_asks_for_all_that_there_is_may_hope(ledger, request_):
     ledger.join("x", request_)
     for now in range(5):
         assert ledger.observe(reading(a=(0, 1), b=(0, 3)), now) == []
+        assert not ledger.in_doubt
 
 
-def test_a_hopeless_request_ends_no_other_wait(ledger):
+def test_ledger_hopeless_request_ends_no_other_wait(ledger):
     ledger.join("too_much", ask(slots=5))
     ledger.join("one", ask())
+    for now in range(3):
+        ledger.observe(reading(a=(0, 2)), now)
 
-    told = [decision for now in range(3) for decision in ledger.observe(reading(a=(0, 2)), now)]
-
-    assert [hopeless.waiter_id for hopeless in told] == ["too_much"]
+    assert [waiter_id for waiter_id, _ in hopeless(ledger, configured(a=2))] == ["too_much"]
 
 
 def test_a_request_is_in_doubt_until_the_last_who_asks_for_it_has_left(ledger):
@@ -452,19 +530,13 @@ def test_a_request_is_in_doubt_until_the_last_who_asks_for_it_has_left(ledger):
     assert not ledger.in_doubt
 
 
-def test_a_service_without_any_account_is_hopeless_in_its_own_words(ledger):
-    ledger.join("x", ask())
-    told = [ledger.observe(reading(), now) for now in range(3)]
-
-    assert told == [[], [], [Hopeless("x", "1 slot asked for, but the service names no account at all")]]
-
-
 def test_a_blank_answer_in_between_fails_nobody(ledger):
     ledger.join("x", ask())
     for _ in range(3):
         assert ledger.observe(reading(), 0) == []
         assert ledger.observe(reading(), 0) == []
         assert ledger.observe(reading(a=0), 0) == []
+        assert not ledger.needs_accounts
 
 
 def test_the_same_reading_twice_is_no_second_opinion(ledger):
@@ -472,6 +544,7 @@ def test_the_same_reading_twice_is_no_second_opinion(ledger):
     same = reading(a=(2, 2))
 
     assert [ledger.observe(same, 0) for _ in range(5)] == [[]] * 5
+    assert not ledger.needs_accounts
 
 
 def test_a_request_that_is_impossible_right_now_blocks_nobody(ledger):
@@ -490,6 +563,7 @@ def test_unknown_max_jobs_never_make_a_request_impossible(ledger, same_account):
     ledger.join("x", ask(slots=50, same_account=same_account))
     for now in range(5):
         assert ledger.observe(Capacity.parse(unknown, service="riffusion", observed_at=NOON), now) == []
+        assert not ledger.in_doubt
 
 
 def test_a_job_with_a_reference_of_its_own_settles_its_grant_by_that(ledger):

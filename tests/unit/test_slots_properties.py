@@ -9,9 +9,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
-from airflow_riffusion.request import Grant, SlotRequest
+from airflow_riffusion.accounts import KnownAccounts
+from airflow_riffusion.request import SlotRequest
 from airflow_riffusion.slots import SlotLedger
-from tests.readings import job, reading
+from tests.readings import configured, job, reading
 
 HOLD = 60.0
 ACCOUNTS = ("a", "b", "c")
@@ -24,6 +25,7 @@ class Service:
     max_jobs: dict[str, int] = field(default_factory=lambda: {"a": 2, "b": 3})
     jobs: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     accepted: int = 0
+    hides_full_accounts: bool = False
 
     def free(self) -> Counter[str]:
         busy = Counter(user_id for user_id, _ in self.jobs.values())
@@ -38,7 +40,11 @@ class Service:
 
     def read(self):
         jobs = [job(job_id, user_id, reference) for job_id, (user_id, reference) in self.jobs.items()]
-        slots = {user_id: (free, self.max_jobs[user_id]) for user_id, free in self.free().items()}
+        slots = {
+            user_id: (free, self.max_jobs[user_id])
+            for user_id, free in self.free().items()
+            if free or not self.hides_full_accounts
+        }
         return reading(*jobs, **slots)
 
 
@@ -47,11 +53,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
     waiters = Bundle("waiters")
     references = True
+    hides_full_accounts = False
 
     def __init__(self) -> None:
         super().__init__()
         self.ledger = SlotLedger()
-        self.service = Service()
+        self.service = Service(hides_full_accounts=self.hides_full_accounts)
+        self.known = KnownAccounts()
         self.now = 0.0
         self.number = 0
         self.waiting: dict[str, SlotRequest] = {}
@@ -121,15 +129,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def observe(self):
-        seen = self.service.read()
+        seen = self.known.complete(self.service.read())
         order = sorted(
             self.waiting, key=lambda one: (-self.waiting[one].priority, self.waiting[one].since, one)
         )
         self.settle(seen)
         held_before = self.all_held()
-        decided = self.ledger.observe(seen, self.now)
-        grants = {grant.grant_id: grant for grant in decided if isinstance(grant, Grant)}
-        hopeless = {one.waiter_id for one in decided if not isinstance(one, Grant)}
+        grants = {grant.grant_id: grant for grant in self.ledger.observe(seen, self.now)}
 
         taken: Counter[str] = Counter()
         for grant in grants.values():
@@ -138,30 +144,41 @@ class LedgerMachine(RuleBasedStateMachine):
             assert not grant.request.same_account or len(grant.slots) == 1
             taken.update(grant.slots)
         reported = Counter({account.user_id: account.available for account in seen.accounts})
-        self.nobody_was_passed_over(order, grants, hopeless, seen)
+        self.nobody_was_passed_over(order, grants, seen)
         if self.references:  # without them only the ledger knows which hold a job settled
             assert taken <= reported - held_before
-            self.nothing_usable_was_left(order, grants, hopeless, reported - held_before - taken, seen)
+            self.nothing_usable_was_left(order, grants, reported - held_before - taken, seen)
 
         for grant_id, grant in grants.items():
             self.unsubmitted[grant_id] = Counter(grant.slots)
             self.unseen[grant_id] = Counter(grant.slots)
             self.granted_at[grant_id] = self.now
-        for waiter_id in (*grants, *hopeless):
+        for waiter_id in grants:
             del self.waiting[waiter_id]
+        if self.ledger.needs_accounts:
+            self.ask_for_accounts()
 
-    def nobody_was_passed_over(self, order, grants, hopeless, seen):
+    def ask_for_accounts(self):
+        """Let those waits end that no account can serve, and no other, whatever the readings listed."""
+        accounts = configured(**self.service.max_jobs)
+        for hopeless in self.ledger.hopeless(accounts):
+            request = self.waiting.pop(hopeless.waiter_id)
+            assert not possible(request, reading(**{name: (0, n) for name, n in accounts.slots.items()}))
+            self.ledger.leave(hopeless.waiter_id)
+        self.known.learn(accounts)
+
+    def nobody_was_passed_over(self, order, grants, seen):
         for place, earlier in enumerate(order):
-            if earlier in grants or earlier in hopeless or not possible(self.waiting[earlier], seen):
+            if earlier in grants or not possible(self.waiting[earlier], seen):
                 continue
             for later in order[place + 1 :]:
                 if later in grants:
                     assert not set(grants[later].slots) & could_use(self.waiting[earlier], seen)
 
-    def nothing_usable_was_left(self, order, grants, hopeless, left, seen):
+    def nothing_usable_was_left(self, order, grants, left, seen):
         """The first who was not served could not have been; so no slot stays free for longer than a hold."""
         for waiter_id in order:
-            if waiter_id in grants or waiter_id in hopeless:
+            if waiter_id in grants:
                 continue
             request = self.waiting[waiter_id]
             if possible(request, seen):
@@ -215,6 +232,18 @@ class Alone(LedgerMachine):
         assert promised + len(self.service.jobs) <= sum(self.service.max_jobs.values())
 
 
+class AloneWithHiddenAccounts(Alone):
+    """The same, where a reading lists only the accounts that have a free slot."""
+
+    hides_full_accounts = True
+
+
+class AlongsideOthersWithHiddenAccounts(AlongsideOthers):
+    """Other clients, accounts that change, and full ones that are not listed."""
+
+    hides_full_accounts = True
+
+
 class AloneWithoutReferences(Alone):
     """The same, where the tasks submit without ``replyRef`` and the ledger has to guess."""
 
@@ -238,6 +267,14 @@ def could_use(request: SlotRequest, seen) -> set[str]:
 TestAlone = Alone.TestCase
 TestAloneWithoutReferences = AloneWithoutReferences.TestCase
 TestAlongsideOthers = AlongsideOthers.TestCase
-for _machine in (TestAlone, TestAloneWithoutReferences, TestAlongsideOthers):
+TestAloneWithHiddenAccounts = AloneWithHiddenAccounts.TestCase
+TestAlongsideOthersWithHiddenAccounts = AlongsideOthersWithHiddenAccounts.TestCase
+for _machine in (
+    TestAlone,
+    TestAloneWithoutReferences,
+    TestAlongsideOthers,
+    TestAloneWithHiddenAccounts,
+    TestAlongsideOthersWithHiddenAccounts,
+):
     _machine.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
 del _machine  # or pytest would run the last one twice

@@ -67,7 +67,7 @@ class Reading:
     :param more_accounts: how many there are besides.
     :param jobs: the first of its jobs, as plain JSON.
     :param more_jobs: how many there are besides.
-    :param notes: the first oddities of the answer.
+    :param notes: the first notes on the answer.
     :param executing: slots in use on all accounts.
     :param unknown: slots on all accounts of which nothing says that they are free.
     :param available: free slots of every account that has any.
@@ -102,7 +102,7 @@ class Reading:
             more_accounts=max(0, len(accounts) - MOST_ACCOUNTS),
             jobs=tuple(_job(job, capacity.observed_at) for job in jobs),
             more_jobs=len(capacity.jobs) - len(jobs),
-            notes=tuple(_short(note) for note in capacity.oddities[:MOST_NOTES]),
+            notes=tuple(_short(note) for note in capacity.notes[:MOST_NOTES]),
             # Not the accounts' sum: the service may list jobs that it counts on no account.
             executing=capacity.executing,
             unknown=sum(account.unknown for account in accounts),

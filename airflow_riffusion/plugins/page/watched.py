@@ -118,7 +118,7 @@ class WatchedConnection:
             if pause and pause.settings == settings and self._clock() < pause.until:
                 self._looked_up_at = float("-inf")
                 return pause.outcome
-            outcome = Outcome(Reading.of(self._hook.get_capacity()), None, tried_at)
+            outcome = Outcome(Reading.of(self._hook.get_complete_capacity()), None, tried_at)
         except RiffusionError as error:
             return self._failed(settings, tried_at, str(error), getattr(error, "retry_after", None) or 0.0)
         except Exception:
