@@ -16,7 +16,13 @@ from airflow_riffusion.emulator.dialects import Dialect
 from airflow_riffusion.emulator.faults import FaultList
 from airflow_riffusion.emulator.front import OPENAPI_PATH, Front
 from airflow_riffusion.emulator.misbehaviour import error_answer
-from airflow_riffusion.emulator.records import NoFreeSlot, NotExecuting, UnknownAccount, UnknownJob
+from airflow_riffusion.emulator.records import (
+    LoginExpired,
+    NoFreeSlot,
+    NotExecuting,
+    UnknownAccount,
+    UnknownJob,
+)
 from airflow_riffusion.emulator.routes import service_routes
 from airflow_riffusion.emulator.service import SchedulerService
 
@@ -92,9 +98,11 @@ def _answer_errors_like_the_service(app: FastAPI, dialect: Dialect) -> None:
 
     @app.exception_handler(UnknownAccount)
     async def unknown_account(_request: Request, _error: UnknownAccount) -> JSONResponse:
-        return error_answer(
-            400, f"{dialect.account_field}: no such account (GET scheduler/available lists them)"
-        )
+        return error_answer(400, f"{dialect.account_field}: no such account (GET accounts lists them)")
+
+    @app.exception_handler(LoginExpired)
+    async def login_expired(_request: Request, _error: LoginExpired) -> JSONResponse:
+        return error_answer(596, "The account's login has expired: renew it (GET accounts says which)")
 
     @app.exception_handler(UnknownJob)
     async def unknown_job(_request: Request, _error: UnknownJob) -> JSONResponse:

@@ -88,9 +88,19 @@ def control_routes(service: SchedulerService, faults: FaultList) -> APIRouter:
         """Lift all faults."""
         faults.clear()
 
+    @routes.post("/accounts/{user_id}/log-out", status_code=204)
+    async def log_out(user_id: str) -> None:
+        """Let the login of an account expire: it takes no new jobs."""
+        service.log_out(user_id)
+
+    @routes.post("/accounts/{user_id}/log-in", status_code=204)
+    async def log_in(user_id: str) -> None:
+        """Renew the login of an account."""
+        service.log_in(user_id)
+
     @routes.post("/reset", status_code=204)
     async def reset() -> None:
-        """Forget all jobs and counts, and lift all faults."""
+        """Forget all jobs, counts and expired logins, and lift all faults."""
         service.reset()
         faults.clear()
 

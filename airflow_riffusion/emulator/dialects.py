@@ -2,7 +2,7 @@
 How the services of useapi.net name the same things.
 
 All of them offer ``scheduler/available``; they differ in the names of an account and of a job, in what such a
-name looks like, and in whether a listed job names its account.
+name looks like, in what an account logs in with, and in whether a listed job names its account.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 JsonObject = dict[str, Any]
 
+ACCOUNT_SECRET = "made-up-secret-of-an-account"  # noqa: S105 - it opens nothing
+"""What ``GET accounts`` has wherever the real service has a secret: nothing that reads it may tell it."""
+
 
 @dataclass(frozen=True)
 class Dialect:
@@ -34,6 +37,7 @@ class Dialect:
     :param job_field: what it calls the id of a job.
     :param account_name: makes up the name of the n-th account (the first has 1).
     :param new_job_id: makes up the id of a job.
+    :param login: what ``GET accounts`` tells of an account's login, secrets among it.
     :param lists_accounts: whether a listed job names its account.
     """
 
@@ -43,14 +47,23 @@ class Dialect:
     job_field: Literal["job_id", "id", "jobId"]
     account_name: Callable[[int], str]
     new_job_id: NewJobId
+    login: JsonObject
     lists_accounts: bool = True
 
     def available(self, reading: Reading) -> JsonObject:
         """Answer ``GET scheduler/available``."""
         return {
             "executing": self.executing(reading),
-            "available": [self._account(account) for account in reading.accounts],
+            "available": [self._available(account) for account in reading.listed],
         }
+
+    def accounts(self, reading: Reading) -> JsonObject:
+        """
+        Answer ``GET accounts``: every account as it is configured, by its name.
+
+        https://useapi.net/docs/api-riffusion-v1/get-riffusion-accounts and its like have the fields.
+        """
+        return {account.user_id: self._configured(account) for account in reading.accounts}
 
     def executing(self, reading: Reading) -> list[JsonObject]:
         """Answer ``GET scheduler``."""
@@ -90,7 +103,11 @@ class Dialect:
             result["download_url"] = f"https://example.com/{path}"
         return [result]
 
-    def _account(self, account: Account) -> JsonObject:
+    def _configured(self, account: Account) -> JsonObject:
+        configured = {self.account_field: account.user_id, "maxJobs": account.max_jobs, **self.login}
+        return configured if account.error is None else {**configured, "error": account.error}
+
+    def _available(self, account: Account) -> JsonObject:
         return {
             self.account_field: account.user_id,
             "maxJobs": account.max_jobs,
@@ -145,6 +162,9 @@ _RIFFUSION = Dialect(
     # A UUID as the service's own, yet plainly made up, and told apart by its first eight characters.
     account_name=lambda number: f"{number:08}-0000-4000-8000-000000000000",
     new_job_id=lambda _account, _number, random: str(_uuid(random)),
+    login={
+        "jwt": {"access_token": ACCOUNT_SECRET, "refresh_token": ACCOUNT_SECRET, "token_type": "bearer"},
+    },
 )
 _TEMPOLOR = Dialect(
     service="tempolor",
@@ -155,6 +175,7 @@ _TEMPOLOR = Dialect(
     new_job_id=lambda account, _number, random: (
         f"user:1-tempolor:{account}-job:{random.getrandbits(60):015x}"
     ),
+    login={"requestParams": {"token": ACCOUNT_SECRET}},
     lists_accounts=False,
 )
 _KLING = Dialect(
@@ -164,6 +185,7 @@ _KLING = Dialect(
     job_field="id",
     account_name=lambda number: f"account{number}@example.com",
     new_job_id=lambda _account, number, _random: 100_000_000 + number,
+    login={"password": ACCOUNT_SECRET},
 )
 _LTXSTUDIO = Dialect(
     service="ltxstudio",
@@ -172,6 +194,7 @@ _LTXSTUDIO = Dialect(
     job_field="jobId",
     account_name=lambda number: f"account{number}@example.com",
     new_job_id=lambda account, _number, random: f"email:{account}:{_uuid(random)}-type:image",
+    login={"cookie": {"lt_token": ACCOUNT_SECRET, "lt_refresh_token": ACCOUNT_SECRET}},
 )
 
 DIALECTS: Mapping[str, Dialect] = {

@@ -53,7 +53,7 @@ class Fault(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    endpoint: Literal["available", "scheduler", "create-prompt", "result", "cancel"] | None = None
+    endpoint: Literal["available", "accounts", "scheduler", "create-prompt", "result", "cancel"] | None = None
     status: Annotated[int, Field(ge=200, le=599)] | None = None
     retry_after: Annotated[int, Field(ge=0, le=1_000_000)] | _HeaderText | None = None
     delay_seconds: Annotated[float, Field(ge=0, le=LONGEST_DELAY_SECONDS, allow_inf_nan=False)] = 0

@@ -91,6 +91,8 @@ class Front:
         match scope["method"], scope["path"].removeprefix(self._service_prefix):
             case "GET", "scheduler/available":
                 return "available"
+            case "GET", "accounts":
+                return "accounts"
             case "GET", "scheduler":
                 return "scheduler"
             case "POST", "music/create-prompt":

@@ -41,6 +41,10 @@ OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
         "metavar": "R",
         "help": "other clients a minute (%(default)s)",
     },
+    ("--hide-full-accounts",): {
+        "action": "store_true",
+        "help": "list no account that has no free slot, as some services do",
+    },
     ("--port",): {
         "type": int,
         "default": 8099,
@@ -110,10 +114,11 @@ def _announce(url: str, options: Namespace) -> None:
     accounts = f"{options.accounts} account{'s' if options.accounts > 1 else ''}"
     slots = f"{options.max_jobs} slot{'s' if options.max_jobs > 1 else ''}"
     others = f", {options.foreign_rate:g} other clients a minute" if options.foreign_rate else ""
+    hidden = ", full accounts are not listed" if options.hide_full_accounts else ""
     with suppress(OSError):  # That nobody can read it is no reason not to listen.
         sys.stdout.write(
             f"{DIALECTS[options.service].title} emulator ready on {url} "
-            f"({accounts} x {slots}, jobs take {options.job_seconds:g} s{others})\n"
+            f"({accounts} x {slots}, jobs take {options.job_seconds:g} s{others}{hidden})\n"
         )
         sys.stdout.flush()
 

@@ -13,6 +13,10 @@ class UnknownAccount(Exception):
     """A submission names an account that the service does not have."""
 
 
+class LoginExpired(Exception):
+    """Every account that a submission could have used needs its login renewed."""
+
+
 class UnknownJob(Exception):
     """There is no such job."""
 
@@ -66,11 +70,13 @@ class Account:
     :param user_id: its name.
     :param max_jobs: its slots in all.
     :param executing: how many of them are taken.
+    :param error: why it takes no jobs; none while its login is good.
     """
 
     user_id: str
     max_jobs: int
     executing: int
+    error: str | None = None
 
     @property
     def available(self) -> int:
@@ -86,11 +92,22 @@ class Reading:
     :param now: that moment.
     :param jobs: the executing jobs, the oldest first.
     :param accounts: every account, in the order of its configuration.
+    :param hides_full_accounts: whether accounts without a free slot are not listed.
     """
 
     now: datetime
     jobs: tuple[Job, ...]
     accounts: tuple[Account, ...]
+    hides_full_accounts: bool = False
+
+    @property
+    def listed(self) -> tuple[Account, ...]:
+        """The accounts that ``GET scheduler/available`` lists: the healthy ones."""
+        return tuple(
+            account
+            for account in self.accounts
+            if account.error is None and (account.available or not self.hides_full_accounts)
+        )
 
 
 @dataclass(frozen=True)

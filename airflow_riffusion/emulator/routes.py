@@ -91,8 +91,13 @@ def service_routes(service: SchedulerService, dialect: Dialect) -> APIRouter:
 
     @routes.get("/scheduler/available")
     async def available() -> dict[str, Any]:
-        """List the executing jobs and what is free on each account."""
+        """List the executing jobs and what is free on each healthy account."""
         return dialect.available(service.read())
+
+    @routes.get("/accounts")
+    async def accounts() -> dict[str, Any]:
+        """List every account as it is configured, secrets among it, with an ``error`` if it takes no jobs."""
+        return dialect.accounts(service.read())
 
     @routes.get("/scheduler")
     async def executing() -> list[dict[str, Any]]:
@@ -104,7 +109,7 @@ def service_routes(service: SchedulerService, dialect: Dialect) -> APIRouter:
         """Drop an executing job, which frees its slot. Its ``replyUrl`` is not called."""
         service.cancel(job_id)
 
-    @routes.post("/music/create-prompt")
+    @routes.post("/music/create-prompt", responses={596: {**errors["4XX"], "description": "Login expired"}})
     async def submit(submission: Submission, request: Request) -> dict[str, Any]:
         """Take a slot for a new job, or answer 429. All services take submissions under this path here."""
         job = service.submit(

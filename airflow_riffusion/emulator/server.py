@@ -48,6 +48,8 @@ class EmulatorServer:
     :param job_seconds: how long a job takes, in seconds, or a function that says so anew for each job.
     :param foreign_rate: how many other clients of the accounts come, per minute on average. Each takes a free
         slot for a job of its own, or goes away if there is none.
+    :param hide_full_accounts: whether ``GET scheduler/available`` lists only accounts with a free slot, as
+        some services do.
     :param service: the service to speak like: ``riffusion``, ``tempolor``, ``kling`` or ``ltxstudio``.
     :param token: the one API token to accept; without it, any that is not empty.
     :param host: the address to listen on. Only with a token may it be another than loopback.
@@ -64,6 +66,7 @@ class EmulatorServer:
         max_jobs: int = 2,
         job_seconds: float | Callable[[], float] = 20.0,
         foreign_rate: float = 0.0,
+        hide_full_accounts: bool = False,
         service: str = "riffusion",
         token: str | None = None,
         host: str = "127.0.0.1",
@@ -87,6 +90,7 @@ class EmulatorServer:
             new_job_id=self._dialect.new_job_id,
             job_seconds=job_seconds,
             foreign_rate=foreign_rate,
+            hide_full_accounts=hide_full_accounts,
             clock=clock,
             random=Random(seed),
         )

@@ -20,6 +20,7 @@ from airflow_riffusion.emulator.limits import MAX_SLOTS, check_accounts, check_f
 from airflow_riffusion.emulator.records import (
     Account,
     Job,
+    LoginExpired,
     NoFreeSlot,
     NotExecuting,
     Reading,
@@ -28,11 +29,14 @@ from airflow_riffusion.emulator.records import (
     UnknownJob,
 )
 
-ENDPOINTS = ("available", "scheduler", "create-prompt", "result", "cancel", "other")
+ENDPOINTS = ("available", "accounts", "scheduler", "create-prompt", "result", "cancel", "other")
 """The names under which requests are counted; ``other`` is whatever the service does not offer."""
 
 FOREIGN_PROMPT = "somebody else's"
 """What other clients ask for."""
+
+LOGIN_EXPIRED = "The login of this account has expired. Please renew it."
+"""What an account with an expired login says, unless told otherwise."""
 
 Clock = Callable[[], datetime]
 """Tells the time, aware of its zone."""
@@ -55,6 +59,7 @@ class SchedulerService:
     :param job_seconds: how long a job takes, in seconds, or a function that says so anew for each job.
     :param foreign_rate: how many other clients of the accounts come, per minute on average. Each takes a free
         slot for a job of its own, or goes away if there is none. Submissions do not change when they come.
+    :param hide_full_accounts: whether ``GET scheduler/available`` lists only accounts with a free slot.
     :param clock: tells the time.
     :param random: chooses accounts, feeds ``new_job_id``, and decides when other clients come.
     """
@@ -66,6 +71,7 @@ class SchedulerService:
         new_job_id: NewJobId,
         job_seconds: float | Callable[[], float] = 20.0,
         foreign_rate: float = 0.0,
+        hide_full_accounts: bool = False,
         clock: Clock = utc_now,
         random: Random | None = None,
     ) -> None:
@@ -74,6 +80,7 @@ class SchedulerService:
         self._accounts = dict(accounts)
         self._new_job_id = new_job_id
         self._duration = job_seconds if callable(job_seconds) else _constant(job_seconds)
+        self._hide_full_accounts = hide_full_accounts
         self._clock = clock
         self._random = random or Random()
         self._foreign_rate = foreign_rate
@@ -83,7 +90,7 @@ class SchedulerService:
 
     def reset(self) -> None:
         """
-        Forget every job and every count, as if the service had just begun.
+        Forget every job, every count and every expired login, as if the service had just begun.
 
         Other clients begin to come anew, with the same pauses between them.
         """
@@ -92,6 +99,7 @@ class SchedulerService:
             self._foreign_random = Random(self._foreign_seed)
             coming = Random(self._foreign_random.getrandbits(64))
             self._arrivals = Arrivals(self._foreign_rate, self._clock(), coming)
+            self._login_errors: dict[str, str] = {}
             self._jobs: dict[str, Job] = {}
             self._executing: dict[str, Job] = {}
             self._unreported: list[Job] = []
@@ -125,6 +133,7 @@ class SchedulerService:
         :param error: let the job end as failed, with this text.
         :return: the job, executing.
         :raises UnknownAccount: if there is no account of that name.
+        :raises LoginExpired: if that account, or each of all, is logged out.
         :raises NoFreeSlot: if no slot is free.
         """
         with self._lock:
@@ -140,6 +149,31 @@ class SchedulerService:
                 reply_ref=reply_ref,
                 error=error,
             )
+
+    def log_out(self, user_id: str, error: str = LOGIN_EXPIRED) -> None:
+        """
+        Let the login of an account expire: it takes no new jobs; those that execute go on.
+
+        :param user_id: the account.
+        :param error: what ``GET accounts`` says of it.
+        :raises UnknownAccount: if there is no account of that name.
+        """
+        with self._lock:
+            self._settle()
+            self._check_account(user_id)
+            self._login_errors[user_id] = error
+
+    def log_in(self, user_id: str) -> None:
+        """
+        Renew the login of an account, so that it takes jobs again.
+
+        :param user_id: the account; one whose login is good stays as it is.
+        :raises UnknownAccount: if there is no account of that name.
+        """
+        with self._lock:
+            self._settle()
+            self._check_account(user_id)
+            self._login_errors.pop(user_id, None)
 
     def cancel(self, job_id: str) -> Job:
         """
@@ -177,9 +211,15 @@ class SchedulerService:
             now = self._settle()
             busy = self._busy()
             accounts = (
-                Account(user_id, max_jobs, busy[user_id]) for user_id, max_jobs in self._accounts.items()
+                Account(user_id, max_jobs, busy[user_id], self._login_errors.get(user_id))
+                for user_id, max_jobs in self._accounts.items()
             )
-            return Reading(now, tuple(self._executing.values()), tuple(accounts))
+            return Reading(
+                now,
+                tuple(self._executing.values()),
+                tuple(accounts),
+                hides_full_accounts=self._hide_full_accounts,
+            )
 
     def jobs(self) -> list[Job]:
         """List every job that ever took a slot, in that order."""
@@ -271,10 +311,17 @@ class SchedulerService:
         self._jobs[str(job.job_id)] = job
         return job
 
-    def _choose_account(self, user_id: str | None, max_jobs: int) -> str:
-        if user_id is not None and user_id not in self._accounts:
+    def _check_account(self, user_id: str) -> None:
+        if user_id not in self._accounts:
             raise UnknownAccount(user_id)
-        with_room = self._with_room(self._accounts if user_id is None else (user_id,), max_jobs)
+
+    def _choose_account(self, user_id: str | None, max_jobs: int) -> str:
+        if user_id is not None:
+            self._check_account(user_id)
+        candidates = self._accounts if user_id is None else (user_id,)
+        if self._login_errors.keys() >= set(candidates):
+            raise LoginExpired(user_id)
+        with_room = self._with_room(candidates, max_jobs)
         if not with_room:
             self._refusals += 1
             raise NoFreeSlot(user_id)
@@ -282,7 +329,11 @@ class SchedulerService:
 
     def _with_room(self, candidates: Iterable[str], max_jobs: int) -> list[str]:
         busy = self._busy()
-        return [account for account in candidates if busy[account] < min(self._accounts[account], max_jobs)]
+        return [
+            account
+            for account in candidates
+            if account not in self._login_errors and busy[account] < min(self._accounts[account], max_jobs)
+        ]
 
     def _busy(self) -> Counter[str]:
         """Count the taken slots of each account."""

@@ -84,6 +84,14 @@ def test_it_serves_what_it_was_told_to(start, http):
     }
 
 
+def test_full_accounts_are_hidden_if_it_was_told_so(start, http):
+    _, line = start("--port", "0", "--accounts", "1", "--max-jobs", "1", "--hide-full-accounts")
+    assert line.endswith("jobs take 20 s, full accounts are not listed)\n")
+    service = re.search(r"http://\S+", line)[0] + "/v1/riffusion"
+    assert http.post(f"{service}/music/create-prompt", json={"prompt": "a song"}).ok
+    assert http.get(f"{service}/scheduler/available").json()["available"] == []
+
+
 @pytest.mark.parametrize("stopping", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_cleanly_on_a_signal(start, stopping):
     program, _ = start("--port", "0")

@@ -45,6 +45,25 @@ def test_a_submission_whose_answer_is_lost_takes_its_slot(emulator, http):
     assert [job.reply_ref for job in emulator.service.read().jobs] == ["mine"]
 
 
+def test_full_accounts_that_are_hidden_are_not_listed_while_they_are_full(http):
+    def listed():
+        answer = http.get(emulator.url + AVAILABLE).json()["available"]
+        return [account["user_id"] for account in answer]
+
+    with EmulatorServer(accounts={"one": 1, "two": 1}, hide_full_accounts=True) as emulator:
+        job = emulator.service.submit("a song", user_id="one")
+        assert listed() == ["two"]
+        emulator.service.cancel(job.job_id)
+        assert listed() == ["one", "two"]
+
+
+def test_a_fault_of_the_accounts_hits_no_other_endpoint(emulator, http):
+    emulator.faults.add(Fault(endpoint="accounts", status=503))
+    paths = (AVAILABLE, "/v1/riffusion/accounts", "/v1/riffusion/accounts/")
+    assert [http.get(emulator.url + path).status_code for path in paths] == [200, 503, 503]
+    assert emulator.service.stats().requests_by_endpoint["accounts"] == 2
+
+
 def test_slots_can_be_taken_from_within_the_test(emulator, http):
     emulator.service.submit("somebody else's song")
     accounts = http.get(emulator.url + AVAILABLE).json()["available"]

@@ -8,6 +8,7 @@ SUBMIT = "/v1/riffusion/music/create-prompt"
 
 def test_stats_count_what_was_asked_and_what_became_of_it(client, clock):
     client.get(AVAILABLE)
+    client.get("/v1/riffusion/accounts")
     client.get("/v1/riffusion/scheduler")
     for _ in range(3):
         client.post(SUBMIT, json={"prompt": "a song", "user_id": "one"})
@@ -19,9 +20,10 @@ def test_stats_count_what_was_asked_and_what_became_of_it(client, clock):
     client.post(SUBMIT, json={"prompt": "a song", "user_id": "two"})
     assert client.get("/emulator/stats").json() == {
         "slots": 4,
-        "requests": 10,
+        "requests": 11,
         "requests_by_endpoint": {
             "available": 1,
+            "accounts": 1,
             "scheduler": 1,
             "create-prompt": 5,
             "result": 1,
@@ -195,6 +197,21 @@ def test_an_invalid_fault_answers_400_and_is_not_in_force(client, fault, complai
     assert answer.json()["error"].startswith(complaint)
     assert len(answer.content) < 1000
     assert client.get("/emulator/faults").json() == []
+
+
+def test_an_account_that_was_logged_out_over_http_takes_jobs_again_when_it_is_logged_in(client):
+    statuses = []
+    for action in ("log-out", "log-in"):
+        assert client.post(f"/emulator/accounts/one/{action}").status_code == 204
+        statuses.append(client.post(SUBMIT, json={"prompt": "a song", "user_id": "one"}).status_code)
+    assert statuses == [596, 200]
+
+
+@pytest.mark.parametrize("action", ["log-out", "log-in"])
+def test_logging_an_unknown_account_out_or_in_answers_400(client, action):
+    answer = client.post(f"/emulator/accounts/three/{action}")
+    assert (answer.status_code, answer.json()["code"]) == (400, 400)
+    assert "no such account" in answer.json()["error"]
 
 
 def test_a_reset_forgets_jobs_counts_and_faults(client, service):

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_riffusion.emulator.dialects import DIALECTS
+
 AVAILABLE = "/v1/riffusion/scheduler/available"
 SCHEDULER = "/v1/riffusion/scheduler"
 SUBMIT = "/v1/riffusion/music/create-prompt"
@@ -83,6 +85,22 @@ def test_a_full_account_answers_429(client, service):
     service.submit("a song", user_id="one")
     answer = client.post(SUBMIT, json={"prompt": "a song", "user_id": "one"})
     assert (answer.status_code, answer.json()["code"]) == (429, 429)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_each_service_offers_its_accounts(client_for, service, dialect):
+    service.log_out("two")
+    accounts = client_for(dialect).get(f"/v1/{dialect}/accounts").json()
+    assert [(name, "error" in account) for name, account in accounts.items()] == [
+        ("one", False),
+        ("two", True),
+    ]
+
+
+def test_a_submission_to_an_account_whose_login_has_expired_answers_596(client, service):
+    service.log_out("one")
+    answer = client.post(SUBMIT, json={"prompt": "a song", "user_id": "one"})
+    assert (answer.status_code, answer.json()["code"]) == (596, 596)
 
 
 @pytest.mark.parametrize(

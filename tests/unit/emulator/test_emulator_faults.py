@@ -118,6 +118,7 @@ def test_a_fault_that_makes_no_sense_is_an_error(fields):
         {"delay_seconds": 2, "drop": True},
         {"delay_seconds": 300, "endpoint": "cancel"},
         {"status": 503, "endpoint": "result"},
+        {"status": 503, "endpoint": "accounts"},
         {"lose_answer": True},
         {"delay_seconds": 2, "lose_answer": True, "endpoint": "create-prompt", "every": 2, "times": 1},
         {"job_error": "moderated", "endpoint": "create-prompt", "lose_answer": True, "delay_seconds": 2},

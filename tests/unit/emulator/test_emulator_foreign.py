@@ -96,6 +96,13 @@ def test_a_slot_that_others_took_is_refused_to_a_submission(clock):
     assert (service.stats().foreign, service.stats().refusals) == (4, 1)
 
 
+def test_others_use_no_account_whose_login_has_expired(clock):
+    service = new_service(clock)
+    service.log_out("one")
+    clock.advance(600)
+    assert {job.user_id for job in foreign(service)} == {"two"}
+
+
 def test_others_use_all_accounts(clock):
     service = new_service(clock)
     clock.advance(600)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_riffusion.emulator.records import NoFreeSlot, UnknownAccount, UnknownJob
+from airflow_riffusion.emulator.records import LoginExpired, NoFreeSlot, UnknownAccount, UnknownJob
 from airflow_riffusion.emulator.service import SchedulerService
 
 ACCOUNTS = {"one": 2, "two": 2}
@@ -86,6 +86,63 @@ def test_an_unknown_account_is_an_error_and_no_refusal(service):
     with pytest.raises(UnknownAccount):
         service.submit("a song", user_id="three")
     assert service.stats().refusals == 0
+
+
+def test_an_account_whose_login_has_expired_takes_no_job(service):
+    service.log_out("one")
+    with pytest.raises(LoginExpired):
+        service.submit("a song", user_id="one")
+    assert (service.jobs(), service.stats().refusals) == ([], 0)
+
+
+def test_a_submission_without_an_account_gets_one_whose_login_is_good(service):
+    service.log_out("one")
+    assert {service.submit("a song").user_id for _ in range(2)} == {"two"}
+
+
+def test_a_service_whose_healthy_accounts_are_full_refuses(service):
+    service.log_out("one")
+    for _ in range(2):
+        service.submit("a song")
+    with pytest.raises(NoFreeSlot):
+        service.submit("a song")
+
+
+def test_a_service_without_a_healthy_account_says_so(service):
+    service.log_out("one")
+    service.log_out("two")
+    with pytest.raises(LoginExpired):
+        service.submit("a song")
+
+
+def test_the_jobs_of_an_account_go_on_when_its_login_expires(service, clock):
+    service.submit("a song", user_id="one")
+    service.log_out("one")
+    clock.advance(20)
+    assert [job.status for job in service.jobs()] == ["completed"]
+
+
+def test_an_account_whose_login_has_expired_says_so(service):
+    service.log_out("one", error="Log in again.")
+    assert [account.error for account in service.read().accounts] == ["Log in again.", None]
+
+
+def test_an_account_whose_login_was_renewed_takes_jobs_again(service):
+    service.log_out("one")
+    service.log_in("one")
+    assert service.submit("a song", user_id="one").user_id == "one"
+
+
+@pytest.mark.parametrize("method", ["log_out", "log_in"])
+def test_logging_an_unknown_account_out_or_in_is_an_error(service, method):
+    with pytest.raises(UnknownAccount):
+        getattr(service, method)("three")
+
+
+def test_a_reset_renews_every_login(service):
+    service.log_out("one")
+    service.reset()
+    assert service.submit("a song", user_id="one").user_id == "one"
 
 
 def test_a_job_executes_until_its_time_is_over(service, clock):
