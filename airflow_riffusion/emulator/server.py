@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import socket
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from random import Random
 from typing import TYPE_CHECKING, Self
 
@@ -52,7 +52,8 @@ class EmulatorServer:
         some services do.
     :param service: the service to speak like: ``riffusion``, ``tempolor``, ``kling`` or ``ltxstudio``.
     :param token: the one API token to accept; without it, any that is not empty.
-    :param host: the address to listen on. Only with a token may it be another than loopback.
+    :param host: the address or name to listen on, in any spelling. Only with a token may it be another than
+        loopback.
     :param port: the port to listen on; 0 picks a free one.
     :param seed: makes the choice of accounts, the ids of jobs and the coming of others repeat themselves.
     :param clock: tells the time; a test can hand in one that it moves by itself.
@@ -77,8 +78,8 @@ class EmulatorServer:
         if service not in DIALECTS:
             raise ValueError(f"service: must be one of {', '.join(DIALECTS)}, not {service!r}")
         self.token = token
-        _check_address(host, port, token)
-        self._host = host
+        self._host = _plain_host(host)
+        _check_address(self._host, port, token)
         self._port = port
         self._dialect = DIALECTS[service]
         if isinstance(accounts, int):
@@ -222,6 +223,21 @@ def _lend(app: ASGIApp, close: Callable[[], None]) -> ASGIApp:
 def _check_token(token: str | None) -> None:
     if token is not None and not (token and token.isascii() and token.isprintable() and " " not in token):
         raise ValueError("token: must be printable ASCII without spaces, and not empty")
+
+
+def _plain_host(host: str) -> str:
+    """Return a host as sockets and URLs want it, such as ``::1``, from a spelling such as ``[::1]``."""
+    plain = host.strip().removeprefix("[").removesuffix("]").removesuffix(".").lower()
+    with suppress(ValueError):
+        address = ipaddress.ip_address(plain)
+        # A socket for IPv6 alone can't listen on an IPv4 address.
+        return str(getattr(address, "ipv4_mapped", None) or address)
+    if ":" in plain or "/" in plain:
+        raise ValueError(f"host: must be an address or a name, without scheme and port, not {host!r}")
+    with suppress(OSError, UnicodeError):
+        (*_, (numeric, *_)), *_ = socket.getaddrinfo(plain, None, flags=socket.AI_NUMERICHOST)
+        return str(numeric)
+    return plain
 
 
 def _check_address(host: str, port: int, token: str | None) -> None:

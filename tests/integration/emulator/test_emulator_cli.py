@@ -15,6 +15,14 @@ from airflow_riffusion.emulator import EmulatorServer
 from dev.airflow_client import attempts
 
 
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "airflow_riffusion.emulator", *arguments],
@@ -82,6 +90,13 @@ def test_it_serves_what_it_was_told_to(start, http):
         "executing": [],
         "available": [{"email": "account1@example.com", "maxJobs": 2, "executing": 0, "available": 2}],
     }
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_it_listens_on_an_address_in_brackets(start, http):
+    _, line = start("--port", "0", "--host", "[::1]")
+    url = re.search(r"http://\[::1\]:\d+", line)[0]
+    assert http.get(f"{url}/v1/riffusion/scheduler").json() == []
 
 
 def test_full_accounts_are_hidden_if_it_was_told_so(start, http):

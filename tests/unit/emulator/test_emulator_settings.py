@@ -26,6 +26,9 @@ from airflow_riffusion.emulator import EmulatorServer
         ({"token": ""}, "token: must be printable ASCII"),
         ({"token": "two words"}, "token: must be printable ASCII"),
         ({"token": "tokén"}, "token: must be printable ASCII"),
+        ({"host": "127.0.0.1:8099"}, "host: must be an address or a name, without scheme and port"),
+        ({"host": "[::1]:8099"}, "host: must be an address or a name, without scheme and port"),
+        ({"host": "http://localhost"}, "host: must be an address or a name, without scheme and port"),
         ({"port": -1}, "port: must be between 0 and 65535"),
         ({"port": 65536}, "port: must be between 0 and 65535"),
     ],
@@ -35,7 +38,9 @@ def test_settings_that_make_no_sense_are_an_error(settings, complaint):
         EmulatorServer(**settings)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "emulator.example.com", ""])
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "0", "::", "[::]", "::ffff:0.0.0.0", "192.0.2.1", "emulator.example.com", "a..b", ""]
+)
 def test_a_host_beyond_loopback_needs_a_token(host):
     with pytest.raises(ValueError, match=r"^host: .* so a token is needed"):
         EmulatorServer(host=host)
@@ -48,6 +53,27 @@ def test_a_host_beyond_loopback_is_taken_with_a_token():
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "localhost", "::1"])
 def test_loopback_needs_no_token(host):
     assert host in EmulatorServer(host=host).url
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("[::1]", "[::1]"),
+        (" [::1] ", "[::1]"),
+        ("0:0:0:0:0:0:0:1", "[::1]"),
+        ("::ffff:127.0.0.1", "127.0.0.1"),
+        ("127.1", "127.0.0.1"),
+        ("127.0.0.1 ", "127.0.0.1"),
+        ("LocalHost", "localhost"),
+        ("localhost.", "localhost"),
+    ],
+)
+def test_a_loopback_host_in_another_spelling_is_the_same(host, address):
+    assert EmulatorServer(host=host, port=8099).url == f"http://{address}:8099"
+
+
+def test_a_host_in_brackets_is_taken_with_a_token():
+    assert EmulatorServer(host="[fe80::1%lo]", port=8099, token="secret").url == "http://[fe80::1%lo]:8099"
 
 
 def test_each_account_can_have_its_own_number_of_slots():
