@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console, Group
+from rich.control import Control
 from rich.live import Live
 from rich.text import Text
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from rich.console import RenderableType
+    from rich.console import ConsoleDimensions, RenderableType
 
     from airflow_riffusion.capacity import Capacity
     from airflow_riffusion.exceptions import RiffusionError
@@ -59,7 +60,11 @@ def opened_view(output: str, conn_id: str, *, watch: bool) -> Iterator[View]:
         yield Documents(output, many=watch)
     elif watch and terminal and console.is_terminal and not console.is_dumb_terminal:
         with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
-            yield LiveTable(live, table)
+            view = LiveTable(live, table)
+            try:
+                yield view
+            finally:
+                view.fit()
     else:
         yield Tables(console, table)
 
@@ -172,6 +177,9 @@ class LiveTable:
         self._live = live
         self._table = table
         self._newest: Capacity | None = None
+        self._notes: list[Text] = []
+        self._old = False
+        self._size: ConsoleDimensions | None = None  # the terminal's, when it was last drawn on
 
     def show(self, reading: Capacity) -> None:
         """Draw a reading in the place of the one before."""
@@ -186,7 +194,20 @@ class LiveTable:
         look = Text(f"Next look at {next_look:%H:%M:%S} UTC.", style="red")
         self._draw([look, Text(str(error), style="red")], old=True)
 
+    def fit(self) -> None:
+        """Draw the same once more if the terminal has been resized since."""
+        if self._is_resized():
+            self._draw(self._notes, old=self._old)
+
+    def _is_resized(self) -> bool:
+        return self._size not in (None, self._live.console.size)
+
     def _draw(self, notes: list[Text], *, old: bool = False) -> None:
+        if self._is_resized():
+            # What was drawn takes another number of lines now, or is partly gone: there is no way up to its
+            # first line, and all that is left of it would stay.
+            self._live.console.control(Control.home(), Control.clear())
+        self._notes, self._old, self._size = notes, old, self._live.console.size
         # Notes first: a table taller than the terminal is cut at its end.
         shown: list[RenderableType] = [*notes]
         if self._newest is not None:

@@ -21,20 +21,81 @@ ROWS, COLUMNS = 24, 100
 _TIME_LIMIT = 120  # seconds
 
 
+class Display:
+    """What can be seen of what was written: lines are broken anew on a resize, as most terminals do."""
+
+    def __init__(self):
+        self.rows, self.columns = ROWS, COLUMNS
+        self.lines = [""]
+        self.row = 0
+        self.unfinished = ""
+
+    @property
+    def top(self):
+        return max(0, len(self.lines) - self.rows)
+
+    def shown(self):
+        return "\n".join(self.lines[self.top :])
+
+    def resize(self, rows, columns):
+        self.rows, self.columns = rows, columns
+        above, below = self._broken(self.lines[: self.row + 1]), self._broken(self.lines[self.row + 1 :])
+        self.lines, self.row = above + below, len(above) - 1
+
+    def _broken(self, lines):
+        width = self.columns
+        return [line[at : at + width] for line in lines for at in range(0, len(line) or 1, width)]
+
+    def write(self, text):
+        # What is read may end within a sequence.
+        *pieces, self.unfinished = re.split(r"(\x1b\[[0-9;?]*[A-Za-z]|[^\x1b])", self.unfinished + text)
+        for piece in filter(None, pieces):
+            match piece:
+                case "\n":
+                    self._next_line()
+                case "\x1b[1A":
+                    self.row = max(self.top, self.row - 1)
+                case "\x1b[2K":
+                    self.lines[self.row] = ""
+                case "\x1b[H":
+                    self.row = self.top
+                case "\x1b[2J":
+                    self.lines[self.top :] = [""] * (self.row - self.top + 1)
+                case char if char.isprintable():
+                    if len(self.lines[self.row]) == self.columns:
+                        self._next_line()
+                    self.lines[self.row] += char
+
+    def _next_line(self):
+        self.row += 1
+        self.lines[self.row :] = self.lines[self.row :] or [""]
+
+
 class Terminal:
     """A terminal of 24 lines with a program on it, and all that was written to it."""
 
     def __init__(self):
         self.master, self.slave = pty.openpty()
-        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        self.display = Display()
         self.written = ""
+        self.resize(ROWS, COLUMNS)
 
-    def read_until(self, words):
-        """Read until these words were written, if need be for two minutes."""
+    def resize(self, rows, columns):
+        self.display.resize(rows, columns)
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def read_until(self, words, times=1):
+        """Read until these words were written so many times, if need be for two minutes."""
         until = time.monotonic() + _TIME_LIMIT
-        while words not in self.written and self._ready(until):
-            self.written += os.read(self.master, 65536).decode(errors="replace")
-        return words in self.written
+        while self.written.count(words) < times and self._ready(until):
+            read = os.read(self.master, 65536).decode(errors="replace")
+            self.display.write(read)
+            self.written += read
+        return self.written.count(words) >= times
+
+    def read_on(self, words):
+        """Read until these words were written once more."""
+        return self.read_until(words, self.written.count(words) + 1)
 
     def _ready(self, until):
         return bool(select.select([self.master], [], [], max(0.0, until - time.monotonic()))[0])
@@ -122,6 +183,38 @@ def test_a_terminal_that_is_not_utf_8_gets_no_block_characters(watch, terminal, 
     assert terminal.read_until("80 of 80 slots free")
     assert terminal.read_until("  ..")
     assert "\N{LIGHT SHADE}" not in terminal.written
+
+
+@pytest.fixture
+def small():
+    with EmulatorServer(accounts=5, job_seconds=3600) as service:
+        yield service
+
+
+def test_watch_on_a_terminal_that_is_resized_leaves_no_line_of_earlier_drawings(watch, terminal, small):
+    watch(small)
+    assert terminal.read_until("slots free")
+
+    # Larger in the end: what has left the screen may come back.
+    for size in [(ROWS, 50), (5, COLUMNS), (6, 50), (ROWS, COLUMNS + 20)]:
+        terminal.resize(*size)
+        # One drawing may have been under way.
+        assert terminal.read_on("slots free")
+        assert terminal.read_on("slots free")
+        assert terminal.display.shown().count("riffusion_default") == 1
+        assert terminal.display.shown().startswith("riffusion_default")
+
+
+def test_watch_that_ends_on_a_terminal_that_was_resized_leaves_one_drawing_that_fits(watch, terminal, small):
+    program = watch(small, interval="86400")
+    assert terminal.read_until("slots free")
+    assert terminal.read_until("All accounts")
+
+    terminal.resize(ROWS, 50)
+    program.send_signal(signal.SIGINT)
+    assert terminal.read_until("\x1b[?25h")
+    assert terminal.display.shown().count("riffusion_default") == 1
+    assert terminal.display.shown().count("All accounts") == 1
 
 
 def test_ctrl_c_ends_it_and_gives_the_cursor_back(watch, terminal, tall):
