@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 # not all the same, so that slots become free one after another.
 JOB_SECONDS = (7, 8, 9, 10)
 
+# Where Airflow's UI shows the capacity page. Not asked of the plugin, which would import all of Airflow.
+CAPACITY_PAGE = "/plugin/riffusion-capacity"
+
 REPOSITORY = Path(__file__).parents[1]
 MARKER = ".airflow-riffusion-demo"
 
@@ -230,8 +233,9 @@ def _follow(look: _Look, emulator: EmulatorServer, story: _Story) -> None:
 def _stay_up(airflow: AirflowStack, emulator: EmulatorServer) -> None:
     with suppress(SystemExit):
         print("\nAirflow and the emulator stay up until Ctrl-C.")
-        print(f"Airflow   {airflow.url}  (user {airflow.username}, password {airflow.password})")
-        print(f"Emulator  {emulator.url}", flush=True)
+        print(f"Airflow        {airflow.url}  (user {airflow.username}, password {airflow.password})")
+        print(f"Capacity page  {airflow.url}{CAPACITY_PAGE}")
+        print(f"Emulator       {emulator.url}", flush=True)
         signal.pause()
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from airflow_riffusion.emulator.records import Job
 from airflow_riffusion.emulator.service import SchedulerService
-from dev.demo import REPOSITORY, own_folder
+from airflow_riffusion.plugins.capacity_page import CapacityPagePlugin
+from dev.demo import CAPACITY_PAGE, REPOSITORY, own_folder
 from dev.demo_story import (
     ACCOUNTS,
     ONE_TASK,
@@ -24,6 +25,7 @@ from dev.demo_story import (
     shortcomings,
     summary,
 )
+from tests.versions import needs_pages_of_plugins
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -85,6 +87,12 @@ def test_a_ways_dag_and_task_are_those_of_an_example(way):
     example = (REPOSITORY / "example_dags" / f"{way.dag_id}.py").read_text()
     assert f"def {way.dag_id}():" in example
     assert f'task_id="{way.task_id.split(".")[-1]}"' in example
+
+
+@needs_pages_of_plugins
+def test_the_capacity_pages_address_is_the_one_at_which_airflow_shows_it():
+    (view,) = CapacityPagePlugin.external_views
+    assert f"/plugin/{view['url_route']}" == CAPACITY_PAGE
 
 
 class TestHappenings:
