@@ -24,6 +24,7 @@ from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
 from airflow_riffusion.emulator import EmulatorServer
+from airflow_riffusion.emulator.dialects import ACCOUNT_SECRET
 from airflow_riffusion.emulator.faults import Fault
 from airflow_riffusion.plugins.capacity_page import PageOnDemand
 from airflow_riffusion.plugins.page.app import MEDIA_TYPES, create_app
@@ -181,6 +182,24 @@ def test_the_numbers_are_those_of_the_service(client, emulator):
 
 
 @pytest.mark.skipif(not CAN_LIST_VARIABLES, reason="needs Airflow 3.3")
+def test_page_full_accounts_that_are_not_listed_are_shown_as_full(client, connect, tables):
+    with EmulatorServer(
+        accounts={"alice": 2, "bob": 2}, job_seconds=600, hide_full_accounts=True
+    ) as emulator:
+        connect(emulator.url, conn_id=CONN_ID)
+        for _ in range(4):
+            emulator.service.submit("polka")
+        emulator.service.log_out("bob")
+        answer = client("admin").get("/cards")
+
+    assert ACCOUNT_SECRET not in answer.text
+    (shown,) = answer.json()["cards"]
+    assert [(each["account"], each["slots"], each["executing"]) for each in shown["accounts"]] == [
+        ("alice", 2, 2)
+    ]
+    assert shown["notes"] == ["account 'bob' needs its login renewed at useapi.net"]
+
+
 def test_what_the_gates_hold_is_not_free(client, tables):
     holds = (HeldSlots(reply_ref="r", slots={"bob": 1}, one_job=True, lasts=60),)
     notice = Notice(beat=1, flag=False, holds=holds)

@@ -147,6 +147,23 @@ def test_callback_urls_are_shown_without_their_secrets(service, capsys):
     assert "pass" not in shown
 
 
+def test_cli_full_accounts_that_are_not_listed_are_shown_as_full(connect, capsys):
+    with EmulatorServer(
+        accounts={"alice": 2, "bob": 2}, job_seconds=600, hide_full_accounts=True
+    ) as emulator:
+        for _ in range(4):
+            emulator.service.submit("polka")
+        emulator.service.log_out("bob")
+        connect(emulator.url)
+        assert main(["capacity", "--conn-id", "riffusion_test", "--output", "json"]) == 0
+
+    said = capsys.readouterr()
+    assert json.loads(said.out[said.out.index("{") :])["accounts"] == [
+        {"user_id": "alice", "max_jobs": 2, "executing": 2, "available": 0}
+    ]
+    assert said.err == "Note: account 'bob' needs its login renewed at useapi.net\n"
+
+
 def test_a_wrong_token_is_rejected(service, connect, capsys):
     connect(service.url, conn_id="riffusion_default", password="user:other")
 

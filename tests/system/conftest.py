@@ -62,12 +62,14 @@ def store_connection(airflow_stack: AirflowStack, token: str) -> Callable[..., N
 @pytest.fixture(scope="session")
 def emulator(token: str, store_connection: Callable[..., None]) -> Iterator[EmulatorServer]:
     """
-    The service behind ``riffusion_default``.
+    The service behind ``riffusion_default``, which does not list full accounts.
 
     One for all tests, and never reset: the gate in the triggerer remembers what it granted, and jobs that
     vanish unseen would leave their slots held.
     """
-    with EmulatorServer(accounts=2, max_jobs=2, job_seconds=12, token=token) as emulator:
+    with EmulatorServer(
+        accounts=2, max_jobs=2, job_seconds=12, hide_full_accounts=True, token=token
+    ) as emulator:
         store_connection("riffusion_default", emulator)
         yield emulator
 

@@ -40,7 +40,9 @@ def test_every_mode_ends_with_the_same_xcom(airflow_stack, service):
 @pytest.fixture(scope="module")
 def endings(airflow_stack, service, store_connection, token):
     """Run every mode into every failure, once; return what Airflow tells of each task, and its log."""
-    with EmulatorServer(accounts=1, max_jobs=1, job_seconds=3600, token=token) as full:
+    with EmulatorServer(
+        accounts=1, max_jobs=1, job_seconds=3600, hide_full_accounts=True, token=token
+    ) as full:
         full.service.submit("a very long song")
         store_connection("riffusion_full", full)
         run = airflow_stack.trigger("modes_that_fail")

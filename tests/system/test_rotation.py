@@ -10,7 +10,11 @@ from dev.airflow_client import attempts
 def tasks(airflow_stack, store_connection, token):
     """Replace the API token while 50 tasks wait, and free the slots when the old one was turned away."""
     with EmulatorServer(
-        accounts=2, max_jobs=5, job_seconds=iter([3600] * 10 + [5] * 5).__next__, token=token
+        accounts=2,
+        max_jobs=5,
+        job_seconds=iter([3600] * 10 + [5] * 5).__next__,
+        hide_full_accounts=True,
+        token=token,
     ) as emulator:
         jobs = [emulator.service.submit("somebody else's song") for _ in range(10)]
         store_connection("riffusion_rotation", emulator)

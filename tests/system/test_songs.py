@@ -106,11 +106,13 @@ def beside_others(play, token):
 @pytest.fixture(scope="module")
 def lost_answers(play, token):
     """
-    Make 200 songs while the answer to one submission in five is lost.
+    Make 200 songs while the answer to one submission in five is lost, and no full account is listed.
 
     The job has to outlast the two passes through a worker that it takes to find it and to watch it.
     """
-    with EmulatorServer(accounts=5, max_jobs=4, job_seconds=20, token=token) as emulator:
+    with EmulatorServer(
+        accounts=5, max_jobs=4, job_seconds=20, hide_full_accounts=True, token=token
+    ) as emulator:
         emulator.faults.add(Fault(endpoint="create-prompt", lose_answer=True, every=5))
         ended = play("songs_with_lost_answers", emulator)
         assert emulator.faults.all()[0].fired >= 40

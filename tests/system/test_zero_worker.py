@@ -53,7 +53,9 @@ def test_the_triggers_log_says_what_was_granted(airflow_stack, run):
 
 
 def test_failures_end_like_those_of_every_other_mode(airflow_stack, service, store_connection, token):
-    with EmulatorServer(accounts=1, max_jobs=1, job_seconds=3600, token=token) as full:
+    with EmulatorServer(
+        accounts=1, max_jobs=1, job_seconds=3600, hide_full_accounts=True, token=token
+    ) as full:
         full.service.submit("a very long song")
         store_connection("riffusion_zero_worker_full", full)
         run = airflow_stack.trigger("zero_worker_that_fails")

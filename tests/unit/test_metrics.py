@@ -10,6 +10,7 @@ import requests
 import requests_mock
 
 from airflow_riffusion import metrics
+from airflow_riffusion.accounts import KnownAccounts
 from airflow_riffusion.capacity import Capacity
 from airflow_riffusion.exceptions import (
     RiffusionBadResponse,
@@ -102,6 +103,18 @@ class TestAccounts:
 
         told = [(tags["account"], value) for value, tags in stats.of("riffusion.slots.available")]
         assert told == [("a", 1), ("b", 2), ("a", 1), ("b", 0), ("a", 1)]
+
+    def test_metrics_account_that_is_known_and_not_listed_keeps_its_slots(self, stats):
+        known = KnownAccounts()
+        for accounts in ({"a": (1, 4)}, {}):
+            metrics.reading("conn", known.complete(reading(**accounts)))
+
+        told = {name: stats.of(f"riffusion.slots.{name}") for name in ("available", "executing", "max")}
+        assert {name: [value for value, _ in values] for name, values in told.items()} == {
+            "available": [1, 0],
+            "executing": [3, 4],
+            "max": [4, 4],
+        }
 
     def test_each_connection_has_its_own(self, stats):
         metrics.reading("conn", reading(a=1))
