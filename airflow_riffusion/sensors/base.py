@@ -82,6 +82,7 @@ class RiffusionSensor(BaseSensorOperator):
         :return: whether the wait is over, with the XCom.
         :raises RiffusionRejected: if waiting won't help.
         """
+        self._began = self._began or time.time()  # called outside of a run, by a test or a shell
         if time.monotonic() < self._not_before:
             return False
         try:
@@ -126,7 +127,7 @@ class RiffusionSensor(BaseSensorOperator):
         """Return when the wait began, over all reschedules, in seconds since the epoch."""
         from airflow_riffusion.versions import first_reschedule_date
 
-        first = first_reschedule_date(context) if self.reschedule else None
+        first = first_reschedule_date(context) if self.reschedule and "ti" in context else None
         return first.timestamp() if first else self._began
 
     def _get_next_poke_interval(

@@ -66,6 +66,16 @@ class TestPoking:
         assert 60 <= clock.now - began <= 75
         assert answers.asked <= 9
 
+    def test_job_sensor_poked_outside_of_a_run_waits_for_the_hold(self, answers, clock):
+        answers.append(OVER)
+        waiting = sensor(hold=60)
+
+        first = waiting.poke({})
+        clock.now += 60
+
+        assert first is False
+        assert waiting.poke({}).xcom_value is None
+
     def test_a_number_is_an_id_too(self, answers):
         answers += [reading({"id": 1, "email": "a"}, a=(0, 1)), OVER]
 

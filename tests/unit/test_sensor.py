@@ -97,6 +97,17 @@ class TestPoking:
         assert result["waited_seconds"] == 20
         assert clock.naps == [10, 10]
 
+    @pytest.mark.parametrize("mode", ["poke", "reschedule"])
+    def test_capacity_sensor_poked_outside_of_a_run_waits_since_the_first_poke(self, answers, clock, mode):
+        answers += [FULL, FREE]
+        waiting = sensor(mode=mode)
+
+        first = waiting.poke({})
+        clock.now += 7
+
+        assert first is False
+        assert waiting.poke({}).xcom_value["waited_seconds"] == 7
+
     def test_an_unavailable_service_does_not_end_the_wait(self, answers):
         answers += [RiffusionUnavailable("503")] * 3 + [FREE]
 
