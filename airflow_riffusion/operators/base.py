@@ -37,7 +37,7 @@ class SongOperator(BaseOperator):
     poke_interval: float
     timeout: float
 
-    def _wait_for_slot(self, song: Song, *, not_before: float = 0.0) -> NoReturn:
+    def _wait_for_slot(self, song: Song, *, pause: float = 0.0) -> NoReturn:
         from airflow_riffusion.triggers.submission import SubmissionTrigger
 
         request = SlotRequest.checked(
@@ -54,13 +54,13 @@ class SongOperator(BaseOperator):
                 request,
                 poke_interval=self.poke_interval,
                 song=asdict(song),
-                not_before=not_before,
+                pause=pause,
             ),
             "submit",
             self._time_left(song),
         )
 
-    def _wait_for_end(self, song: Song, *, ask_again_at: float | None = None) -> NoReturn:
+    def _wait_for_end(self, song: Song, *, ask_again_after: float | None = None) -> NoReturn:
         from airflow_riffusion.triggers.job import JobTrigger
 
         self._defer(
@@ -68,16 +68,15 @@ class SongOperator(BaseOperator):
                 riffusion_conn_id=self.riffusion_conn_id,
                 job_id=song.job_id,
                 reply_ref=song.reply_ref,
-                submitted_at=song.submitted_at,
                 hold=self.hold,
                 poke_interval=self.poke_interval,
-                ask_again_at=ask_again_at,
+                ask_again_after=ask_again_after,
                 cancel_on_kill=True,
                 song=asdict(song),
             ),
             "finish",
             # A song that is made must not fail by the time that its outcome takes.
-            self._time_left(song) if ask_again_at is None else None,
+            self._time_left(song) if ask_again_after is None else None,
         )
 
     def _give_back(self, song: Song, error: RiffusionRejected) -> NoReturn:

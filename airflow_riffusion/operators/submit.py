@@ -161,7 +161,7 @@ class RiffusionSubmitOperator(SongOperator):
         """
         found = _status(event, "found", "granted") == "found"
         song = Song(**event["song"])
-        song = replace(song, waited_seconds=round(time.time() - song.since, 3))
+        song = replace(song, waited_seconds=round(max(0.0, time.time() - song.since), 3))
         if found:
             song = song.adopt(event["job"], time.time())
             self.log.info("Job %s of an earlier submission is executing: no other is made.", song.job_id)
@@ -246,13 +246,13 @@ class RiffusionSubmitOperator(SongOperator):
             self._on_its_way = None
         self.log.warning("%s %s", error, _LOOK_FOR_IT if unclear else _BACK_TO_ITS_PLACE)
         song = replace(song, setbacks=song.setbacks + 1, in_doubt=song.in_doubt or unclear)
-        self._wait_for_slot(song, not_before=self._pause(song.setbacks, retry_after))
+        self._wait_for_slot(song, pause=self._pause(song.setbacks, retry_after))
 
     def _pause(self, setbacks: int, retry_after: float | None) -> float:
-        """Return until when (seconds since the epoch) to leave a service alone that refused or failed."""
+        """Return for how many seconds to leave a service alone that refused or failed."""
         longest = min(_LONGEST_PAUSE, self.poke_interval * (2 ** min(setbacks - 1, 16) - 1))
         asked_for = min(retry_after or 0.0, _LONGEST_RETRY_AFTER)
-        return time.time() + max(asked_for, random.uniform(0, longest))
+        return max(asked_for, random.uniform(0, longest))
 
     def _result(self, song: Song) -> Any:
         if self.result_endpoint is None:
@@ -267,12 +267,12 @@ class RiffusionSubmitOperator(SongOperator):
             # To fail in a way that is retried would make the song once more.
             raise RiffusionRejected(f"The outcome of job {song.job_id} can't be had: {error}") from None
         except RiffusionUnavailable as error:
-            again = self._pause(1, error.retry_after) + self.poke_interval
-            if again > song.since + self.timeout:
+            pause = self._pause(1, error.retry_after) + self.poke_interval
+            if time.time() + pause > song.since + self.timeout:
                 self.log.warning("%s The time is up: the song ends without its outcome.", error)
                 return None
             self.log.warning("%s The outcome is asked for again later.", error)
-            self._wait_for_end(song, ask_again_at=again)
+            self._wait_for_end(song, ask_again_after=pause)
 
     def _hook(self) -> RiffusionHook:
         from airflow_riffusion.hooks.riffusion import RiffusionHook

@@ -84,7 +84,6 @@ class JobSensor(RiffusionSensor):
                 riffusion_conn_id=self.riffusion_conn_id,
                 job_id=wanted.job_id,
                 reply_ref=wanted.reply_ref,
-                submitted_at=self._began,
                 hold=self.hold,
                 poke_interval=self.poke_interval,
             ),

@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 
 # Tries of a cancellation while the service is unavailable: Airflow gives it 30 s in all.
 _RETRIES = 2
-_LONGEST_PAUSE = 900.0  # seconds
 
 
 class JobTrigger(BaseTrigger):
@@ -37,11 +36,10 @@ class JobTrigger(BaseTrigger):
     :param riffusion_conn_id: the Airflow connection. No credential is ever stored with the trigger.
     :param job_id: the job's id, if it is known.
     :param reply_ref: the reference that it was submitted with, if it has one.
-    :param submitted_at: when it was submitted, in seconds since the epoch.
-    :param hold: seconds after ``submitted_at`` for which it may be on its way; if no reading has shown it by
-        then, none will.
+    :param hold: seconds for which it may be on its way; if no reading has shown it by then, none will. They
+        count from the start of this trigger: the clock of the machine that submitted it may differ.
     :param poke_interval: seconds between readings; the gate takes the smallest among its waiters.
-    :param ask_again_at: the job is over: fire then (seconds since the epoch), without another look.
+    :param ask_again_after: the job is over: fire after so many seconds, without another look.
     :param cancel_on_kill: cancel the job when a person ends the task (Airflow 3.3).
     :param song: how far the song has come whose job it is. The event gives it back: ``airflow dags test``
         loses what a task defers with besides (3.3.2).
@@ -53,10 +51,9 @@ class JobTrigger(BaseTrigger):
         riffusion_conn_id: str = "riffusion_default",
         job_id: str | None = None,
         reply_ref: str | None = None,
-        submitted_at: float,
         hold: float = 120,
         poke_interval: float = 5,
-        ask_again_at: float | None = None,
+        ask_again_after: float | None = None,
         cancel_on_kill: bool = False,
         song: dict[str, Any] | None = None,
     ) -> None:
@@ -64,10 +61,9 @@ class JobTrigger(BaseTrigger):
         self.riffusion_conn_id = riffusion_conn_id
         self.job_id = job_id
         self.reply_ref = reply_ref
-        self.submitted_at = submitted_at
         self.hold = hold
         self.poke_interval = poke_interval
-        self.ask_again_at = ask_again_at
+        self.ask_again_after = ask_again_after
         self.cancel_on_kill = cancel_on_kill
         self.song = song
 
@@ -79,10 +75,9 @@ class JobTrigger(BaseTrigger):
                 "riffusion_conn_id": self.riffusion_conn_id,
                 "job_id": self.job_id,
                 "reply_ref": self.reply_ref,
-                "submitted_at": self.submitted_at,
                 "hold": self.hold,
                 "poke_interval": self.poke_interval,
-                "ask_again_at": self.ask_again_at,
+                "ask_again_after": self.ask_again_after,
                 "cancel_on_kill": self.cancel_on_kill,
                 "song": self.song,
             },
@@ -96,8 +91,8 @@ class JobTrigger(BaseTrigger):
         message.
         """
         began = asyncio.get_running_loop().time()
-        if self.ask_again_at is not None:
-            await sleep_until(self.ask_again_at)
+        if self.ask_again_after is not None:
+            await asyncio.sleep(self.ask_again_after)
             payload: dict[str, Any] = {"status": "over", "job": None, "at": time.time()}
         else:
             payload = await self._watch()
@@ -115,7 +110,7 @@ class JobTrigger(BaseTrigger):
                 uuid.uuid4().hex,
                 wanted,
                 seconds("poke_interval", self.poke_interval),
-                unseen_for=0.0 if seen else self.submitted_at + self.hold - time.time(),
+                unseen_for=0.0 if seen else self.hold,
             )
         except RiffusionRejected as error:
             return {"status": "rejected", "message": str(error)}
@@ -130,15 +125,6 @@ class JobTrigger(BaseTrigger):
         if self.song is not None and self.song["grant_id"] is not None:
             CapacityGate.of(self.riffusion_conn_id).give_back(self.song["grant_id"])
         await cancel_job(self.riffusion_conn_id, self.job_id, self.reply_ref)
-
-
-async def sleep_until(moment: float) -> None:
-    """
-    Pause, but never much longer than a service can ask for: the machine's clock may be set back.
-
-    :param moment: in seconds since the epoch.
-    """
-    await asyncio.sleep(min(moment - time.time(), _LONGEST_PAUSE))
 
 
 async def cancel_job(riffusion_conn_id: str, job_id: str | None = None, reply_ref: str | None = None) -> None:

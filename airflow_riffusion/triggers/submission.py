@@ -14,7 +14,7 @@ from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.jobs import WantedJob
 from airflow_riffusion.request import Grant, seconds
 from airflow_riffusion.triggers.capacity import CapacityTrigger
-from airflow_riffusion.triggers.job import cancel_job, is_deferred, sleep_until
+from airflow_riffusion.triggers.job import cancel_job, is_deferred
 from airflow_riffusion.workers import worker_is_gone
 
 if TYPE_CHECKING:
@@ -33,19 +33,20 @@ class SubmissionTrigger(CapacityTrigger):
         event gives it back: ``airflow dags test`` loses what a task defers with besides (3.3.2). If it is
         ``in_doubt``, its job is looked for among the executing ones, and no slot taken before two readings
         didn't show it.
-    :param not_before: do nothing until then, in seconds since the epoch; the place in the queue is kept.
+    :param pause: seconds, from the start of this trigger, in which to do nothing; the place in the queue is
+        kept.
     :param arguments: those of :class:`~airflow_riffusion.triggers.capacity.CapacityTrigger`.
     """
 
-    def __init__(self, *, song: dict[str, Any], not_before: float = 0.0, **arguments: Any) -> None:
+    def __init__(self, *, song: dict[str, Any], pause: float = 0.0, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.song = song
-        self.not_before = not_before
+        self.pause = pause
         self._searched = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class's path and all arguments."""
-        own = {"song": self.song, "not_before": self.not_before}
+        own = {"song": self.song, "pause": self.pause}
         return "airflow_riffusion.triggers.submission.SubmissionTrigger", {**super().serialize()[1], **own}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -60,7 +61,7 @@ class SubmissionTrigger(CapacityTrigger):
         gate = CapacityGate.of(self.riffusion_conn_id)
         if self.song["grant_id"] is not None:
             gate.give_back(self.song["grant_id"])  # Its submission took no slot; it waits for another one.
-        await sleep_until(self.not_before)
+        await asyncio.sleep(self.pause)
         grant_id = uuid.uuid4().hex
         try:
             payload = await self._slot_or_job(gate, grant_id)

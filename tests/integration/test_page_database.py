@@ -93,7 +93,7 @@ def test_tasks_are_counted_by_connection_and_by_what_they_wait_for(session, defe
     for index in range(3):
         defer(waits("a", minutes=index), map_index=index)
     defer(SubmissionTrigger(song=song, riffusion_conn_id="a", since=NOON.timestamp() - 3600), "one")
-    defer(JobTrigger(riffusion_conn_id="a", reply_ref="r", submitted_at=0.0), "other")
+    defer(JobTrigger(riffusion_conn_id="a", reply_ref="r"), "other")
     defer(waits("b"), "of_b")
     defer(GiveBackTrigger(riffusion_conn_id="a", grant_id="g", message="m"), "gives_back")
 

@@ -128,10 +128,9 @@ class TestDeferring:
             "riffusion_conn_id": "mine",
             "job_id": "1",
             "reply_ref": "ref",
-            "submitted_at": clock.now,
             "hold": 60.0,
             "poke_interval": 10.0,
-            "ask_again_at": None,
+            "ask_again_after": None,
             "cancel_on_kill": False,
             "song": None,
         }
