@@ -14,6 +14,7 @@ import time
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionError, RiffusionRejected
@@ -31,7 +32,9 @@ log = logging.getLogger(__name__)
 # fits into: there, the long name is left out).
 _ODD_CHARACTERS = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_PART = 80
-
+_LABELS = r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*"
+_ADDRESS = re.compile(f"{_LABELS}@{_LABELS}")
+_DIGITS = 8  # of a hash
 
 # What was told last of each connection's accounts: a gauge keeps its value until it is told another.
 _told: dict[str, set[tuple[str, str]]] = {}
@@ -132,7 +135,18 @@ def _send(method: str, name: str, value: Any, tags: dict[str, str]) -> None:
 
 
 def _clean(text: str) -> str:
-    return _ODD_CHARACTERS.sub("_", text)[:_LONGEST_PART]
+    """
+    Return a part of a name that no other text has; it depends on the text alone.
+
+    It is the text itself, or an e-mail address with "__" for its "@" and "_" for its dots. The name of any
+    other text could be that of a second one, so a hash follows.
+    """
+    name = _ODD_CHARACTERS.sub("_", text.replace("@", "__"))
+    stands_for_one = _ADDRESS.fullmatch(text) if "__" in name else name == text
+    if stands_for_one and len(name) <= _LONGEST_PART:
+        return name
+    digits = sha256(text.encode()).hexdigest()[:_DIGITS]
+    return f"{name[: _LONGEST_PART - _DIGITS - 1]}_{digits}"
 
 
 @cache
@@ -151,7 +165,9 @@ def _has_long_names() -> bool:
 
 @cache
 def _hostname() -> str:
-    return socket.gethostname()  # Airflow's own asks DNS for the full name, which may take long.
+    # Airflow's own asks DNS for the full name, which may take long. A host's name has no "_", so that "_" can
+    # stand for its dots.
+    return socket.gethostname().replace(".", "_")
 
 
 _complained: set[type[Exception]] = set()

@@ -24,6 +24,8 @@ from tests.gates import FULL, cancel, wait, watch
 from tests.readings import job, reading
 from tests.virtual_time import run
 
+read_hostname = metrics._hostname.__wrapped__
+
 
 class FakeStats:
     """Remembers what it is given."""
@@ -76,12 +78,47 @@ class TestNames:
 
         assert {name.count(".") for _, name, _, _ in stats.sent} == {2}
 
-    def test_an_account_is_one_part_of_a_name_also_if_it_is_an_e_mail_address(self, stats):
-        metrics.reading("my.conn", reading(**{"me+songs@example.com,a=b": 1}))
+    @pytest.mark.parametrize(
+        ("account", "name"),
+        [
+            ("5f72c91e-7c5e-4c7b-9d7e-0c41d2ab7e90", "5f72c91e-7c5e-4c7b-9d7e-0c41d2ab7e90"),
+            ("user_1", "user_1"),
+            ("first.last@example.co.uk", "first_last__example_co_uk"),
+            ("first_last@example.co.uk", "first_last__example_co_uk_0d2f369e"),
+            ("me+songs@example.com,a=b", "me_songs__example_com_a_b_54332f35"),
+        ],
+    )
+    def test_reading_with_any_account_id_sends_it_as_one_readable_part(self, stats, account, name):
+        metrics.reading("riffusion_default", reading(**{account: 1}))
 
-        assert stats.of("riffusion.slots.available.my_conn.me_songs_example_com_a_b")
+        assert stats.of(f"riffusion.slots.available.riffusion_default.{name}")
         ((_, tags),) = stats.of("riffusion.slots.available")
-        assert tags == {"conn_id": "my_conn", "account": "me_songs_example_com_a_b"}
+        assert tags == {"conn_id": "riffusion_default", "account": name}
+
+    @pytest.mark.parametrize(
+        "ids",
+        [
+            ("a.b@x.com", "a_b@x.com", "a+b@x.com", "a@b.x.com", "a_b__x_com", "a_b_x_com"),
+            ("my.conn", "my_conn", "my/conn", "my__conn", "my@conn"),
+            ("a" * 80, "a" * 81, "a" * 82),
+            ("a" * 75 + "@x.com", "a" * 75 + "@x.org"),
+        ],
+    )
+    def test_reading_with_ids_that_differ_in_little_sends_distinct_names(self, stats, ids):
+        for text in ids:
+            metrics.reading(text, reading(**{text: 1}))
+
+        tags = [tags for _, tags in stats.of("riffusion.slots.available")]
+        assert len({each["account"] for each in tags}) == len(ids)
+        assert len({each["conn_id"] for each in tags}) == len(ids)
+
+    def test_gate_on_a_host_with_a_full_name_sends_it_with_underscores(self, stats, monkeypatch):
+        monkeypatch.setattr(metrics, "_hostname", read_hostname)
+        monkeypatch.setattr(metrics.socket, "gethostname", lambda: "ip-10-0-0-1.example.com")
+
+        metrics.gate("conn", waiting=1, held=0)
+
+        assert stats.of("riffusion.gate.waiting.conn.ip-10-0-0-1_example_com")
 
     def test_a_name_fits_into_what_opentelemetry_allows(self, stats):
         metrics.reading("c" * 250, reading(**{"a" * 500: 1}))
