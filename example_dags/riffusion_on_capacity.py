@@ -5,7 +5,8 @@ No schedule and no waiting task: an ``AssetWatcher`` starts a run when two slots
 task waits for or was promised, and the next run only after fewer than two were. So a run makes as many songs
 as there is room for: one that leaves two slots free would be the last, until somebody else takes one of them.
 
-Needs Airflow 3, and the connection ``riffusion_default``. A run that is started by hand has no event.
+Needs Airflow 3, and the connection ``riffusion_default``. A run that is started by hand takes a
+reading, and makes as many songs as slots are free.
 """
 
 from __future__ import annotations
@@ -34,9 +35,15 @@ PROMPTS = ["a lullaby for a lighthouse", "polka on the moon", "rain on a tin roo
 def riffusion_on_capacity():
     @task
     def songs(triggering_asset_events=None) -> list[dict]:
-        payload = triggering_asset_events[ROOM][-1].extra["payload"]
-        print(f"Room for {payload['room']} songs, best on {payload['best_user_id']}")  # noqa: T201 - the task's log
-        return [{"prompt": prompt} for prompt in islice(cycle(PROMPTS), payload["room"])]
+        from airflow_riffusion.hooks.riffusion import RiffusionHook
+
+        events = triggering_asset_events[ROOM]
+        payload = events[-1].extra.get("payload") if events else None
+        if payload is None:  # started by hand: no event of the watcher's
+            payload = RiffusionHook().get_capacity().to_xcom()
+        room = payload.get("room", payload["available"])
+        print(f"Room for {room} songs, best on {payload['best_user_id']}")  # noqa: T201 - the task's log
+        return [{"prompt": prompt} for prompt in islice(cycle(PROMPTS), room)]
 
     RiffusionSubmitOperator.partial(task_id="song").expand(json=songs())
 
