@@ -244,14 +244,14 @@ class RiffusionHook(BaseHook):
         self.__dict__.pop("settings", None)
         self.__dict__.pop("_session", None)
 
-    def run(self, endpoint: str, method: str = "GET", json: Any = None) -> dict[str, Any] | list[Any]:
+    def run(self, endpoint: str, method: str = "GET", json: Any = None) -> Any:
         """
         Ask one of the service's other endpoints.
 
         :param endpoint: relative to ``v1/<service>/``, for example ``music/create-prompt``.
         :param method: the HTTP method.
         :param json: the body, as plain JSON.
-        :return: the decoded answer; ``{}`` for an empty one.
+        :return: the decoded answer, a dict or a list, as the endpoint has it; ``{}`` for an empty one.
         :raises RiffusionUnavailable: no answer could be had. The service may have done what was asked.
         :raises RiffusionRejected: the service or the connection says no.
         :raises RiffusionBadResponse: the answer is no JSON object or list.

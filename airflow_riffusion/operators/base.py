@@ -13,8 +13,6 @@ from airflow_riffusion.request import SlotRequest
 from airflow_riffusion.submission import Submission
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
     from airflow_riffusion.exceptions import RiffusionRejected
     from airflow_riffusion.song import Song
 
@@ -27,11 +25,13 @@ class SongOperator(BaseOperator):
     those of :class:`~airflow_riffusion.operators.submit.RiffusionSubmitOperator`.
     """
 
-    riffusion_conn_id: str
-    json: Mapping[str, Any]
-    endpoint: str
-    slots: int | str
-    user_ids: Collection[str] | None
+    # Templates, until they are rendered.
+    riffusion_conn_id: Any
+    json: Any
+    endpoint: Any
+    slots: Any
+    user_ids: Any
+
     same_account: bool
     hold: float
     poke_interval: float

@@ -9,9 +9,11 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_riffusion.request import account_ids, conn_id, is_template
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_riffusion.templated import AccountIds, Templated
 
 # A task that reads once has no later poll to make up for a short outage.
 _RETRIES = 3
@@ -33,12 +35,13 @@ class CapacityOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("riffusion_conn_id", "user_ids")
     ui_color = "#e4f0e8"
+    riffusion_conn_id: Any  # text, once it is rendered
 
     def __init__(
         self,
         *,
-        riffusion_conn_id: str = "riffusion_default",
-        user_ids: Collection[str] | None = None,
+        riffusion_conn_id: Templated[str] = "riffusion_default",
+        user_ids: AccountIds | None = None,
         multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:

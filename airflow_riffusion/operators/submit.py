@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from copy import copy
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from airflow.providers.common.compat.sdk import AirflowException
 
@@ -33,11 +33,12 @@ from airflow_riffusion.slots import READINGS_UNTIL_HOPELESS
 from airflow_riffusion.song import Song, failure, fill_in, scrub
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_riffusion.hooks.riffusion import RiffusionHook
+    from airflow_riffusion.templated import AccountIds, Templated
 
 _RETRIES = 3
 _TOO_MANY_REQUESTS = 429
@@ -91,15 +92,15 @@ class RiffusionSubmitOperator(SongOperator):
     def __init__(
         self,
         *,
-        json: Mapping[str, Any],
-        endpoint: str = "music/create-prompt",
-        riffusion_conn_id: str = "riffusion_default",
-        slots: int | str = 1,
-        user_ids: Collection[str] | None = None,
+        json: Templated[Mapping[str, Any]],
+        endpoint: Templated[str] = "music/create-prompt",
+        riffusion_conn_id: Templated[str] = "riffusion_default",
+        slots: Templated[int] = 1,
+        user_ids: AccountIds | None = None,
         same_account: bool = False,
         hold: timedelta | float = 120,
         wait_for_completion: bool = True,
-        result_endpoint: str | None = None,
+        result_endpoint: Templated[str] | None = None,
         poke_interval: timedelta | float = 5,
         timeout: timedelta | float = timedelta(days=7),
         **kwargs: Any,
@@ -113,7 +114,7 @@ class RiffusionSubmitOperator(SongOperator):
         self.same_account = boolean("same_account", same_account)
         self.hold = seconds("hold", hold)
         self.wait_for_completion = boolean("wait_for_completion", wait_for_completion)
-        self.result_endpoint = result_endpoint
+        self.result_endpoint: Any = result_endpoint
         self.poke_interval = seconds("poke_interval", poke_interval)
         self.timeout = seconds("timeout", timeout)
         self._on_its_way: tuple[Song, RiffusionHook] | None = None
@@ -127,7 +128,7 @@ class RiffusionSubmitOperator(SongOperator):
         if not isinstance(json, Mapping) and not is_template(json):
             raise ValueError(f"json must be a dict, what is to be submitted, not {json!r:.200}")
         if result_endpoint is not None and not is_template(result_endpoint):
-            fill_in(result_endpoint, job_id="", user_id="")
+            fill_in(cast("str", result_endpoint), job_id="", user_id="")
         if result_endpoint is not None and not wait_for_completion:
             raise ValueError("result_endpoint needs wait_for_completion=True: only then is there an outcome")
 

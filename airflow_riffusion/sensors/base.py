@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from airflow_riffusion.capacity import Capacity
     from airflow_riffusion.hooks.riffusion import RiffusionHook
+    from airflow_riffusion.templated import Templated
 
 # Seconds.
 _PAUSE = 1.0
@@ -42,11 +43,12 @@ class RiffusionSensor(BaseSensorOperator):
     """
 
     ui_color = "#e4f0e8"
+    riffusion_conn_id: Any  # text, once it is rendered
 
     def __init__(
         self,
         *,
-        riffusion_conn_id: str,
+        riffusion_conn_id: Templated[str],
         poke_interval: timedelta | float,
         timeout: timedelta | float | None,
         hold: timedelta | float,

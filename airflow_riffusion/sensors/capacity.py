@@ -23,13 +23,14 @@ from airflow_riffusion.sensors.base import RiffusionSensor
 from airflow_riffusion.slots import Hopeless, SlotLedger
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from airflow.providers.common.compat.sdk import Context
     from airflow.sdk.definitions.mappedoperator import OperatorPartial
     from airflow.triggers.base import StartTriggerArgs
 
     from airflow_riffusion.hooks.riffusion import RiffusionHook
+    from airflow_riffusion.templated import AccountIds, Templated
 
 
 class CapacitySensor(RiffusionSensor):
@@ -66,9 +67,9 @@ class CapacitySensor(RiffusionSensor):
     def __init__(
         self,
         *,
-        riffusion_conn_id: str = "riffusion_default",
-        slots: int | str = 1,
-        user_ids: Collection[str] | None = None,
+        riffusion_conn_id: Templated[str] = "riffusion_default",
+        slots: Templated[int] = 1,
+        user_ids: AccountIds | None = None,
         same_account: bool = False,
         hold: timedelta | float = 120,
         poke_interval: timedelta | float = 5,

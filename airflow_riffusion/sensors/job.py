@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_riffusion.templated import Templated
+
 
 class JobSensor(RiffusionSensor):
     """
@@ -43,9 +45,9 @@ class JobSensor(RiffusionSensor):
     def __init__(
         self,
         *,
-        job_id: str | int | None = None,
-        reply_ref: str | None = None,
-        riffusion_conn_id: str = "riffusion_default",
+        job_id: Templated[int] | None = None,
+        reply_ref: Templated[int] | None = None,
+        riffusion_conn_id: Templated[str] = "riffusion_default",
         hold: timedelta | float = 120,
         poke_interval: timedelta | float = 5,
         timeout: timedelta | float | None = None,
