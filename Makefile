@@ -36,6 +36,8 @@ test-matrix: $(VENV)/.uv
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/ruff check --preview --select AIR example_dags
+	$(BIN)/python -m tests.readme | $(BIN)/ruff check --preview --select AIR --stdin-filename README.md.py -
 	$(BIN)/mypy
 
 wheel: $(VENV)/.dev

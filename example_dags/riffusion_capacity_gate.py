@@ -37,7 +37,7 @@ def riffusion_capacity_gate():
     def song(prompt: str):
         slot = CapacitySensor(task_id="wait_for_slot")
 
-        @task
+        @task(multiple_outputs=False)
         def submit(prompt: str, slot: dict) -> dict:
             from airflow_riffusion.hooks.riffusion import RiffusionHook
 
@@ -46,7 +46,7 @@ def riffusion_capacity_gate():
 
         return submit(prompt, slot.output)
 
-    @task
+    @task(multiple_outputs=False)
     def summary(jobs: list[dict]) -> dict[str, int]:
         accounts = [job["user_id"] for job in jobs]
         return {account: accounts.count(account) for account in sorted(set(accounts))}
