@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
@@ -18,6 +21,10 @@ DEFAULT_HOST = "https://api.useapi.net"
 DEFAULT_TIMEOUT = 30.0
 LONGEST_TIMEOUT = 600.0
 SERVICES = ("riffusion", "tempolor", "kling", "ltxstudio")
+CAPACITY_ENDPOINT = "scheduler/available"
+EXTRAS = ("service", "timeout", "allow_http", "separate_triggerers")
+_LONGEST_HOST = 253
+_LABEL = re.compile("[a-z0-9_-]{1,63}")
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ class ConnectionSettings:
         :raises RiffusionRejected: if a setting can't work, naming the connection and the setting.
         """
         try:
+            _no_login(connection.login)
             extra = _extra(connection.extra)
             return cls(
                 conn_id=conn_id,
@@ -86,7 +94,25 @@ def _extra(extra: str | None) -> dict[str, Any]:
         raise ValueError("the extra field is not JSON") from None
     if not isinstance(fields, dict):
         raise ValueError("the extra field must be a JSON object")
+    for name in fields:
+        if name not in EXTRAS:
+            raise ValueError(f"there is no extra field {name!r:.60}; {_meant(name)}")
     return fields
+
+
+def _meant(name: str) -> str:
+    # Scripts may still call it "extra__riffusion__service", as Airflow before 2.3 stored it.
+    near = get_close_matches(name.lower().rpartition("__")[2], EXTRAS, n=1)
+    return f"did you mean '{near[0]}'?" if near else f"there are {', '.join(EXTRAS)}"
+
+
+def _no_login(login: str | None) -> None:
+    # Not quoted: it may be the token.
+    if login:
+        raise ValueError(
+            "it has a login, which must be empty: the whole API token belongs into the password field; in a "
+            "connection URI its ':' is written %3A"
+        )
 
 
 def _token(password: str | None) -> str:
@@ -100,24 +126,48 @@ def _token(password: str | None) -> str:
 
 def _origin(host: str | None, port: int | None, allow_http: bool) -> str:
     host = (host or DEFAULT_HOST).strip()
-    parts = urlsplit(host if "://" in host else f"https://{host}")
     try:
-        name, own_port = parts.hostname, parts.port
+        parts = urlsplit(host if "://" in host else f"https://{host}")
     except ValueError:
-        raise ValueError("the port in the base URL must be a number from 1 to 65535") from None
+        raise ValueError("the base URL must look like https://api.useapi.net") from None
+    name = parts.hostname
+    try:
+        port = parts.port or port
+    except ValueError:
+        port = -1
+    if port and not 0 < port < 65536:
+        raise ValueError("the port in the base URL must be a number from 1 to 65535")
     if parts.scheme not in ("http", "https") or not name or not name.isascii() or " " in name:
         raise ValueError("the base URL must look like https://api.useapi.net")
     if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError("the base URL must not have a path, a query or a user name: only scheme, host, port")
+    if not _can_be_a_host(name):
+        raise ValueError(
+            "the base URL has a host that can't exist: the parts between its dots have 1 to 63 of a-z, 0-9, "
+            f"'-' and '_', and all of them at most {_LONGEST_HOST}, or it is an IP address"
+        )
     if parts.scheme == "http" and not allow_http and not _is_this_machine(name):
         raise ValueError("plain http would send the API token unencrypted; use https, or set allow_http")
-    return _without_default_port(parts, own_port or port)
+    return _without_default_port(parts, port)
+
+
+def _can_be_a_host(name: str) -> bool:
+    """Return whether a name can be looked up at all; whether there is such a host, only DNS knows."""
+    name = name.removesuffix(".")
+    try:
+        if ":" in name:
+            return bool(ip_address(name))
+        if not name.strip("0123456789."):
+            return bool(socket.inet_aton(name))  # as the operating system reads it: 127.1 is one, too
+    except (ValueError, OSError):
+        return False
+    return len(name) <= _LONGEST_HOST and all(map(_LABEL.fullmatch, name.split(".")))
 
 
 def _without_default_port(parts: SplitResult, port: int | None) -> str:
     name = parts.hostname or ""
     host = f"[{name}]" if ":" in name else name
-    if port is None or port == 0 or port == {"http": 80, "https": 443}[parts.scheme]:
+    if not port or port == {"http": 80, "https": 443}[parts.scheme]:
         return f"{parts.scheme}://{host}"
     return f"{parts.scheme}://{host}:{port}"
 
@@ -153,8 +203,9 @@ def _timeout(timeout: object) -> float:
 
 def _flag(name: str, extra: dict[str, Any]) -> bool:
     value = extra.get(name)
-    flags = {"true": True, "false": False, "": False}
-    if isinstance(value, str) and value.strip().lower() in flags:  # a connection URI has text only
+    # A connection URI has text only, and the Test button of Airflow 2 sends "y" for a ticked box.
+    flags = {"true": True, "y": True, "false": False, "": False}
+    if isinstance(value, str) and value.strip().lower() in flags:
         return flags[value.strip().lower()]
     if value is not None and not isinstance(value, bool):
         raise ValueError(f"{name} must be true or false, not {value!r}")

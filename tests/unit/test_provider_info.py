@@ -14,7 +14,7 @@ import wtforms
 
 from airflow_riffusion.get_provider_info import get_provider_info
 from airflow_riffusion.hooks.riffusion import RiffusionHook
-from airflow_riffusion.hooks.settings import DEFAULT_TIMEOUT, LONGEST_TIMEOUT, SERVICES
+from airflow_riffusion.hooks.settings import DEFAULT_TIMEOUT, EXTRAS, LONGEST_TIMEOUT, SERVICES
 
 CONNECTION_TYPE = get_provider_info()["connection-types"][0]
 FIELDS = CONNECTION_TYPE["conn-fields"]
@@ -62,6 +62,7 @@ def test_the_metadata_and_the_hook_name_the_same_things():
 
 
 def test_the_form_offers_what_the_hook_takes():
+    assert tuple(FIELDS) == EXTRAS
     assert FIELDS["service"]["schema"]["enum"] == list(SERVICES)
     assert FIELDS["timeout"]["schema"]["default"] == DEFAULT_TIMEOUT
     assert FIELDS["timeout"]["schema"]["maximum"] == LONGEST_TIMEOUT

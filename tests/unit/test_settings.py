@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from airflow.models import Connection
 
 from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.hooks.settings import ConnectionSettings
@@ -11,9 +12,9 @@ from airflow_riffusion.hooks.settings import ConnectionSettings
 TOKEN = "user:1234-abcDEF"
 
 
-def settings(host=None, *, port=None, password=TOKEN, extra=None, **fields):
+def settings(host=None, *, port=None, login=None, password=TOKEN, extra=None, **fields):
     extra = json.dumps(fields) if fields else extra
-    connection = SimpleNamespace(host=host, port=port, password=password, extra=extra)
+    connection = SimpleNamespace(host=host, port=port, login=login, password=password, extra=extra)
     return ConnectionSettings.of("my_conn", connection)
 
 
@@ -42,6 +43,10 @@ def test_the_form_stores_empty_fields_as_null():
         ("http://localhost:8099", None, "http://localhost:8099"),
         ("http://127.0.0.1:8099", None, "http://127.0.0.1:8099"),
         ("http://[::1]:8099", None, "http://[::1]:8099"),
+        ("10.1", None, "https://10.1"),
+        ("riffusion_emulator", 8099, "https://riffusion_emulator:8099"),
+        ("api.example.com.", None, "https://api.example.com."),
+        ("a" * 63 + ".example.com", None, "https://" + "a" * 63 + ".example.com"),
     ],
 )
 def test_the_base_url_is_scheme_host_and_port(host, port, origin):
@@ -59,10 +64,42 @@ def test_the_base_url_is_scheme_host_and_port(host, port, origin):
         "https://api.example.com:notaport",
         "https://api.exa mple.com",
         "https://bücher.example",
+        "https://[bad",
+        "https://user:pw@ho\u2100st",
+        "api.example.com:0x50",
+        "api.example.com:65536",
     ],
 )
 def test_a_base_url_that_is_more_or_less_than_that_is_rejected(host):
     with pytest.raises(RiffusionRejected, match=r"Connection 'my_conn': the (base URL|port)"):
+        settings(host)
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_that_there_is_not_is_rejected(port):
+    with pytest.raises(RiffusionRejected, match="the port in the base URL must be a number from 1 to 65535"):
+        settings("https://api.example.com", port=port)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "a..b",
+        ".example.com",
+        ".",
+        "a" * 64 + ".example.com",
+        ".".join(["a" * 60] * 5),
+        "api!example.com",
+        "api%2eexample.com",
+        "api\\example.com",
+        "*.example.com",
+        "300.1.2.3",
+        "1.2.3.4.5",
+        "https://[::1::2]:8099",
+    ],
+)
+def test_a_host_that_no_dns_can_ever_have_is_rejected(host):
+    with pytest.raises(RiffusionRejected, match=r"the base URL (has a host that can't exist|must look like)"):
         settings(host)
 
 
@@ -99,6 +136,65 @@ def test_an_extra_field_that_makes_no_sense_is_rejected(fields, message):
         settings(**fields)
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("serivce", "did you mean 'service'?"),
+        ("Service", "did you mean 'service'?"),
+        ("allow-http", "did you mean 'allow_http'?"),
+        ("extra__riffusion__service", "did you mean 'service'?"),
+        ("region", "there are service, timeout, allow_http, separate_triggerers"),
+    ],
+)
+@pytest.mark.parametrize("value", ["secret", None])
+def test_an_extra_field_of_another_name_is_rejected_with_what_may_be_meant(name, hint, value):
+    with pytest.raises(RiffusionRejected) as caught:
+        settings(**{name: value})
+    assert str(caught.value) == f"Connection 'my_conn': there is no extra field '{name}'; {hint}"
+
+
+@pytest.mark.parametrize("login", [None, ""])
+def test_no_login_is_needed(login):
+    assert settings(login=login).token == TOKEN
+
+
+@pytest.mark.parametrize(("login", "password"), [("user", "1234-abcDEF"), (TOKEN, None)])
+def test_a_login_is_rejected_without_showing_what_may_be_the_token(login, password):
+    with pytest.raises(RiffusionRejected, match=r"it has a login, .* ':' is written %3A") as caught:
+        settings(login=login, password=password)
+    assert "1234-abcDEF" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "riffusion://:user%3A1234-abcDEF@http%3A%2F%2Flocalhost:8099/?service=kling&timeout=3",
+        "riffusion://:user%3A1234-abcDEF@http%3A%2F%2Flocalhost:8099/"
+        "?__extra__=%7B%22service%22%3A+%22kling%22%2C+%22timeout%22%3A+3%7D",
+    ],
+)
+def test_a_connection_uri_is_read_with_its_extras(uri):
+    found = ConnectionSettings.of("my_conn", Connection(uri=uri))
+
+    assert (found.token, found.origin) == (TOKEN, "http://localhost:8099")
+    assert (found.service, found.timeout) == ("kling", 3.0)
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("riffusion://user:1234-abcDEF@api.useapi.net", "it has a login"),
+        ("riffusion://:user%3A1234-abcDEF@/?serivce=kling", "no extra field 'serivce'"),
+        ("riffusion://:user%3A1234-abcDEF@/?__extra__=%7B%22serivce%22%3A+1%7D", "no extra field 'serivce'"),
+    ],
+)
+def test_a_connection_uri_that_says_something_else_is_rejected(uri, says):
+    with pytest.raises(RiffusionRejected) as caught:
+        ConnectionSettings.of("my_conn", Connection(uri=uri))
+    assert says in str(caught.value)
+    assert "1234-abcDEF" not in str(caught.value)
+
+
 @pytest.mark.parametrize("extra", ["{", "[]", "3"])
 def test_an_extra_that_is_no_json_object_is_rejected(extra):
     with pytest.raises(RiffusionRejected, match="extra field"):
@@ -109,6 +205,10 @@ def test_text_as_a_connection_uri_has_it_is_read():
     found = settings("http://example.com", timeout="2.5", allow_http="True", service="kling")
 
     assert (found.timeout, found.service) == (2.5, "kling")
+
+
+def test_a_ticked_box_as_the_test_button_of_airflow_2_sends_it_is_read():
+    assert settings("http://example.com", allow_http="y").origin == "http://example.com"
 
 
 @pytest.mark.parametrize(("value", "expected"), [(None, False), (False, False), (True, True), ("true", True)])
