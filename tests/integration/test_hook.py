@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import re
 import socket
 import struct
 import threading
@@ -13,6 +14,7 @@ from email.utils import format_datetime
 import pytest
 import requests
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowNotFoundException
+from airflow.models import Connection
 
 from airflow_riffusion.exceptions import (
     RiffusionBadResponse,
@@ -69,7 +71,49 @@ def test_a_wrong_token_is_rejected_with_what_to_do(connect, answering):
     assert isinstance(caught.value, AirflowFailException)  # Airflow does not retry the task
     assert (caught.value.status, caught.value.detail) == (401, "Unauthorized")
     assert len(server.requests) == 1
-    assert hook.test_connection() == (False, str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "fields", "says"),
+    [
+        (b"", "401 x", {}, r"401 Unauthorized from .*: check the API token in the connection\."),
+        (b"", "200 OK", {}, r"The answer from .*: check the base URL in the connection, or wait .*"),
+        (b"", "200 OK", {"extra": {"service": "spotify"}}, "service must be one of .*"),
+    ],
+)
+def test_the_connection_test_leaves_the_id_out_since_airflow_makes_one_up(
+    connect, answering, body, status, fields, says
+):
+    connect(answering(body, status).url, **fields)
+
+    good, message = RiffusionHook("riffusion_test").test_connection()
+
+    assert not good
+    assert re.fullmatch(says, message)
+
+
+def test_the_connection_test_leaves_the_id_out_of_a_lookup_that_fails_too(connect, monkeypatch):
+    def broken(self, conn_id):
+        raise OSError("the vault is sealed")
+
+    monkeypatch.setattr(RiffusionHook, "get_connection", broken)
+
+    good, message = RiffusionHook(connect()).test_connection()
+
+    assert (good, message) == (False, "The connection can't be looked up: OSError('the vault is sealed')")
+
+
+def test_airflow_says_of_a_connection_under_an_id_of_its_own_what_to_mend(connect, answering, monkeypatch):
+    server = answering(b"", "401 x")
+    connection = Connection(
+        "zAwZ7n6C", "riffusion", password=TOKEN, host=server.url, extra='{"timeout": null}'
+    )
+    monkeypatch.setenv("AIRFLOW_CONN_ZAWZ7N6C", connection.get_uri())
+
+    assert connection.test_connection() == (
+        False,
+        f"401 Unauthorized from {server.url}{PATH}: check the API token in the connection.",
+    )
 
 
 @pytest.mark.parametrize(
