@@ -19,6 +19,7 @@ from airflow_riffusion.exceptions import (
     RiffusionRejected,
     RiffusionUnavailable,
 )
+from airflow_riffusion.hooks.settings import CAPACITY_ENDPOINT
 from airflow_riffusion.hooks.transport import AnswerTooLarge
 
 if TYPE_CHECKING:
@@ -33,17 +34,18 @@ _SHORTEST_TOKEN = 8
 
 
 def error_of_answer(
-    answer: requests.Response, body: bytes, url: str, settings: ConnectionSettings
+    answer: requests.Response, body: bytes, endpoint: str, settings: ConnectionSettings
 ) -> RiffusionError:
     """
     Return the error that an answer other than 2xx is.
 
     :param answer: the answer.
     :param body: its body, as it came.
-    :param url: the address that was asked.
+    :param endpoint: the endpoint that was asked.
     :param settings: the connection's settings.
     """
-    url = url.partition("?")[0]
+    endpoint = endpoint.partition("?")[0]
+    url = settings.url(endpoint)
     status = answer.status_code
     detail = _said(without_token(body, settings.token))
     message = f"{status} {_reason(status)} from {url}{f' ({detail})' if detail else ''}"
@@ -55,7 +57,7 @@ def error_of_answer(
             detail=detail,
             retry_after=_retry_after(answer.headers.get("Retry-After")),
         )
-    advice = _advice(answer, settings)
+    advice = _advice(answer, endpoint, settings)
     message = f"{message}: {advice}." if advice else f"{message}."
     return RiffusionRejected(message, status=status, url=url, detail=detail)
 
@@ -95,12 +97,14 @@ def error_of_network(error: Exception, url: str, settings: ConnectionSettings) -
     return RiffusionRejected(f"The request to {url} can't be sent ({detail}).", url=url, detail=detail)
 
 
-def _advice(answer: requests.Response, settings: ConnectionSettings) -> str | None:
+def _advice(answer: requests.Response, endpoint: str, settings: ConnectionSettings) -> str | None:
     connection = f"connection '{settings.conn_id}'"
     if answer.status_code in (401, 403):
         return f"check the API token in {connection}"
     if answer.status_code == 404:
-        return f"check the base URL and the service ('{settings.service}') in {connection}"
+        # That the accounts can be read proves base URL and service right for any other endpoint.
+        asked = "base URL" if endpoint.strip("/") == CAPACITY_ENDPOINT else f"endpoint '{endpoint}'"
+        return f"check the {asked} and the service ('{settings.service}') in {connection}"
     if answer.status_code == COOKIE_EXPIRED:
         return "an account was logged out; renew its cookie at useapi.net"
     if 300 <= answer.status_code < 400:

@@ -30,7 +30,7 @@ from airflow_riffusion.exceptions import (
 )
 from airflow_riffusion.get_provider_info import get_provider_info
 from airflow_riffusion.hooks.answers import error_of_answer, error_of_network, without_token
-from airflow_riffusion.hooks.settings import ConnectionSettings
+from airflow_riffusion.hooks.settings import CAPACITY_ENDPOINT, ConnectionSettings
 from airflow_riffusion.hooks.transport import open_session
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class RiffusionHook(BaseHook):
         :raises RiffusionRejected: the service or the connection says no.
         :raises RiffusionBadResponse: the answer is no capacity answer.
         """
-        endpoint = "scheduler/available"
+        endpoint = CAPACITY_ENDPOINT
         body = without_token(self._send("GET", endpoint), self.settings.token)
         try:
             capacity = Capacity.from_json(
@@ -328,7 +328,7 @@ class RiffusionHook(BaseHook):
             # Without the original: it holds the request, and that its Authorization header.
             raise error_of_network(error, url, settings) from None
         if not 200 <= answer.status_code < 300:
-            raise error_of_answer(answer, b"" if secret else body, url, settings)
+            raise error_of_answer(answer, b"" if secret else body, endpoint, settings)
         return body
 
     def _bad_response(self, endpoint: str, detail: str) -> RiffusionBadResponse:

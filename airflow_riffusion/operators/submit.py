@@ -264,9 +264,11 @@ class RiffusionSubmitOperator(SongOperator):
         endpoint = fill_in(self.result_endpoint, job_id=song.job_id, user_id=song.user_id or "")
         try:
             return scrub(self._hook().run(endpoint))
-        except (RiffusionBadResponse, ValueError) as error:
+        except (RiffusionBadResponse, RiffusionRejected, ValueError) as error:
             # To fail in a way that is retried would make the song once more.
-            raise RiffusionRejected(f"The outcome of job {song.job_id} can't be had: {error}") from None
+            raise RiffusionRejected(
+                f"The outcome of job {song.job_id} can't be had from result_endpoint: {error}"
+            ) from None
         except RiffusionUnavailable as error:
             pause = self._pause(1, error.retry_after) + self.poke_interval
             if time.time() + pause > song.since + self.timeout:

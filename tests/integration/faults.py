@@ -269,7 +269,7 @@ FAULTS = [
     Fault("400", _says("400 x"), REJECTED, "400 Bad Request from"),
     Fault("401", _says("401 x"), REJECTED, "check the API token in connection"),
     Fault("403", _says("403 x"), REJECTED, "check the API token in connection"),
-    Fault("404", _says("404 x"), REJECTED, "check the base URL and the service"),
+    Fault("404", _says("404 x"), REJECTED, "and the service ('riffusion') in connection"),
     Fault("408", _says("408 x"), UNAVAILABLE, "408 Request Timeout from"),
     Fault("429", _says("429 x"), UNAVAILABLE, "429 Too Many Requests from"),
     Fault("429-soon", _says("429 x", Retry_After="20"), UNAVAILABLE, "429 Too Many", leave_alone=20),

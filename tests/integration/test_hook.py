@@ -121,7 +121,7 @@ def test_airflow_says_of_a_connection_under_an_id_of_its_own_what_to_mend(connec
     [
         ("400 Bad Request", ""),
         ("403 Forbidden", "check the API token"),
-        ("404 Not Found", "check the base URL and the service ('riffusion')"),
+        ("404 Not Found", "check the base URL and the service ('riffusion') in connection 'riffusion_test'"),
         ("418 I'm a Teapot", ""),
         ("596 ", "renew its cookie at useapi.net"),
     ],
@@ -139,6 +139,22 @@ def test_what_a_person_must_mend_is_rejected(connect, answering, status, advice)
 
 @pytest.mark.parametrize(
     "status",
+@pytest.mark.parametrize(("endpoint", "method"), [("music/creat", "POST"), ("music/?id=secret", "GET")])
+def test_a_404_from_another_endpoint_names_the_endpoint_without_its_query(
+    connect, answering, endpoint, method
+):
+    server = answering(b"", "404 Not Found")
+
+    with pytest.raises(RiffusionRejected) as caught:
+        RiffusionHook(connect(server.url)).run(endpoint, method)
+
+    path = endpoint.partition("?")[0]
+    assert str(caught.value) == (
+        f"404 Not Found from {server.url}/v1/riffusion/{path}: "
+        f"check the endpoint '{path}' and the service ('riffusion') in connection 'riffusion_test'."
+    )
+
+
     ["408 Request Timeout", "429 Too Many Requests", "500 x", "502 x", "503 x", "504 x"],
 )
 def test_what_passes_by_itself_is_unavailable(connect, answering, status):

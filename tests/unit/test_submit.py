@@ -484,12 +484,18 @@ class TestSeeingTheEnd:
 
         assert task.finish(context(), over)["result"] is None
 
-    def test_an_outcome_that_makes_no_sense_fails_it_without_a_retry(self, service, clock):
-        service.answer = RiffusionBadResponse("not JSON")
+    @pytest.mark.parametrize(
+        "error", [RiffusionBadResponse("not JSON"), RiffusionRejected("404 Not Found", status=404)]
+    )
+    def test_an_outcome_that_no_retry_can_bring_fails_it_without_one_and_names_the_argument(
+        self, service, clock, error
+    ):
+        service.answer = error
         task = song(result_endpoint="music/?id={job_id}")
         over = {"status": "over", "job": SEEN, "at": clock.now, "song": submitted(task)}
 
-        with pytest.raises(AirflowFailException, match="The outcome of job 1 can't be had: not JSON"):
+        says = f"The outcome of job 1 can't be had from result_endpoint: {error}"
+        with pytest.raises(AirflowFailException, match=says):
             task.finish(context(), over)
 
     def test_callback_secrets_do_not_get_into_the_xcom(self, service, clock):
