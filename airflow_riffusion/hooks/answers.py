@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 import requests
 from pydantic_core import from_json
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, LocationValueError, ReadTimeoutError
 
 from airflow_riffusion.exceptions import (
     RiffusionBadResponse,
@@ -20,6 +22,7 @@ from airflow_riffusion.exceptions import (
     RiffusionUnavailable,
 )
 from airflow_riffusion.hooks.settings import CAPACITY_ENDPOINT
+from airflow_riffusion.hooks.surroundings import proxy_variable, unusable_file
 from airflow_riffusion.hooks.transport import AnswerTooLarge
 
 if TYPE_CHECKING:
@@ -31,6 +34,18 @@ if TYPE_CHECKING:
 COOKIE_EXPIRED = 596
 _LONGEST_DETAIL = 200
 _SHORTEST_TOKEN = 8
+_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})\b")
+# OpenSSL's words for an answer that is no TLS, and for one of a version that this machine does not speak.
+_NO_TLS = {
+    "WRONG_VERSION_NUMBER",
+    "RECORD_LAYER_FAILURE",  # the same, from OpenSSL 3.2 on
+    "PACKET_LENGTH_TOO_LONG",
+    "HTTP_REQUEST",
+    "HTTPS_PROXY_REQUEST",
+    "UNKNOWN_PROTOCOL",
+    "UNSUPPORTED_PROTOCOL",
+    "TLSV1_ALERT_PROTOCOL_VERSION",
+}
 
 
 def error_of_answer(
@@ -49,7 +64,7 @@ def error_of_answer(
     status = answer.status_code
     detail = _said(without_token(body, settings.token))
     message = f"{status} {_reason(status)} from {url}{f' ({detail})' if detail else ''}"
-    if status in (408, 429) or (500 <= status < 600 and status != COOKIE_EXPIRED):
+    if _may_pass(status):
         return RiffusionUnavailable(
             f"{message}.",
             status=status,
@@ -71,30 +86,96 @@ def error_of_network(error: Exception, url: str, settings: ConnectionSettings) -
     :param settings: the connection's settings.
     """
     url = url.partition("?")[0]
+    if unusable := unusable_file(url):
+        message = f"The request to {url} can't be sent: {unusable}. Correct the variable, or unset it."
+        return RiffusionRejected(message, url=url, detail=unusable)
     causes = list(_causes(error))
+    where, check = url, f"the base URL in connection '{settings.conn_id}'"
+    variable = proxy_variable(url)
+    if variable is not None:
+        where = f"{url} through the proxy in {variable}"
+        if malformed := _error_of_malformed_proxy(causes, url, variable):
+            return malformed
+        if any(_is_proxy_error(cause) for cause in causes):
+            where, check = f"the proxy in {variable}", variable
+            if refused := _error_of_refused_tunnel(causes[-1], url, variable):
+                return refused
     for cause in causes:
         if isinstance(cause, AnswerTooLarge):
             return RiffusionBadResponse(
-                f"The answer from {url} is too large: {cause}. Check the base URL in connection "
-                f"'{settings.conn_id}'.",
+                f"The answer from {where} is too large: {cause}. Check {check}.",
                 url=url,
                 detail=str(cause),
             )
         if isinstance(cause, ssl.SSLCertVerificationError):
             return RiffusionRejected(
-                f"The TLS certificate of {url} can't be verified ({cause.verify_message}): check the base "
-                f"URL in connection '{settings.conn_id}', or make this machine trust its authority.",
+                f"The TLS certificate of {where} can't be verified ({cause.verify_message}): check {check}, "
+                "or make this machine trust its authority.",
                 url=url,
                 detail=cause.verify_message,
             )
+        if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:
+            plain = "http://" if check == variable else settings.origin.replace("https", "http", 1)
+            return RiffusionRejected(
+                f"There is no TLS at {where}, or none that this machine speaks ({cause.reason}): check "
+                f"{check}. Is {plain} meant?",
+                url=url,
+                detail=cause.reason,
+            )
         if isinstance(cause, TimeoutError | requests.Timeout | ReadTimeoutError):
             detail = f"no complete answer within {settings.timeout:g} s"
-            return RiffusionUnavailable(f"{url}: {detail}.", url=url, detail=detail)
-    # A peer may have made the library quote what it sent: the token, or what a terminal would obey.
-    detail = _on_one_line(_hidden(f"{type(causes[-1]).__name__}: {causes[-1]}", settings.token))
+            return RiffusionUnavailable(f"No answer from {where} ({detail}).", url=url, detail=detail)
+    detail = _detail(causes[-1], settings.token, quoting=variable is None)
     if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError | HTTPError):
-        return RiffusionUnavailable(f"No answer from {url} ({detail}).", url=url, detail=detail)
+        return RiffusionUnavailable(f"No answer from {where} ({detail}).", url=url, detail=detail)
     return RiffusionRejected(f"The request to {url} can't be sent ({detail}).", url=url, detail=detail)
+
+
+def _error_of_malformed_proxy(
+    causes: list[BaseException], url: str, variable: str
+) -> RiffusionRejected | None:
+    """Return the error if the proxy's address is none. It is never quoted: it may have a password."""
+    if any(isinstance(cause, requests.exceptions.InvalidSchema) for cause in causes):
+        detail = "is a SOCKS proxy, which needs `pip install 'requests[socks]'`"
+    elif any(isinstance(cause, requests.exceptions.InvalidURL | LocationValueError) for cause in causes):
+        detail = "is malformed: it must look like http://proxy.example.com:3128"
+    else:
+        return None
+    detail = f"the proxy in {variable} {detail}"
+    return RiffusionRejected(f"The request to {url} can't be sent: {detail}.", url=url, detail=detail)
+
+
+def _error_of_refused_tunnel(cause: BaseException, url: str, variable: str) -> RiffusionRejected | None:
+    """Return the error if the proxy has said no, in its own words no: they may repeat its password."""
+    refused = _TUNNEL_REFUSED.match(str(cause))
+    status = int(refused[1]) if refused else None
+    if status is None or _may_pass(status):
+        return None
+    detail = f"{status} {_reason(status)}"
+    mend = f"the user name and password in {variable}"
+    if status != HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        mend = f"{variable}, or put the host into NO_PROXY"
+    message = f"{detail} from the proxy in {variable}, on the way to {url}: check {mend}."
+    return RiffusionRejected(message, url=url, detail=detail)
+
+
+def _is_proxy_error(error: BaseException) -> bool:
+    # Of requests, urllib3 or PySocks, which need not be installed.
+    return any(base.__name__ == "ProxyError" for base in type(error).__mro__)
+
+
+def _detail(cause: BaseException, token: str, *, quoting: bool) -> str:
+    """Return what a library said, without the token: a peer may have made it quote what it was sent."""
+    kind = type(cause).__name__
+    if refused := _TUNNEL_REFUSED.match(str(cause)):
+        return f"{refused[1]} {_reason(int(refused[1]))}"
+    if not quoting and isinstance(cause, HTTPException):
+        return kind  # A proxy is sent its password.
+    return _on_one_line(_hidden(f"{kind}: {cause}", token))
+
+
+def _may_pass(status: int) -> bool:
+    return status in (408, 429) or (500 <= status < 600 and status != COOKIE_EXPIRED)
 
 
 def _advice(answer: requests.Response, endpoint: str, settings: ConnectionSettings) -> str | None:

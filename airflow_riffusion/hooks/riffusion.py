@@ -11,7 +11,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
-import requests
 from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 from asgiref.sync import sync_to_async
@@ -34,6 +33,7 @@ from airflow_riffusion.hooks.settings import CAPACITY_ENDPOINT, ConnectionSettin
 from airflow_riffusion.hooks.transport import open_session
 
 if TYPE_CHECKING:
+    import requests
     from airflow.providers.common.compat.sdk import Connection
 
 # A DELETE that is repeated finds nothing to delete.
@@ -324,7 +324,7 @@ class RiffusionHook(BaseHook):
         try:
             with session.request(method, url, json=json, stream=True, allow_redirects=False) as answer:
                 body = b"".join(answer.raw.stream(65536, decode_content=False))
-        except (requests.RequestException, HTTPError) as error:
+        except (OSError, HTTPError) as error:
             # Without the original: it holds the request, and that its Authorization header.
             raise error_of_network(error, url, settings) from None
         if not 200 <= answer.status_code < 300:

@@ -16,8 +16,10 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+from requests.exceptions import InvalidProxyURL, InvalidSchema
+from requests.utils import select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connectionpool import ConnectionPool, HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util import Timeout
 
 from airflow_riffusion import __version__
@@ -108,6 +110,22 @@ class _BoundedAdapter(HTTPAdapter):
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> ProxyManager:
         manager: ProxyManager = super().proxy_manager_for(*args, **kwargs)
         return _use_bounded_pools(manager)
+
+    def get_connection_with_tls_context(
+        self,
+        request: requests.PreparedRequest,
+        verify: bool | str | None,
+        proxies: Mapping[str, str] | None = None,
+        cert: Any = None,
+    ) -> ConnectionPool:
+        """Turn all that a malformed proxy makes requests raise into one error, which doesn't quote it."""
+        try:
+            urlsplit(select_proxy(request.url or "", proxies) or "")  # requests does so later
+            return super().get_connection_with_tls_context(request, verify, proxies, cert)
+        except InvalidSchema:  # a SOCKS proxy without PySocks
+            raise
+        except (ValueError, TypeError):
+            raise InvalidProxyURL("the proxy is malformed", request=request) from None
 
     def send(
         self,

@@ -74,6 +74,18 @@ class RawServer:
             self._handler(connection)
 
 
+class PlainServer(RawServer):
+    """Speaks something else where TLS is expected: answers the first bytes of a handshake."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__(lambda connection: connection.sendall(answer))
+
+    def _answer(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            connection.recv(65536)
+            self._handler(connection)
+
+
 @pytest.fixture
 def raw_server() -> Iterator[Callable[[Handler], RawServer]]:
     """Return a function that starts a server which answers by a handler, on loopback."""
@@ -133,6 +145,19 @@ def answering(raw_server) -> Callable[..., RawServer]:
         return raw_server(lambda connection: connection.sendall(answer), tls)
 
     return start
+
+
+@pytest.fixture
+def plain_server() -> Iterator[Callable[[bytes], int]]:
+    """Return a function that starts a server which answers the first bytes of a TLS handshake; its port."""
+    with contextlib.ExitStack() as servers:
+
+        def start(answer: bytes) -> int:
+            server = PlainServer(answer)
+            servers.callback(server.close)
+            return int(server.url.rpartition(":")[2])
+
+        yield start
 
 
 @pytest.fixture

@@ -42,7 +42,10 @@ class Fault:
     :param submission: what it means to a submission, if that is something else.
     :param slow: whether only the connection's ``timeout`` ends a request.
     :param dial: what becomes of a connection to an address, if it gets nowhere.
-    :param tls: None, or what is wrong with it: ``untrusted``, or ``cut`` in the handshake.
+    :param tls: None, or what is wrong with it: ``untrusted``, ``cut`` in the handshake, or ``none``.
+    :param host: the connection's base URL, if it is not the service's.
+    :param environ: environment variables that lead elsewhere; ``{port}`` is the service's, as a proxy.
+    :param asked: whether the service is asked at all.
     """
 
     name: str
@@ -54,6 +57,9 @@ class Fault:
     slow: bool = False
     dial: Callable[[Address], Address] | None = None
     tls: str | None = None
+    host: str | None = None
+    environ: dict[str, str] = field(default_factory=dict)
+    asked: bool = True
 
 
 class FaultyService(RawServer):
@@ -88,6 +94,10 @@ class FaultyService(RawServer):
             with connection:
                 connection.recv(5)
                 _reset(self, connection)
+        elif self.fault.tls == "none":
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer("400 Bad Request", b""))
         else:
             super()._answer(connection)
 
@@ -211,6 +221,8 @@ _FINE = _gives(WELL)
 _DEEP = b"[" * 100_000 + b"]" * 100_000
 _NO_READING = "is no capacity answer"
 _TOO_SLOW = "no complete answer within"
+_ELSEWHERE = "https://api.example.com"
+_PROXY = {"https_proxy": "http://me:abcDEF@127.0.0.1:{port}"}
 
 ACCOUNT_SECRET = "sess-1234…abcd"
 """What the service's list of accounts holds besides, and must never be shown."""
@@ -292,6 +304,50 @@ FAULTS = [
     Fault("reset", _reset, UNAVAILABLE, "No answer from"),
     Fault("tls-cut", _FINE, UNAVAILABLE, "No answer from", tls="cut"),
     Fault("tls-certificate", _FINE, REJECTED, "can't be verified", tls="untrusted"),
+    Fault("no-tls", _FINE, REJECTED, "There is no TLS at https://127.0.0.1", tls="none"),
+    Fault(
+        "impossible-host",
+        _FINE,
+        REJECTED,
+        "the base URL has a host that can't exist",
+        host="https://api..example.com",
+        asked=False,
+    ),
+    Fault(
+        "no-certificates",
+        _FINE,
+        REJECTED,
+        "REQUESTS_CA_BUNDLE names '/missing.pem'",
+        host=_ELSEWHERE,
+        environ={"REQUESTS_CA_BUNDLE": "/missing.pem"},
+        asked=False,
+    ),
+    Fault(
+        "proxy-malformed",
+        _FINE,
+        REJECTED,
+        "the proxy in https_proxy is malformed",
+        host=_ELSEWHERE,
+        environ={"https_proxy": "http://me:abcDEF@proxy:port"},
+        asked=False,
+    ),
+    Fault(
+        "proxy-407",
+        lambda service, connection: connection.sendall(answer("407 abcDEF", b"")),
+        REJECTED,
+        "407 Proxy Authentication Required from the proxy in https_proxy",
+        host=_ELSEWHERE,
+        environ=_PROXY,
+    ),
+    Fault(
+        "proxy-refused",
+        _FINE,
+        UNAVAILABLE,
+        "No answer from the proxy in https_proxy",
+        dial=_nobody_listens,
+        host=_ELSEWHERE,
+        environ=_PROXY,
+    ),
     Fault("silence", lambda service, connection: service.pause(30), UNAVAILABLE, _TOO_SLOW, slow=True),
     Fault("slow-headers", _trickles(_HEAD, b"X-Slow: x\r\n" * 90), UNAVAILABLE, _TOO_SLOW, slow=True),
     Fault(

@@ -347,6 +347,16 @@ def test_a_connection_without_a_token_says_so(client, connect):
     assert "the API token is missing" in card(client("admin"))["error"]
 
 
+def test_certificates_that_can_not_be_read_are_said_in_place_of_numbers(client, connect, monkeypatch):
+    connect("https://api.example.com", conn_id=CONN_ID)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/missing.pem")
+
+    shown = card(client("admin"))
+
+    assert "REQUESTS_CA_BUNDLE names '/missing.pem'" in shown["error"]
+    assert shown["slots"] is None
+
+
 def test_a_database_that_can_not_be_read_is_said(connect, emulator, client, tables):
     tables.clear()
 

@@ -171,6 +171,14 @@ def test_a_wrong_token_is_rejected(service, connect, capsys):
     assert "check the API token in connection 'riffusion_default'" in capsys.readouterr().err
 
 
+def test_certificates_that_can_not_be_read_are_rejected(service, connect, capsys, monkeypatch):
+    connect("https://api.example.com", conn_id="riffusion_default")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/missing.pem")
+
+    assert main(["capacity"]) == 2
+    assert "REQUESTS_CA_BUNDLE names '/missing.pem'" in capsys.readouterr().err
+
+
 def test_a_service_that_is_down_is_unavailable(service, capsys):
     service.__exit__(None, None, None)
 

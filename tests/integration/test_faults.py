@@ -42,7 +42,7 @@ from tests.integration.modes import (
 )
 from tests.versions import needs_zero_worker_mode
 
-SECRET = "abcDEF"  # of the connection's API token
+SECRET = "abcDEF"  # of the connection's API token, and the password of the proxy
 DAY = 86400.0
 A_LITTLE = 0.1
 MOST_REAL_SECONDS_PER_REQUEST = 5.0
@@ -108,6 +108,8 @@ LONGEST_RETRY_AFTER_OF_THE_OPERATOR = 30
 def expected(fault: Fault, mode: str) -> Expected:
     meaning = fault.submission or fault.meaning if mode == "song-submitting" else fault.meaning
     row = EXPECTED[meaning][mode]
+    if not fault.asked:
+        return replace(row, requests=0)
     if mode == "operator" and fault.leave_alone > LONGEST_RETRY_AFTER_OF_THE_OPERATOR:
         return replace(row, requests=1)
     return replace(
@@ -191,6 +193,8 @@ def case(connect, tls, certificate, monkeypatch, caplog, capfd) -> Iterator[Call
             services = [FaultyService(fault, clock, tls, well_from), FaultyService(FULL, clock, well_from=0)]
             for service in services:
                 servers.callback(service.close)
+            for name, value in fault.environ.items():
+                monkeypatch.setenv(name, value.format(port=services[0].port))
             network = Network(clock, services)
             connect_to = urllib3_connection.create_connection
             monkeypatch.setattr(
@@ -200,9 +204,8 @@ def case(connect, tls, certificate, monkeypatch, caplog, capfd) -> Iterator[Call
             )
 
             def use(service: FaultyService) -> None:
-                connect(
-                    service.url, conn_id=CONN_ID, extra={"timeout": timeout if service.fault.slow else 10}
-                )
+                host = service.fault.host or service.url
+                connect(host, conn_id=CONN_ID, extra={"timeout": timeout if service.fault.slow else 10})
 
             use(services[0])
             world = World(clock, *services, use, xcoms)
@@ -244,7 +247,7 @@ def test_a_song_keeps_its_place_and_is_looked_for_unless_it_was_refused(case, fa
     assert outcome.state == "deferred" or outcome.held == 0
 
 
-@_faults(*(fault for fault in FAULTS if fault.meaning in (UNAVAILABLE, BAD_RESPONSE)))
+@_faults(*(fault for fault in FAULTS if fault.meaning in (UNAVAILABLE, BAD_RESPONSE) and not fault.host))
 @_modes("poke", "reschedule", "deferred", "zero-worker", "song-waiting")
 def test_a_wait_goes_on_when_the_service_is_well_again(case, mode, fault):
     well_from = 2 if fault.slow or fault.leave_alone > 300 else 3

@@ -7,14 +7,16 @@ import re
 import socket
 import struct
 import threading
+import traceback
 import tracemalloc
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
 import requests
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowNotFoundException
 from airflow.models import Connection
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowNotFoundException
+from requests.exceptions import InvalidSchema
 
 from airflow_riffusion.exceptions import (
     RiffusionBadResponse,
@@ -137,8 +139,6 @@ def test_what_a_person_must_mend_is_rejected(connect, answering, status, advice)
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize(
-    "status",
 @pytest.mark.parametrize(("endpoint", "method"), [("music/creat", "POST"), ("music/?id=secret", "GET")])
 def test_a_404_from_another_endpoint_names_the_endpoint_without_its_query(
     connect, answering, endpoint, method
@@ -155,6 +155,8 @@ def test_a_404_from_another_endpoint_names_the_endpoint_without_its_query(
     )
 
 
+@pytest.mark.parametrize(
+    "status",
     ["408 Request Timeout", "429 Too Many Requests", "500 x", "502 x", "503 x", "504 x"],
 )
 def test_what_passes_by_itself_is_unavailable(connect, answering, status):
@@ -306,6 +308,268 @@ def test_a_certificate_that_cant_be_verified_is_rejected(connect, answering, con
         RiffusionHook(connect(server.url)).get_capacity()
     assert "make this machine trust its authority" in str(caught.value)
     assert server.requests == []
+
+
+@pytest.mark.parametrize("service", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n"])
+def test_a_server_without_tls_is_rejected_with_what_may_be_meant(connect, plain_server, service):
+    port = plain_server(service)
+
+    with pytest.raises(RiffusionRejected, match="There is no TLS at https") as caught:
+        RiffusionHook(connect(f"https://127.0.0.1:{port}")).get_capacity()
+    assert "check the base URL in connection 'riffusion_test'" in str(caught.value)
+    assert f"Is http://127.0.0.1:{port} meant?" in str(caught.value)
+
+
+def test_a_server_that_speaks_an_old_tls_only_is_rejected(connect, plain_server):
+    port = plain_server(b"\x15\x03\x01\x00\x02\x02\x46")  # the alert "protocol version"
+
+    with pytest.raises(RiffusionRejected, match="or none that this machine speaks"):
+        RiffusionHook(connect(f"https://127.0.0.1:{port}")).get_capacity()
+
+
+class TestFilesThatVariablesName:
+    @pytest.fixture(autouse=True)
+    def alone(self, monkeypatch):
+        for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSLKEYLOGFILE"):
+            monkeypatch.delenv(variable, raising=False)
+
+    @pytest.fixture
+    def files(self, tmp_path):
+        """Return a folder with what is not, or has not, a certificate."""
+        (tmp_path / "empty.pem").touch()
+        (tmp_path / "text.pem").write_text("no certificate\n")
+        (tmp_path / "cut.pem").write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder" / "authority.pem").touch()
+        (tmp_path / "loop.pem").symlink_to("loop.pem")
+        return tmp_path
+
+    @pytest.mark.parametrize(
+        ("name", "reason"),
+        [
+            ("missing.pem", "No such file or directory"),
+            ("empty.pem/x", "Not a directory"),
+            ("loop.pem", "Too many levels of symbolic links"),
+            ("empty.pem", "none is in it"),
+            ("text.pem", "none is in it"),
+            ("cut.pem", "none is in it"),
+            ("folder", "no file in it is named by its certificate's hash, as c_rehash does"),
+        ],
+    )
+    @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+    def test_certificates_that_cant_be_read_are_rejected(
+        self, connect, answering, tls, files, monkeypatch, variable, name, reason
+    ):
+        server = answering(tls=tls)
+        monkeypatch.setenv(variable, str(files / name))
+
+        with pytest.raises(RiffusionRejected) as caught:
+            RiffusionHook(connect(server.url), retries=3).get_capacity()
+
+        assert str(caught.value) == (
+            f"The request to {server.url}{PATH} can't be sent: {variable} names '{files / name}', from which "
+            f"no certificate can be read ({reason}). Correct the variable, or unset it."
+        )
+        assert server.requests == []
+
+    def test_the_test_button_says_so(self, connect, tls, answering, monkeypatch):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/missing.pem")
+
+        good, message = RiffusionHook(connect(answering(tls=tls).url)).test_connection()
+
+        assert not good
+        assert "REQUESTS_CA_BUNDLE names '/missing.pem'" in message
+
+    def test_only_the_first_variable_counts(
+        self, connect, answering, contract, tls, certificate, monkeypatch
+    ):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        monkeypatch.setenv("CURL_CA_BUNDLE", "/missing.pem")
+
+        assert RiffusionHook(connect(answering(contract(), tls=tls).url)).get_capacity().available == 18
+
+    def test_no_file_counts_for_plain_http(self, connect, answering, monkeypatch):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/missing.pem")
+
+        with pytest.raises(RiffusionUnavailable, match="503"):
+            RiffusionHook(connect(answering(b"", "503 x").url)).get_capacity()
+
+    def test_a_file_that_is_mended_counts_at_once(
+        self, connect, answering, contract, tls, certificate, files, monkeypatch
+    ):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(files / "missing.pem"))
+        hook = RiffusionHook(connect(answering(contract(), tls=tls).url))
+        with pytest.raises(RiffusionRejected):
+            hook.get_capacity()
+
+        (files / "missing.pem").write_bytes(certificate.read_bytes())
+
+        assert hook.get_capacity().available == 18
+
+    def test_a_log_of_tls_keys_that_cant_be_written_is_rejected(
+        self, connect, answering, tls, files, monkeypatch
+    ):
+        monkeypatch.setenv("SSLKEYLOGFILE", str(files / "missing" / "keys"))
+
+        with pytest.raises(RiffusionRejected, match=r"SSLKEYLOGFILE names '.*/keys', which can't be written"):
+            RiffusionHook(connect(answering(tls=tls).url)).get_capacity()
+
+
+class TestProxies:
+    SERVICE = "https://api.example.com"
+
+    @pytest.fixture
+    def variable(self):
+        return "HTTPS_PROXY"
+
+    @pytest.fixture(autouse=True)
+    def alone(self, monkeypatch):
+        for variable in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(variable, raising=False)
+
+    @pytest.fixture
+    def use(self, connect, monkeypatch, variable):
+        """Return a function that makes a hook which asks the service through a proxy."""
+
+        def through(proxy):
+            monkeypatch.setenv(variable, proxy)
+            return RiffusionHook(connect(self.SERVICE, extra={"timeout": 5}))
+
+        return through
+
+    def error(self, hook, kind, variable):
+        with pytest.raises(kind) as caught:
+            hook.get_capacity()
+        said = f"{caught.value} {caught.value.detail} {caught.value.url}"
+        assert not [secret for secret in ("s3cret", "me:", "bWU6czNjcmV0") if secret in said]
+        assert f"the proxy in {variable}" in str(caught.value)
+        assert caught.value.url == self.SERVICE + PATH
+        return str(caught.value)
+
+    @pytest.mark.parametrize(
+        "proxy",
+        [
+            "http://me:s3cret@proxy:port",
+            "http://me:s3cret@proxy:65536",
+            "http://me:s3cret@:3128",
+            "http://me:s3cret@",
+            "http://",
+            ":3128",
+            "me:s3cret@proxy:3128",
+            "ftp://me:s3cret@proxy:3128",
+            "http:/me:s3cret@proxy:3128",
+            "http://me:s3cret/@proxy:3128",
+            "http://me:s3cret#@proxy:3128",
+            "http://me:[s3cret@proxy:3128",
+            "http://me:s3cret\u20ac@proxy:3128",
+            "http://me:s3cret@[::1:3128",
+            "http://me:s3cret@a..b:3128",
+            f"http://me:s3cret@{'a' * 64}:3128",
+        ],
+    )
+    def test_one_that_is_malformed_is_rejected(self, use, variable, proxy):
+        said = self.error(use(proxy), RiffusionRejected, variable)
+
+        assert said.endswith("is malformed: it must look like http://proxy.example.com:3128.")
+
+    def test_one_by_socks_without_what_it_needs_is_rejected(self, use, variable, monkeypatch):
+        def missing(*args, **kwargs):
+            raise InvalidSchema("Missing dependencies for SOCKS support.")
+
+        monkeypatch.setattr("requests.adapters.SOCKSProxyManager", missing)
+        said = self.error(use("socks5h://me:s3cret@proxy:1080"), RiffusionRejected, variable)
+
+        assert said.endswith("is a SOCKS proxy, which needs `pip install 'requests[socks]'`.")
+
+    @pytest.mark.parametrize(
+        ("status", "mend"),
+        [
+            ("407 s3cret", "check the user name and password in {}."),
+            ("403 s3cret", "check {}, or put the host into NO_PROXY."),
+            ("302 s3cret", "check {}, or put the host into NO_PROXY."),
+        ],
+    )
+    def test_one_that_says_no_is_rejected(self, use, variable, answering, status, mend):
+        proxy = answering(b"", status)
+        said = self.error(use(self.at(proxy)), RiffusionRejected, variable)
+
+        assert said.startswith(status[:3])
+        assert said.endswith(mend.format(variable))
+        assert proxy.requests[0].startswith(b"CONNECT api.example.com:443 ")
+        assert b"user:1234" not in proxy.requests[0]
+
+    @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
+    def test_one_that_refuses_connections_is_unavailable(self, use, variable):
+        with socket.create_server(("127.0.0.1", 0)) as unused:
+            port = unused.getsockname()[1]
+
+        said = self.error(use(f"http://me:s3cret@127.0.0.1:{port}"), RiffusionUnavailable, variable)
+
+        assert "Connection refused" in said
+
+    def test_one_without_an_address_is_unavailable(self, use, variable, monkeypatch):
+        def no_such_host(*args, **kwargs):
+            raise socket.gaierror(-2, "Name or service not known")
+
+        monkeypatch.setattr(socket, "getaddrinfo", no_such_host)
+        said = self.error(use("http://me:s3cret@proxy:3128"), RiffusionUnavailable, variable)
+
+        assert "Name or service not known" in said
+
+    @pytest.mark.parametrize("status", ["502 s3cret", "503 s3cret", "504 s3cret", "429 s3cret"])
+    def test_one_that_reaches_nobody_is_unavailable(self, use, variable, answering, status):
+        said = self.error(use(self.at(answering(b"", status))), RiffusionUnavailable, variable)
+
+        assert status[:3] in said
+
+    @pytest.mark.parametrize("answer", [b"", b"Basic bWU6czNjcmV0\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
+    def test_one_that_cuts_the_request_off_is_unavailable(self, use, variable, raw_server, answer):
+        proxy = raw_server(lambda connection: connection.sendall(answer))
+
+        self.error(use(self.at(proxy)), RiffusionUnavailable, variable)
+
+    def test_one_that_is_silent_is_left_after_the_timeout(self, connect, use, variable, raw_server):
+        proxy = raw_server(lambda connection: proxy.pause(20))
+        hook = use(self.at(proxy))
+        connect(self.SERVICE, extra={"timeout": 0.2})
+
+        said = self.error(hook, RiffusionUnavailable, variable)
+
+        assert "no complete answer within 0.2 s" in said
+
+    def test_one_by_https_that_speaks_no_tls_is_rejected(self, use, variable, plain_server):
+        proxy = f"https://me:s3cret@127.0.0.1:{plain_server(b'HTTP/1.1 400 Bad Request' + b' ' * 9)}"
+        said = self.error(use(proxy), RiffusionRejected, variable)
+
+        assert said.endswith(f"check {variable}. Is http:// meant?")
+
+    def test_one_by_https_whose_certificate_cant_be_verified_is_rejected(self, use, variable, answering, tls):
+        proxy = answering(tls=tls).url.replace("//", "//me:s3cret@")
+        said = self.error(use(proxy), RiffusionRejected, variable)
+
+        assert said.startswith(f"The TLS certificate of the proxy in {variable} can't be verified")
+        assert said.endswith(f"check {variable}, or make this machine trust its authority.")
+
+    def test_one_is_no_hindrance_to_a_host_that_needs_none(
+        self, connect, use, variable, answering, contract, tls, certificate, monkeypatch
+    ):
+        use("http://me:s3cret@proxy:port")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+
+        hook = RiffusionHook(connect(answering(contract(), tls=tls).url))
+
+        assert hook.get_capacity().available == 18
+
+    def test_a_borrowed_session_quotes_none_that_is_malformed(self, use):
+        session = use("http://me:s3cret@proxy:65536").get_conn()
+
+        with pytest.raises(requests.exceptions.InvalidProxyURL) as caught:
+            session.get(self.SERVICE)
+        assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+
+    def at(self, proxy):
+        return proxy.url.replace("//", "//me:s3cret@")
 
 
 def test_a_trickling_answer_is_cut_off_over_tls_too(connect, raw_server, tls, certificate, monkeypatch):

@@ -1,0 +1,70 @@
+"""What ``requests`` takes from environment variables: which certificates to trust, and which proxy to use."""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from requests.utils import get_environ_proxies, select_proxy
+
+_HASHED_CERTIFICATE = re.compile(r"[0-9a-f]{8}\.\d+")
+
+
+def unusable_file(url: str) -> str | None:
+    """
+    Say which variable names a file without which TLS can't begin; None if each names one that will do.
+
+    :param url: the address that is asked.
+    """
+    if not _counts_for(url):
+        return None
+    # requests takes the first that is set.
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        if path := os.environ.get(variable):
+            if reason := _why_no_certificates(path):
+                return f"{variable} names {path!r}, from which no certificate can be read ({reason})"
+            break
+    if path := os.environ.get("SSLKEYLOGFILE"):
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).keylog_filename = path
+        except OSError as error:
+            return f"SSLKEYLOGFILE names {path!r}, which can't be written ({error.strerror})"
+    return None
+
+
+def proxy_variable(url: str) -> str | None:
+    """
+    Return where the proxy comes from that is used for an address: an environment variable, as a rule.
+
+    :param url: the address that is asked.
+    :return: None if none is used.
+    """
+    proxy = select_proxy(url, get_environ_proxies(url)) if _counts_for(url) else None
+    if not proxy:
+        return None
+    for name in ("https_proxy", "all_proxy"):
+        for variable in (name, *os.environ):
+            if variable.lower() == name and os.environ.get(variable) == proxy:
+                return variable
+    return "the system's settings"  # of macOS or Windows
+
+
+def _counts_for(url: str) -> bool:
+    # For plain http the session reads no variable at all.
+    return urlsplit(url).scheme == "https"
+
+
+def _why_no_certificates(path: str) -> str | None:
+    try:
+        if not Path(path).is_dir():
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+        elif not any(_HASHED_CERTIFICATE.fullmatch(file.name) for file in Path(path).iterdir()):
+            return "no file in it is named by its certificate's hash, as c_rehash does"
+    except ssl.SSLError:
+        return "none is in it"
+    except OSError as error:
+        return str(error.strerror)
+    return None
