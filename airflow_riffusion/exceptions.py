@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
     AirflowNotFoundException,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class RiffusionError(AirflowException):
@@ -76,6 +82,30 @@ class RiffusionRejected(RiffusionError, AirflowFailException):
 
 class RiffusionConnectionNotFound(RiffusionRejected, AirflowNotFoundException):
     """The Airflow connection does not exist."""
+
+
+class RiffusionArgumentError(RiffusionRejected, ValueError):
+    """
+    An argument of an operator or a sensor can't be what it should, so that no retry can succeed.
+
+    Also when Airflow constructs a mapped task with it, in a worker; when a DAG is parsed, it is an ordinary
+    ``ValueError``.
+    """
+
+
+@contextmanager
+def checking_arguments() -> Iterator[None]:
+    """
+    Let a wrong argument fail the task without a retry; a decorator as well.
+
+    :raises RiffusionArgumentError: instead of any ``ValueError``.
+    """
+    try:
+        yield
+    except RiffusionArgumentError:
+        raise
+    except ValueError as error:
+        raise RiffusionArgumentError(f"{error}.") from None
 
 
 class RiffusionBadResponse(RiffusionError):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import timedelta
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 
 _LONGEST = timedelta.max.total_seconds()
+_WHOLE_NUMBER = re.compile(r"([0-9]{1,9})(?:\.0+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +133,58 @@ def grant_line(granted: dict[str, Any]) -> str:
 
 def whole_number(name: str, value: object) -> int:
     """
-    Return a positive whole number; a template may have rendered it to text.
+    Return a positive whole number; a template may have rendered it to text, or divided to get it.
 
     :param name: the argument's name, for the error.
     :raises ValueError: if it is none.
     """
-    text = value.strip() if isinstance(value, str) else value
-    if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= 9:
-        text = int(text)
-    if isinstance(text, bool) or not isinstance(text, int) or text < 1:
+    number = value
+    if isinstance(value, str) and (match := _WHOLE_NUMBER.fullmatch(value.strip())):
+        number = int(match[1])
+    elif isinstance(value, float) and value.is_integer():
+        number = int(value)
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         raise ValueError(f"{name} must be a positive whole number, not {value!r}")
+    return number
+
+
+def identifier(name: str, value: object) -> str:
+    """
+    Return an id as text; a whole number is one, too: kling's jobs have them, and native templates make them.
+
+    :param name: the argument's name, for the error.
+    :raises ValueError: if it is none, or empty.
+    """
+    text = str(value) if type(value) is int else value
+    if not isinstance(text, str) or not text:
+        raise ValueError(f"{name} must be text, not {value!r:.200}")
     return text
+
+
+def reference(name: str, value: object) -> str:
+    """
+    Return a ``replyRef`` as text; any number is one, too, for a native template makes one of "2026.11".
+
+    :param name: the argument's name, for the error.
+    :raises ValueError: if it is none, or empty.
+    """
+    return identifier(name, str(value) if isinstance(value, float) and isfinite(value) else value)
+
+
+def plain(value: object) -> Any:
+    """
+    Return a value of which other tasks' outputs may be a part, at any depth, as what JSON knows.
+
+    Airflow gives the outputs of a mapped task as a lazy sequence: any sequence or set that is no text becomes
+    a list. What JSON doesn't know is left as it is.
+    """
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, Set):
+        return [plain(item) for item in sorted(value, key=str)]
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview):
+        return [plain(item) for item in value]
+    return value
 
 
 def seconds(name: str, value: object, *, zero: bool = False) -> float:
@@ -181,11 +225,12 @@ def conn_id(value: object) -> str:
     """
     Return a connection's id.
 
-    :raises ValueError: if it is no text, or empty.
+    :raises ValueError: if it is neither text nor a whole number, or empty.
     """
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"riffusion_conn_id must be the id of a connection, not {value!r}")
-    return value
+    try:
+        return identifier("riffusion_conn_id", value)
+    except ValueError:
+        raise ValueError(f"riffusion_conn_id must be the id of a connection, not {value!r:.200}") from None
 
 
 def checked_endpoint(value: object) -> str:
@@ -212,12 +257,8 @@ def account_ids(value: object) -> frozenset[str] | None:
     if value is None:
         return None
     if isinstance(value, str | Mapping) or not isinstance(value, Collection) or not value:
-        raise ValueError(f"user_ids must be a list of account ids, or None for all, not {value!r}")
-    ids = [str(user_id) if type(user_id) is int else user_id for user_id in value]
-    for user_id in ids:
-        if not isinstance(user_id, str) or not user_id:
-            raise ValueError(f"user_ids must hold account ids, not {user_id!r}")
-    return frozenset(ids)
+        raise ValueError(f"user_ids must be a list of account ids, or None for all, not {value!r:.200}")
+    return frozenset(identifier("each of user_ids", user_id) for user_id in value)
 
 
 def is_template(value: object) -> bool:

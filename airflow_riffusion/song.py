@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_riffusion.lenient import without_secrets
+from airflow_riffusion.request import checked_endpoint
 
 _FAILED = frozenset({"failed", "failure", "error", "cancelled", "canceled"})
 _LONGEST_REASON = 500
@@ -135,6 +136,21 @@ def fill_in(endpoint: str, **values: str) -> str:
         known = " and ".join(f"{{{name}}}" for name in values)
         raise ValueError(f"result_endpoint can have {known} filled in, not {{{min(unknown)}}}")
     return endpoint.format(**{name: quote(value, safe="") for name, value in values.items()})
+
+
+def checked_result_endpoint(value: object) -> None:
+    """
+    Check what is to be filled in when a job is over.
+
+    :raises ValueError: if that can't be done, or it leads elsewhere.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"result_endpoint must be text, not {value!r:.200}")
+    filled_in = fill_in(value, job_id="1", user_id="1")
+    try:
+        checked_endpoint(filled_in)
+    except ValueError as error:
+        raise ValueError(f"result_endpoint: {error}") from None
 
 
 def failure(result: object) -> str | None:

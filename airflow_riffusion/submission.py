@@ -11,10 +11,23 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_riffusion.request import checked_endpoint
+from airflow_riffusion.request import account_ids, checked_endpoint, identifier, plain, reference
 
 LONGEST_REPLY_REF = 1024
 """Characters that a ``replyRef`` may have (https://useapi.net/docs/api-riffusion-v1)."""
+
+
+def checked_json(value: object) -> Mapping[str, Any]:
+    """
+    Return what is to be submitted.
+
+    :raises ValueError: if it is no mapping.
+    """
+    if not isinstance(value, Mapping):
+        raise ValueError(
+            f'json must be a dict such as {{"prompt": "…"}}, what is to be submitted, not {value!r:.200}'
+        )
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +49,43 @@ class Submission:
 
         :raises ValueError: if it can't be.
         """
-        if not isinstance(body, Mapping):
-            raise ValueError(f"json must be a dict, what is to be submitted, not {body!r:.200}")
         try:
-            json.dumps(dict(body), allow_nan=False)
+            what = plain(checked_json(body))
+        except RecursionError:
+            raise ValueError("json can't be sent as JSON: it is nested too deep, or holds itself") from None
+        if (given := what.get("replyRef")) not in (None, ""):
+            what["replyRef"] = reference("json's replyRef", given)
+            if len(what["replyRef"]) > LONGEST_REPLY_REF:
+                raise ValueError(
+                    f"json's replyRef must have at most {LONGEST_REPLY_REF} characters, not {given!r:.60}"
+                )
+        try:
+            json.dumps(what, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ValueError(f"json can't be sent as JSON: {error}") from None
-        given = body.get("replyRef")
-        if given is not None and not (isinstance(given, str) and len(given) <= LONGEST_REPLY_REF):
-            raise ValueError(
-                f"json's replyRef must be text of at most {LONGEST_REPLY_REF} characters, not {given!r:.60}"
-            )
-        return cls(checked_endpoint(endpoint), body)
+        return cls(checked_endpoint(endpoint), what)
 
     @property
-    def account(self) -> Any:
-        """The account that the DAG author named, or None."""
-        return self.json.get("user_id") or self.json.get("email") or None
+    def account(self) -> str | None:
+        """
+        The account that the DAG author named, as text; None if none is.
 
-    def among(self, user_ids: Collection[str] | None) -> Collection[str] | None:
+        :raises ValueError: if it can't be one.
+        """
+        named = self.json.get("user_id") or self.json.get("email")
+        return identifier("json's account", named) if named else None
+
+    def among(self, user_ids: object) -> Collection[str] | None:
         """
         Return which accounts count: the one that is named, if there is one.
 
         :param user_ids: those that the DAG author wants; None for all.
-        :raises ValueError: if the one that is named is none of them.
+        :raises ValueError: if they can't be account ids, or the one that is named is none of them.
         """
+        accounts = account_ids(user_ids)
         if self.account is None:
-            return user_ids
-        if user_ids is not None and self.account not in user_ids:
+            return accounts
+        if accounts is not None and self.account not in accounts:
             raise ValueError(f"json is for account {self.account}, which is not among user_ids")
         return [self.account]
 

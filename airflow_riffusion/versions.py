@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow import __version__
 from packaging.version import Version
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from airflow.providers.common.compat.sdk import Context
@@ -58,6 +59,17 @@ def event_trigger_base() -> type[BaseTrigger]:
     import airflow.triggers.base as triggers
 
     return triggers.BaseEventTrigger if HAS_ASSET_WATCHERS else triggers.BaseTrigger
+
+
+def is_deferral_timeout(next_method: str, next_kwargs: Mapping[str, Any] | None) -> bool:
+    """
+    Return whether Airflow resumes a task because it was deferred for too long.
+
+    :param next_method: what is called according to Airflow.
+    :param next_kwargs: with what.
+    """
+    reasons = ("Trigger timeout", "Trigger/execution timeout")  # Airflow 3, and 2
+    return next_method == "__fail__" and (next_kwargs or {}).get("error") in reasons
 
 
 def first_reschedule_date(context: Context) -> datetime | None:

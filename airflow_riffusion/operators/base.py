@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 
-from airflow_riffusion.request import SlotRequest
+from airflow_riffusion.exceptions import checking_arguments
+from airflow_riffusion.request import SlotRequest, conn_id
 from airflow_riffusion.submission import Submission
+from airflow_riffusion.timeouts import Limit
+from airflow_riffusion.versions import is_deferral_timeout
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from airflow.providers.common.compat.sdk import Context
+
     from airflow_riffusion.exceptions import RiffusionRejected
     from airflow_riffusion.song import Song
 
@@ -40,17 +46,18 @@ class SongOperator(BaseOperator):
     def _wait_for_slot(self, song: Song, *, pause: float = 0.0) -> NoReturn:
         from airflow_riffusion.triggers.submission import SubmissionTrigger
 
-        request = SlotRequest.checked(
-            slots=self.slots,
-            user_ids=self._submission().among(self.user_ids),
-            same_account=self.same_account,
-            hold=self.hold,
-            priority=self.priority_weight,
-            since=song.since,
-        )
+        with checking_arguments():
+            request = SlotRequest.checked(
+                slots=self.slots,
+                user_ids=self._submission().among(self.user_ids),
+                same_account=self.same_account,
+                hold=self.hold,
+                priority=self.priority_weight,
+                since=song.since,
+            )
         self._defer(
             SubmissionTrigger.of(
-                self.riffusion_conn_id,
+                self._conn_id,
                 request,
                 poke_interval=self.poke_interval,
                 song=asdict(song),
@@ -65,7 +72,7 @@ class SongOperator(BaseOperator):
 
         self._defer(
             JobTrigger(
-                riffusion_conn_id=self.riffusion_conn_id,
+                riffusion_conn_id=self._conn_id,
                 job_id=song.job_id,
                 reply_ref=song.reply_ref,
                 hold=self.hold,
@@ -83,7 +90,7 @@ class SongOperator(BaseOperator):
         from airflow_riffusion.triggers.submission import GiveBackTrigger
 
         trigger = GiveBackTrigger(
-            riffusion_conn_id=self.riffusion_conn_id, grant_id=str(song.grant_id), message=str(error)
+            riffusion_conn_id=self._conn_id, grant_id=str(song.grant_id), message=str(error)
         )
         self.log.error("%s Its slot is given back.", error)
         self._defer(trigger, "finish")
@@ -92,9 +99,30 @@ class SongOperator(BaseOperator):
         self.defer(trigger=trigger, method_name=method_name, timeout=timeout)
         raise AssertionError("defer() always raises")
 
-    def _time_left(self, song: Song) -> timedelta:
-        return timedelta(seconds=max(1.0, song.since + self.timeout - time.time()))
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """
+        Go on in a worker, or say which time was up.
 
+        :raises AirflowTaskTimeout: if one was: the try fails, and the next one takes up its job.
+        """
+        if is_deferral_timeout(next_method, next_kwargs):
+            raise AirflowTaskTimeout(f"The song was not made within the {self._limit}.")
+        return super().resume_execution(next_method, next_kwargs, context)
+
+    @property
+    def _limit(self) -> Limit:
+        return Limit.of(self.timeout, self.execution_timeout)
+
+    def _time_left(self, song: Song) -> timedelta:
+        return self._limit.left(song.since, time.time())
+
+    @property
+    def _conn_id(self) -> str:
+        """The connection's id, checked (again): templates are rendered by now."""
+        with checking_arguments():
+            return conn_id(self.riffusion_conn_id)
+
+    @checking_arguments()
     def _submission(self) -> Submission:
         """Return what is to be submitted, checked (again): templates are rendered by now."""
         return Submission.checked(self.endpoint, self.json)

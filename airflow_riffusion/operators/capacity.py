@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_riffusion.exceptions import checking_arguments
 from airflow_riffusion.request import account_ids, conn_id, is_template
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class CapacityOperator(BaseOperator):
     ui_color = "#e4f0e8"
     riffusion_conn_id: Any  # text, once it is rendered
 
+    @checking_arguments()
     def __init__(
         self,
         *,
@@ -61,7 +63,8 @@ class CapacityOperator(BaseOperator):
         """
         from airflow_riffusion.hooks.riffusion import RiffusionHook
 
-        hook = RiffusionHook(self.riffusion_conn_id, retries=_RETRIES)
-        reading = hook.get_complete_capacity().for_users(account_ids(self.user_ids))
+        with checking_arguments():
+            name, accounts = conn_id(self.riffusion_conn_id), account_ids(self.user_ids)
+        reading = RiffusionHook(name, retries=_RETRIES).get_complete_capacity().for_users(accounts)
         self.log.info("%s", reading)
         return reading.to_xcom()

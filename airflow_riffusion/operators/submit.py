@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
 from copy import copy
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException
 
@@ -17,6 +16,7 @@ from airflow_riffusion.exceptions import (
     RiffusionError,
     RiffusionRejected,
     RiffusionUnavailable,
+    checking_arguments,
 )
 from airflow_riffusion.operators.base import SongOperator
 from airflow_riffusion.operators.memory import JobMemory
@@ -30,10 +30,11 @@ from airflow_riffusion.request import (
     whole_number,
 )
 from airflow_riffusion.slots import READINGS_UNTIL_HOPELESS
-from airflow_riffusion.song import Song, failure, fill_in, scrub
+from airflow_riffusion.song import Song, checked_result_endpoint, failure, fill_in, scrub
+from airflow_riffusion.submission import checked_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -75,7 +76,7 @@ class RiffusionSubmitOperator(SongOperator):
         are filled in, as in ``"music/?user_id={user_id}&id={job_id}"``. (templated)
     :param poke_interval: seconds, or a timedelta, between readings.
     :param timeout: seconds, or a timedelta, after which a try fails; a job that is executing goes on, and a
-        retry takes it up again.
+        retry takes it up again. So it is with ``execution_timeout``, if that is shorter.
     """
 
     template_fields: Sequence[str] = (
@@ -89,6 +90,7 @@ class RiffusionSubmitOperator(SongOperator):
     template_fields_renderers = {"json": "json"}  # noqa: RUF012 - as Airflow declares it
     ui_color = "#e4f0e8"
 
+    @checking_arguments()
     def __init__(
         self,
         *,
@@ -125,10 +127,10 @@ class RiffusionSubmitOperator(SongOperator):
             whole_number("slots", slots)
         if not is_template(user_ids):
             account_ids(user_ids)
-        if not isinstance(json, Mapping) and not is_template(json):
-            raise ValueError(f"json must be a dict, what is to be submitted, not {json!r:.200}")
+        if not is_template(json):
+            checked_json(json)
         if result_endpoint is not None and not is_template(result_endpoint):
-            fill_in(cast("str", result_endpoint), job_id="", user_id="")
+            checked_result_endpoint(result_endpoint)
         if result_endpoint is not None and not wait_for_completion:
             raise ValueError("result_endpoint needs wait_for_completion=True: only then is there an outcome")
 
@@ -139,7 +141,8 @@ class RiffusionSubmitOperator(SongOperator):
         :return: the job and what became of it, as plain JSON.
         """
         if self.result_endpoint is not None:
-            fill_in(self.result_endpoint, job_id="", user_id="")
+            with checking_arguments():
+                checked_result_endpoint(self.result_endpoint)
         ti = context["ti"]
         # Alike in every try, so that a retry can tell whether its job exists.
         own = f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}"
@@ -216,10 +219,10 @@ class RiffusionSubmitOperator(SongOperator):
 
     def _submit(self, song: Song, user_id: str) -> Song:
         """Send the one submission of this grant; what is left unclear goes back to the gate."""
-        submission = self._submission()
         if song.bad_answers >= READINGS_UNTIL_HOPELESS:
             self._give_back(song, _all_answers_were_bad(song))
         try:
+            submission = self._submission()
             hook = self._hook()
             body = submission.body(song.reply_ref, hook.settings.account_field, user_id)
             song = replace(song, submissions=song.submissions + 1, submitted_at=time.time())
@@ -271,7 +274,7 @@ class RiffusionSubmitOperator(SongOperator):
             ) from None
         except RiffusionUnavailable as error:
             pause = self._pause(1, error.retry_after) + self.poke_interval
-            if time.time() + pause > song.since + self.timeout:
+            if time.time() + pause > song.since + self._limit.seconds:
                 self.log.warning("%s The time is up: the song ends without its outcome.", error)
                 return None
             self.log.warning("%s The outcome is asked for again later.", error)
@@ -280,7 +283,7 @@ class RiffusionSubmitOperator(SongOperator):
     def _hook(self) -> RiffusionHook:
         from airflow_riffusion.hooks.riffusion import RiffusionHook
 
-        return RiffusionHook(self.riffusion_conn_id, retries=_RETRIES)
+        return RiffusionHook(self._conn_id, retries=_RETRIES)
 
 
 def _status(event: Any, *expected: str) -> str:

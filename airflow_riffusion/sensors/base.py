@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow.providers.common.compat.sdk import BaseSensorOperator
+from airflow.providers.common.compat.sdk import (
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    BaseSensorOperator,
+)
 
-from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionUnavailable
+from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionUnavailable, checking_arguments
 from airflow_riffusion.request import boolean, conn_id, is_template, seconds
 from airflow_riffusion.slots import READINGS_UNTIL_HOPELESS
+from airflow_riffusion.timeouts import Limit
+from airflow_riffusion.versions import is_deferral_timeout
 from airflow_riffusion.workers import seconds_until_worker_is_gone
 
 if TYPE_CHECKING:
@@ -23,6 +31,8 @@ if TYPE_CHECKING:
     from airflow_riffusion.hooks.riffusion import RiffusionHook
     from airflow_riffusion.templated import Templated
 
+Checked = TypeVar("Checked")
+
 # Seconds.
 _PAUSE = 1.0
 _LONGEST_RETRY_AFTER = 600.0
@@ -32,8 +42,9 @@ class RiffusionSensor(BaseSensorOperator):
     """
     A sensor that goes by the service's readings, in the triggerer or in a worker.
 
-    An unavailable service never ends the wait, only ``timeout`` does. A rejection ends it at once, without
-    retries.
+    An unavailable service never ends the wait, only ``timeout`` and ``execution_timeout`` do. A rejection, or
+    an argument that can't be what it should, ends it at once, without retries. ``soft_fail`` and
+    ``never_fail`` skip the task instead, but for ``execution_timeout``.
 
     :param riffusion_conn_id: the Airflow connection. (templated)
     :param poke_interval: seconds, or a timedelta, between readings.
@@ -77,6 +88,21 @@ class RiffusionSensor(BaseSensorOperator):
         :raises RiffusionRejected: if waiting won't help.
         """
 
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """
+        Go on in a worker, or say which time was up.
+
+        :raises AirflowSensorTimeout: if it was the sensor's own ``timeout``: no retry.
+        :raises AirflowTaskTimeout: if it was Airflow's ``execution_timeout``.
+        """
+        if is_deferral_timeout(next_method, next_kwargs):
+            said = f"Nothing came of the wait within the {self._limit}."
+            if self._limit.is_airflows:
+                raise AirflowTaskTimeout(said)
+            with self._soft_fail():
+                raise AirflowSensorTimeout(said)
+        return super().resume_execution(next_method, next_kwargs, context)
+
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """
         Look once, unless the service asked for a longer pause.
@@ -93,6 +119,31 @@ class RiffusionSensor(BaseSensorOperator):
             self.log.warning("%s The wait goes on.", error)
             self._not_before = time.monotonic() + min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER)
             return False
+
+    @property
+    def _limit(self) -> Limit:
+        return Limit.of(self.timeout, self.execution_timeout)
+
+    def _checked(self, arguments: Callable[[], Checked]) -> Checked:
+        """Return what the arguments ask for, checked (again): templates are rendered by now."""
+        with self._soft_fail(), checking_arguments():
+            self.riffusion_conn_id = conn_id(self.riffusion_conn_id)
+            return arguments()
+
+    @contextmanager
+    def _soft_fail(self) -> Iterator[None]:
+        """Skip the task when Airflow would not look at soft_fail and never_fail, as it does during a poke."""
+        try:
+            yield
+        except Exception as error:
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(f"Skipped instead of failed: {error}") from error
+            raise
+
+    def _do_render_template_fields(self, *args: Any, **kwargs: Any) -> None:
+        """Render templates; also those of a mapped sensor pass here."""
+        with self._soft_fail():
+            super()._do_render_template_fields(*args, **kwargs)
 
     def _hook(self) -> RiffusionHook:
         """Return the hook, which looks the connection up anew: a person may have mended it meanwhile."""

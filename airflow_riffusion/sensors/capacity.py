@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 import uuid
 from dataclasses import replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import PokeReturnValue
 
-from airflow_riffusion.exceptions import RiffusionRejected
+from airflow_riffusion.exceptions import RiffusionRejected, checking_arguments
 from airflow_riffusion.request import (
     SlotRequest,
     account_ids,
@@ -24,6 +23,7 @@ from airflow_riffusion.slots import Hopeless, SlotLedger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
     from airflow.sdk.definitions.mappedoperator import OperatorPartial
@@ -57,13 +57,15 @@ class CapacitySensor(RiffusionSensor):
     :param start_from_trigger: start the wait in the triggerer, without a worker (Airflow 3.3). Neither
         its pool nor ``max_active_tasks`` counts the waiting task then.
     :param end_from_trigger: end the task in the triggerer when slots are granted, without a worker
-        (Airflow 3.3); failures still go by a worker, for ``retries`` and ``soft_fail``. Success callbacks
-        and listeners are not called.
+        (Airflow 3.3); failures still go by a worker, for ``retries`` and ``soft_fail``, and so does a task
+        with ``outlets``, whose events Airflow makes only there. Success callbacks and listeners are not
+        called.
     :param start_trigger_args: what the triggerer starts with; ``.partial()`` sets it by itself.
     """
 
     template_fields: Sequence[str] = ("riffusion_conn_id", "user_ids", "slots")
 
+    @checking_arguments()
     def __init__(
         self,
         *,
@@ -100,7 +102,7 @@ class CapacitySensor(RiffusionSensor):
         if start_from_trigger or end_from_trigger:
             self._check_zero_worker_mode()
         if start_from_trigger:
-            self.start_trigger_args = start_trigger_args or self._own_start_args()
+            self.start_trigger_args = self._start_args(start_trigger_args)
 
     @classmethod
     def start_args(cls, **arguments: Any) -> StartTriggerArgs:
@@ -136,10 +138,14 @@ class CapacitySensor(RiffusionSensor):
         :return: the reading and what was granted, as plain JSON.
         """
         self._began = time.time()
-        request = self._request()
+        request = self._checked(self._request)
         if not self.deferrable:
             return super().execute(context)
+        if self.end_from_trigger and self.outlets:
+            self.log.info("The task has outlets, so it ends in a worker: else their events would be lost.")
+        return self._wait_in_triggerer(request)
 
+    def _wait_in_triggerer(self, request: SlotRequest) -> NoReturn:
         from airflow_riffusion.triggers.capacity import CapacityTrigger
 
         self.defer(
@@ -147,22 +153,30 @@ class CapacitySensor(RiffusionSensor):
                 self.riffusion_conn_id,
                 request,
                 poke_interval=self.poke_interval,
-                end_from_trigger=self.end_from_trigger,
+                end_from_trigger=self.end_from_trigger and not self.outlets,
+                do_xcom_push=self.do_xcom_push,
+                multiple_outputs=self.multiple_outputs,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout),
+            timeout=self._limit.left(self._began, time.time()),
         )
-        return None
+        raise AssertionError("defer() always raises")
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """
         Take up what the trigger says.
+
+        Arguments that it could not render or read are rendered anew by now, in all the ways of a worker, so
+        that the wait begins here; or they are wrong here, too.
 
         :param event: the trigger's event.
         :return: the reading and what was granted, as plain JSON.
         :raises RiffusionRejected: if waiting won't help.
         """
         status = event.get("status") if isinstance(event, dict) else None
+        if status == "unread":
+            self._began = event["since"]
+            self._wait_in_triggerer(self._checked(self._request))
         if status == "rejected":
             raise RiffusionRejected(str(event.get("message")))
         granted = event.get("result") if status == "granted" else None
@@ -214,10 +228,11 @@ class CapacitySensor(RiffusionSensor):
         if not self.deferrable:
             raise ValueError(f"{name} needs deferrable=True")
 
-    def _own_start_args(self) -> StartTriggerArgs:
-        from airflow_riffusion.sensors.zero_worker import OWN_ARGUMENTS
+    def _start_args(self, given: StartTriggerArgs | None) -> StartTriggerArgs:
+        from airflow_riffusion.sensors.zero_worker import OWN_ARGUMENTS, TASK_OPTIONS, with_task_options
 
-        return self.start_args(**{name: getattr(self, name) for name in OWN_ARGUMENTS})
+        own = given or self.start_args(**{name: getattr(self, name) for name in OWN_ARGUMENTS})
+        return with_task_options(own, {name: getattr(self, name) for name in TASK_OPTIONS})
 
     def _request(self) -> SlotRequest:
         """Return what is asked for, checked (again): templates are rendered by now."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 import uuid
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import PokeReturnValue
 
-from airflow_riffusion.exceptions import RiffusionRejected
+from airflow_riffusion.exceptions import RiffusionRejected, checking_arguments
 from airflow_riffusion.jobs import JobLedger, WantedJob
-from airflow_riffusion.request import is_template
+from airflow_riffusion.request import identifier, is_template, reference
 from airflow_riffusion.sensors.base import RiffusionSensor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -42,6 +42,7 @@ class JobSensor(RiffusionSensor):
 
     template_fields: Sequence[str] = ("riffusion_conn_id", "job_id", "reply_ref")
 
+    @checking_arguments()
     def __init__(
         self,
         *,
@@ -75,7 +76,7 @@ class JobSensor(RiffusionSensor):
         :return: the job as it was seen last, as plain JSON; None if it never was.
         """
         self._began = time.time()
-        wanted = self._wanted()
+        wanted = self._checked(self._wanted)
         if not self.deferrable:
             return super().execute(context)
 
@@ -90,7 +91,7 @@ class JobSensor(RiffusionSensor):
                 poke_interval=self.poke_interval,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout),
+            timeout=self._limit.left(self._began, time.time()),
         )
         return None
 
@@ -131,7 +132,10 @@ class JobSensor(RiffusionSensor):
 
     def _wanted(self) -> WantedJob:
         """Return which job is waited for, checked (again): templates are rendered by now."""
-        wanted = WantedJob(_text("job_id", self.job_id), _text("reply_ref", self.reply_ref))
+        wanted = WantedJob(
+            None if self.job_id in (None, "") else identifier("job_id", self.job_id),
+            None if self.reply_ref in (None, "") else reference("reply_ref", self.reply_ref),
+        )
         if wanted.job_id is None and wanted.reply_ref is None:
             raise ValueError("job_id or reply_ref is needed: which job is to be waited for?")
         return wanted
@@ -144,11 +148,3 @@ class JobSensor(RiffusionSensor):
             return None
         self.log.info("Job %s is over.", job["job_id"])
         return dict(job)
-
-
-def _text(name: str, value: object) -> str | None:
-    if type(value) is int:  # kling's ids are numbers
-        return str(value)
-    if not isinstance(value, str | None):
-        raise ValueError(f"{name} must be text, not {value!r}")
-    return value or None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from airflow.sdk.definitions.mappedoperator import MappedOperator, OperatorParti
 from airflow.triggers.base import StartTriggerArgs
 
 from airflow_riffusion.request import account_ids, boolean, conn_id, is_template, seconds, whole_number
+from airflow_riffusion.timeouts import Limit
 from airflow_riffusion.versions import require_zero_worker_mode
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ OWN_ARGUMENTS = frozenset(
         "end_from_trigger",
     }
 )
+
+# Of those that every operator has: what Airflow heeds in a worker only.
+TASK_OPTIONS = frozenset({"execution_timeout", "outlets", "do_xcom_push", "multiple_outputs"})
 
 
 def start_args(
@@ -72,6 +77,25 @@ def start_args(
     )
 
 
+def with_task_options(args: StartTriggerArgs, options: Mapping[str, Any]) -> StartTriggerArgs:
+    """
+    Return what the triggerer starts with if these options are to count there.
+
+    :param args: what it would start with.
+    :param options: the task's :data:`TASK_OPTIONS`. With outlets it ends in a worker: nothing else tells
+        Airflow of their events.
+    """
+    kwargs = dict(args.trigger_kwargs or {})
+    timeout = args.timeout
+    if timeout is not None:
+        timeout = timedelta(seconds=Limit.of(timeout.total_seconds(), options["execution_timeout"]).seconds)
+        kwargs["timeout"] = timeout.total_seconds()
+    kwargs["end_from_trigger"] = kwargs.get("end_from_trigger", False) and not options["outlets"]
+    kwargs["do_xcom_push"] = options["do_xcom_push"]
+    kwargs["multiple_outputs"] = options["multiple_outputs"]
+    return replace(args, timeout=timeout, trigger_kwargs=kwargs)
+
+
 def partial_with_start_args(
     partial: OperatorPartial, default_args: Mapping[str, Any] | None
 ) -> OperatorPartial:
@@ -87,10 +111,12 @@ def partial_with_start_args(
     parents = [parent.default_args or {} for parent in (kwargs["dag"], kwargs["task_group"]) if parent]
     given = dict(ChainMap(kwargs, dict(default_args or {}), *reversed(parents)))
     own = {name: given[name] for name in OWN_ARGUMENTS & given.keys()}
-    if kwargs.get("start_trigger_args") is None:
-        kwargs["start_trigger_args"] = start_args(**own)
+    args = kwargs.get("start_trigger_args")
+    if args is None:
+        args = start_args(**own)
     elif lost := sorted(OWN_ARGUMENTS & kwargs.keys() - {"priority_weight"}):
         raise ValueError(f"{', '.join(lost)} would be lost: give all arguments to start_args()")
+    kwargs["start_trigger_args"] = with_task_options(args, {name: kwargs.get(name) for name in TASK_OPTIONS})
     partial._expand_called = True  # noqa: SLF001 - or Airflow warns that this one never was
     return _ZeroWorkerPartial(operator_class=partial.operator_class, kwargs=kwargs, params=partial.params)
 
@@ -100,7 +126,8 @@ class _ZeroWorkerPartial(OperatorPartial):
 
     def _expand(self, expand_input: Any, *, strict: bool) -> MappedOperator:
         mapped = expand_input.value
-        lost = sorted(OWN_ARGUMENTS & set(mapped)) if isinstance(mapped, dict) else ["expand_kwargs"]
+        travel = OWN_ARGUMENTS | TASK_OPTIONS
+        lost = sorted(travel & set(mapped)) if isinstance(mapped, dict) else ["expand_kwargs"]
         if lost:
             self._expand_called = True
             raise ValueError(

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, Self
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_riffusion.exceptions import RiffusionRejected
-from airflow_riffusion.request import SlotRequest, grant_line, seconds
+from airflow_riffusion.request import SlotRequest, conn_id, grant_line, seconds
 from airflow_riffusion.workers import worker_is_gone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from airflow.models.taskinstance import TaskInstance
+    from airflow.providers.common.compat.sdk import Context
+    from jinja2 import Environment
 
 
 class CapacityTrigger(BaseTrigger):
@@ -35,6 +37,8 @@ class CapacityTrigger(BaseTrigger):
     :param timeout: seconds that the task may wait, if it starts in the triggerer: Airflow keeps the time at
         which they are over, which tells a restarted triggerer when the task began.
     :param end_from_trigger: end the task here when slots are granted, without a worker.
+    :param do_xcom_push: the task's; whether to write an XCom then.
+    :param multiple_outputs: the task's; whether each of its keys is an XCom of its own as well.
     """
 
     def __init__(
@@ -49,6 +53,8 @@ class CapacityTrigger(BaseTrigger):
         since: float | None = None,
         timeout: float | None = None,
         end_from_trigger: bool = False,
+        do_xcom_push: bool = True,
+        multiple_outputs: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.riffusion_conn_id = riffusion_conn_id
@@ -61,7 +67,10 @@ class CapacityTrigger(BaseTrigger):
         self.since = since
         self.timeout = timeout
         self.end_from_trigger = end_from_trigger
+        self.do_xcom_push = do_xcom_push
+        self.multiple_outputs = multiple_outputs
         self._began: float | None = None
+        self._not_rendered: Exception | None = None
 
     @classmethod
     def of(
@@ -107,22 +116,63 @@ class CapacityTrigger(BaseTrigger):
                 "since": self.since,
                 "timeout": self.timeout,
                 "end_from_trigger": self.end_from_trigger,
+                "do_xcom_push": self.do_xcom_push,
+                "multiple_outputs": self.multiple_outputs,
             },
         )
+
+    @property
+    def render_template_as_native_obj(self) -> bool:
+        """Whether templates become objects here, too: what the task says, or else its DAG."""
+        native = getattr(self.task, "render_template_as_native_obj", None)
+        if native is None:
+            native = getattr(getattr(self.task, "dag", None), "render_template_as_native_obj", False)
+        return bool(native)
+
+    def get_template_env(self, dag: Any = None) -> Environment:
+        """
+        Return what renders the arguments of a task that starts here.
+
+        Airflow's own (3.3.2) knows no native templates, and takes an undefined name for an empty text, where
+        a worker says that it is an error.
+        """
+        from jinja2 import StrictUndefined
+        from jinja2.nativetypes import NativeEnvironment
+
+        environment: Environment = super().get_template_env(dag)
+        if self.render_template_as_native_obj:
+            native = type("NativeSandbox", (type(environment), NativeEnvironment), {})
+            environment = native(cache_size=0)
+        environment.undefined = StrictUndefined
+        return environment
+
+    def render_template_fields(self, context: Context, jinja_env: Environment | None = None) -> None:
+        """Render the arguments; those that can't be rendered here are left to a worker."""
+        try:
+            super().render_template_fields(context, jinja_env)
+        except Exception as error:  # noqa: BLE001 - whatever it is, a worker may know more, and says so if not
+            self._not_rendered = error
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """
         Wait, then yield one event.
 
-        ``granted`` with the XCom, or ``rejected`` with a message, for a worker to go on with; or the task's
-        success, if it is to end here.
+        ``granted`` with the XCom, or ``rejected`` with a message, for a worker to go on with; ``unread`` if a
+        worker has to render the arguments; or the task's success, if it is to end here.
         """
         from airflow_riffusion.triggers.gate import CapacityGate
 
         self._begin()
         since = self._since()
-        request = self._request(since)
-        gate = CapacityGate.of(self.riffusion_conn_id)
+        try:
+            if self._not_rendered is not None:
+                raise ValueError(f"can't be rendered: {self._not_rendered!r}")
+            request = self._request(since)
+            gate = CapacityGate.of(conn_id(self.riffusion_conn_id))
+        except ValueError as error:
+            self.log.warning("The arguments can't be read here (%s), so a worker reads them.", error)
+            yield TriggerEvent({"status": "unread", "since": since})
+            return
         grant_id = uuid.uuid4().hex
         try:
             grant = await gate.wait(grant_id, request, seconds("poke_interval", self.poke_interval))
@@ -135,7 +185,7 @@ class CapacityTrigger(BaseTrigger):
             # `airflow dags test` knows no task here, and no end of one: there, it ends in a worker.
             if self.end_from_trigger and self.task_instance is not None:
                 self.log.info("%s", grant_line(granted))
-                await _push(self.task_instance, granted)
+                await self._push(self.task_instance, granted)
                 yield TaskSuccessEvent()
             else:
                 await self._let_worker_go()
@@ -172,21 +222,22 @@ class CapacityTrigger(BaseTrigger):
             return float(timeout_after.timestamp() - self.timeout)
         return time.time()
 
+    async def _push(self, ti: TaskInstance, granted: dict[str, Any]) -> None:
+        """
+        Write the task's XComs, as a worker would.
 
-async def _push(ti: TaskInstance, granted: dict[str, Any]) -> None:
-    """
-    Write a task's XCom.
+        ``TaskSuccessEvent(xcoms=…)`` would store them encoded twice (Airflow 3.3.2): a dict arrives as text.
+        """
+        from airflow.sdk.execution_time.xcom import XCom
 
-    ``TaskSuccessEvent(xcoms=…)`` would store it encoded twice (Airflow 3.3.2): a dict arrives as text.
-    """
-    from airflow.sdk.execution_time.xcom import XCom
-
-    await asyncio.to_thread(
-        XCom.set,
-        key="return_value",
-        value=granted,
-        dag_id=ti.dag_id,
-        task_id=ti.task_id,
-        run_id=ti.run_id,
-        map_index=ti.map_index,
-    )
+        xcoms = {**(granted if self.multiple_outputs else {}), "return_value": granted}
+        for key, value in xcoms.items() if self.do_xcom_push else ():
+            await asyncio.to_thread(
+                XCom.set,
+                key=key,
+                value=value,
+                dag_id=ti.dag_id,
+                task_id=ti.task_id,
+                run_id=ti.run_id,
+                map_index=ti.map_index,
+            )

@@ -67,9 +67,69 @@ def test_failures_end_like_those_of_every_other_mode(airflow_stack, service, sto
         "timeout_skips": ("skipped", 1),
         "wrong_token_fails": ("failed", 1),
         "wrong_token_skips": ("skipped", 1),
+        "unreadable_fails": ("failed", 1),
+        "unreadable_skips": ("skipped", 1),
+        "undefined_fails": ("failed", 1),
+        "undefined_skips": ("skipped", 1),
+        "execution_timeout": ("failed", 2),
+        "execution_timeout_zero_worker": ("failed", 2),
+        "song_of_text": ("failed", 1),
     }
     assert "AirflowSensorTimeout" in airflow_stack.log(run, "timeout_fails")
     assert "check the API token" in airflow_stack.log(run, "wrong_token_fails")
+    assert "slots must be a positive whole number, not 'two'" in airflow_stack.log(run, "unreadable_fails")
+    assert "'nowhere' is undefined" in airflow_stack.log(run, "undefined_fails")
+    for task_id in ("execution_timeout", "execution_timeout_zero_worker"):
+        assert "within the execution_timeout of 3 s" in airflow_stack.log(run, task_id)
+    assert 'json must be a dict such as {"prompt": "…"}' in airflow_stack.log(
+        run, "song_of_text", map_index=0
+    )
+
+
+@pytest.fixture(scope="module")
+def arguments(airflow_stack, service):
+    other, account = (account.user_id for account in service.read().accounts)
+    run = airflow_stack.trigger("zero_worker_arguments", {"account": account, "other": other})
+    assert airflow_stack.wait(run, 120) == "success"
+    return run
+
+
+def test_native_templates_are_rendered_without_a_worker(airflow_stack, arguments, service):
+    account = service.read().accounts[1].user_id
+    tasks = {task["task_id"]: task for task in airflow_stack.task_instances(arguments)}
+
+    assert airflow_stack.xcom(arguments, "native")["granted"] == {account: 2}
+    assert tasks["native"]["pid"] is None
+
+
+def test_a_macro_of_the_dags_own_is_rendered_by_a_worker(airflow_stack, arguments, service):
+    account = service.read().accounts[1].user_id
+
+    assert airflow_stack.xcom(arguments, "macro")["granted"] == {account: 2}
+    assert "so a worker reads them" in airflow_stack.log(arguments, "macro")
+
+
+def test_what_airflow_does_in_a_worker_is_done_for_those_that_need_none(airflow_stack, arguments):
+    keys = airflow_stack.query(
+        "SELECT task_id, key FROM xcom WHERE run_id = ? AND task_id IN ('no_xcom', 'many_xcoms')",
+        arguments.run_id,
+    )
+    events = airflow_stack.query(
+        "SELECT source_task_id FROM asset_event WHERE source_run_id = ?", arguments.run_id
+    )
+
+    assert {"return_value", "available", "granted"} <= {key for task_id, key in keys}
+    assert {task_id for task_id, key in keys} == {"many_xcoms"}
+    assert events == [("outlet",)]
+
+
+def test_song_with_outputs_of_a_mapped_task_is_submitted_under_its_number(
+    airflow_stack, arguments, service
+):
+    song = airflow_stack.xcom(arguments, "song")
+
+    (job,) = (job for job in service.read().jobs if job.job_id == song["job_id"])
+    assert (song["reply_ref"], job.reply_ref) == ("42", "42")
 
 
 def test_it_runs_under_dags_test(tmp_path, token):

@@ -11,6 +11,7 @@ from airflow_riffusion.hooks import riffusion as hook_module
 from airflow_riffusion.triggers import gate as gate_module
 from tests.boards import MemoryBoard
 from tests.gates import FakeHook
+from tests.lazy import LazySequences
 from tests.readings import FakeAccounts
 
 
@@ -74,6 +75,12 @@ def answers(monkeypatch, clock):
     answers = Answers()
     monkeypatch.setattr(hook_module, "RiffusionHook", FakeHook)
     return answers
+
+
+@pytest.fixture
+def lazy_sequence(monkeypatch):
+    """Return a function that makes what Airflow gives as the outputs of a mapped task."""
+    return LazySequences(monkeypatch).of
 
 
 @pytest.fixture

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 from airflow.exceptions import AirflowRescheduleException
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout, TaskDeferred
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    TaskDeferred,
+)
 
 from airflow_riffusion.exceptions import RiffusionRejected, RiffusionUnavailable
 from airflow_riffusion.sensors.job import JobSensor
@@ -31,7 +37,9 @@ def context(first_reschedule=None):
         ({"job_id": None}, "job_id or reply_ref is needed"),
         ({"job_id": ""}, "job_id or reply_ref is needed"),
         ({"job_id": ["1"]}, "job_id must be text"),
-        ({"job_id": None, "reply_ref": 1.5}, "reply_ref must be text"),
+        ({"job_id": True}, "job_id must be text"),
+        ({"job_id": 1.5}, "job_id must be text"),
+        ({"job_id": None, "reply_ref": True}, "reply_ref must be text"),
         ({"hold": -1}, "hold"),
         ({"deferrable": "no"}, "deferrable"),
         ({"riffusion_conn_id": ""}, "riffusion_conn_id"),
@@ -46,7 +54,15 @@ def test_templates_are_checked_when_they_are_rendered(answers):
     task = sensor(job_id="{{ job }}")
     task.job_id = None
 
-    with pytest.raises(ValueError, match="job_id or reply_ref is needed"):
+    with pytest.raises(AirflowFailException, match="job_id or reply_ref is needed"):
+        task.execute(context())
+
+
+def test_with_soft_fail_what_is_wrong_then_skips_the_task():
+    task = sensor(job_id="{{ job }}", soft_fail=True)
+    task.job_id = None
+
+    with pytest.raises(AirflowSkipException, match="job_id or reply_ref is needed"):
         task.execute(context())
 
 
@@ -135,6 +151,17 @@ class TestDeferring:
             "song": None,
         }
         assert (deferred.method_name, deferred.timeout.total_seconds()) == ("execute_complete", 100)
+
+    @pytest.mark.parametrize(("given", "sent"), [(4711, "4711"), (2026.11, "2026.11")])
+    def test_a_reference_may_be_a_number(self, given, sent):
+        assert self.defer(job_id=None, reply_ref=given).trigger.reply_ref == sent
+
+    def test_a_shorter_execution_timeout_counts_and_is_said(self, clock):
+        fields = {"timeout": 90, "execution_timeout": timedelta(seconds=60)}
+
+        assert self.defer(**fields).timeout == timedelta(seconds=60)
+        with pytest.raises(AirflowTaskTimeout, match="execution_timeout of 60 s"):
+            sensor(**fields).resume_execution("__fail__", {"error": "Trigger timeout"}, context())
 
     @pytest.mark.parametrize("seen", [{"job_id": "1", "user_id": "a"}, None])
     def test_it_ends_with_what_the_trigger_saw(self, seen):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_riffusion.exceptions import RiffusionUnavailable
 from airflow_riffusion.hooks import riffusion as hook_module
@@ -61,5 +62,20 @@ def test_templates_are_checked_when_they_are_rendered(hook):
     operator = CapacityOperator(task_id="t", user_ids=["{{ params.account }}"])
     operator.user_ids = [""]
 
-    with pytest.raises(ValueError, match="user_ids must"):
+    with pytest.raises(AirflowFailException, match="user_ids must"):
         operator.execute({})
+    assert hook.made_with == []
+
+
+def test_a_connection_that_a_template_rendered_to_nothing_fails_without_a_retry(hook):
+    operator = CapacityOperator(task_id="t", riffusion_conn_id="{{ params.conn }}")
+    operator.riffusion_conn_id = ""
+
+    with pytest.raises(AirflowFailException, match="riffusion_conn_id must be"):
+        operator.execute({})
+
+
+def test_the_accounts_may_come_from_a_mapped_task(hook, lazy_sequence):
+    operator = CapacityOperator(task_id="t", user_ids=lazy_sequence(["a"]))
+
+    assert operator.execute({})["available"] == 1

@@ -12,19 +12,26 @@ from airflow_riffusion.request import (
     conn_id,
     grant_line,
     is_template,
+    plain,
+    reference,
     seconds,
     whole_number,
 )
 from tests.readings import NOON, job, reading
 
 
-@pytest.mark.parametrize("value", [1, 7, "3", " 3 "])
-def test_a_positive_whole_number_is_taken_also_as_text(value):
-    assert whole_number("slots", value) == int(value)
+@pytest.mark.parametrize(
+    ("value", "expected"), [(1, 1), (7, 7), ("3", 3), (" 3 ", 3), (3.0, 3), ("3.0", 3), ("30.00", 30)]
+)
+def test_a_positive_whole_number_is_taken_also_as_text_or_as_a_quotient(value, expected):
+    number = whole_number("slots", value)
+
+    assert (number, type(number)) == (expected, int)
 
 
 @pytest.mark.parametrize(
-    "value", [0, -1, 1.0, "two", "²", "0", "", True, None, [1], float("nan"), "9" * 5000]
+    "value",
+    [0, -1, 1.5, "1.5", 0.0, "two", "²", "0", "", True, None, [1], float("nan"), float("inf"), "9" * 5000],
 )
 def test_anything_else_is_no_number_of_slots(value):
     with pytest.raises(ValueError, match="slots must be a positive whole number"):
@@ -55,7 +62,16 @@ def test_account_ids_may_be_numbers_and_are_compared_as_text():
     assert account_ids(None) is None
 
 
-@pytest.mark.parametrize("value", ["a", "['a', 'b']", [], [""], [None], [1.5], 3, {"a": 1}])
+@pytest.mark.parametrize("given", [("a", 1), {"a", 1}, frozenset(["a", "1"]), {"a": 0, 1: 0}.keys()])
+def test_account_ids_may_come_in_any_collection(given):
+    assert account_ids(given) == {"a", "1"}
+
+
+def test_account_ids_may_come_from_a_mapped_task(lazy_sequence):
+    assert account_ids(lazy_sequence(["a", 1])) == {"a", "1"}
+
+
+@pytest.mark.parametrize("value", ["a", "['a', 'b']", [], [""], [None], [1.5], [True], [["a"]], 3, {"a": 1}])
 def test_a_list_of_account_ids_is_needed(value):
     with pytest.raises(ValueError, match="user_ids must"):
         account_ids(value)
@@ -78,10 +94,41 @@ def test_a_template_is_recognised(value, expected):
     assert is_template(value) is expected
 
 
-@pytest.mark.parametrize("value", ["", None, 3])
+@pytest.mark.parametrize("value", ["", None, True, 1.5, ["a"]])
 def test_a_connection_is_named_by_a_text(value):
-    with pytest.raises(ValueError, match="riffusion_conn_id"):
+    with pytest.raises(ValueError, match="riffusion_conn_id must be the id of a connection"):
         conn_id(value)
+
+
+def test_a_connection_whose_id_a_native_template_took_for_a_number_is_named_by_its_text():
+    assert conn_id(4711) == "4711"
+
+
+@pytest.mark.parametrize(("value", "expected"), [("ref", "ref"), (42, "42"), (2026.11, "2026.11"), (0, "0")])
+def test_a_reference_may_be_any_number(value, expected):
+    assert reference("replyRef", value) == expected
+
+
+@pytest.mark.parametrize("value", ["", None, True, ["ref"], float("nan"), float("inf")])
+def test_anything_else_is_no_reference(value):
+    with pytest.raises(ValueError, match="replyRef must be text"):
+        reference("replyRef", value)
+
+
+def test_what_other_tasks_give_becomes_what_json_knows_at_any_depth(lazy_sequence):
+    tags = lazy_sequence([{"moods": lazy_sequence(["sad"]), "pair": (1, 2)}, "polka"])
+
+    assert plain({"tags": tags, "set": {"b", "a"}, "seed": 1.5, "no": None}) == {
+        "tags": [{"moods": ["sad"], "pair": [1, 2]}, "polka"],
+        "set": ["a", "b"],
+        "seed": 1.5,
+        "no": None,
+    }
+
+
+@pytest.mark.parametrize("value", ["text", b"bytes", bytearray(b"bytes")])
+def test_text_stays_what_it_is(value):
+    assert plain([value]) == [value]
 
 
 @pytest.mark.parametrize("value", [None, 3, ["music"]])

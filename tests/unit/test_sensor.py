@@ -6,11 +6,16 @@ from types import SimpleNamespace
 import pytest
 from airflow.exceptions import AirflowRescheduleException
 from airflow.providers.common.compat.sdk import (
+    DAG,
+    AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    AirflowTaskTimeout,
+    Asset,
     TaskDeferred,
 )
+from jinja2 import StrictUndefined, UndefinedError
 
 from airflow_riffusion import versions
 from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionRejected, RiffusionUnavailable
@@ -32,7 +37,7 @@ def context(first_reschedule=None):
 
 
 class TestArguments:
-    @pytest.mark.parametrize("slots", [0, -1, "two", 1.5, None, True])
+    @pytest.mark.parametrize("slots", [0, -1, "two", 1.5, "1.5", None, True])
     def test_slots_must_be_a_positive_whole_number_when_the_dag_is_parsed(self, slots):
         with pytest.raises(ValueError, match="slots must be a positive whole number"):
             sensor(slots=slots)
@@ -69,9 +74,68 @@ class TestArguments:
         waiting = sensor(slots="{{ params.slots }}", user_ids="{{ params.accounts }}")
         waiting.slots, waiting.user_ids = "two", ["a"]
 
-        with pytest.raises(ValueError, match="slots must be"):
+        with pytest.raises(AirflowFailException, match="slots must be"):
             waiting.execute(context())
         assert answers.asked == 0
+
+    @pytest.mark.parametrize("mode", [{"deferrable": False}, {"mode": "reschedule"}, {"deferrable": True}])
+    @pytest.mark.parametrize("asked", [{"slots": "two"}, {"user_ids": "['a']"}, {"riffusion_conn_id": ""}])
+    class TestThatAreWrongWhenTheyAreRendered:
+        def rendered(self, mode, asked, **fields):
+            waiting = sensor(**dict.fromkeys(asked, "{{ x }}"), **mode, **fields)
+            for name, value in asked.items():
+                setattr(waiting, name, value)
+            return waiting
+
+        def test_no_retry_follows(self, mode, asked):
+            with pytest.raises(AirflowFailException, match=f"{next(iter(asked))} must be"):
+                self.rendered(mode, asked).execute(context())
+
+        @pytest.mark.parametrize("setting", ["soft_fail", "never_fail"])
+        def test_soft_fail_skips_the_task_and_says_why(self, mode, asked, setting):
+            with pytest.raises(AirflowSkipException, match=f"{next(iter(asked))} must be"):
+                self.rendered(mode, asked, **{setting: True}).execute(context())
+
+    def test_a_number_that_a_native_template_made_names_a_connection(self):
+        waiting = sensor(riffusion_conn_id="{{ conn }}", deferrable=True)
+        waiting.riffusion_conn_id = 4711
+
+        with pytest.raises(TaskDeferred) as caught:
+            waiting.execute(context())
+        assert caught.value.trigger.riffusion_conn_id == "4711"
+
+    def test_a_mapped_sensor_that_a_worker_constructs_fails_without_a_retry(self):
+        with DAG("d"):
+            mapped = CapacitySensor.partial(task_id="wait").expand(slots=[1, "two"])
+
+        with pytest.raises(AirflowFailException, match="slots must be"):
+            mapped.unmap({"slots": "two"})
+
+    def test_an_argument_that_is_airflows_own_fails_likewise(self):
+        with pytest.raises(AirflowFailException, match="mutually exclusive"):
+            sensor(soft_fail=True, never_fail=True)
+
+
+class TestTemplates:
+    def render(self, mapped=False, **fields):
+        with DAG("d", template_undefined=StrictUndefined):
+            waiting = sensor(slots="{{ nowhere }}", **fields)
+        if mapped:
+            waiting._do_render_template_fields(waiting, ["slots"], {}, waiting.get_template_env(), set())
+        else:
+            waiting.render_template_fields({})
+
+    @pytest.mark.parametrize("mapped", [False, True])
+    @pytest.mark.parametrize("deferrable", [False, True])
+    def test_one_that_cant_be_rendered_fails_the_task_as_usual(self, mapped, deferrable):
+        with pytest.raises(UndefinedError, match="'nowhere' is undefined"):
+            self.render(mapped, deferrable=deferrable)
+
+    @pytest.mark.parametrize("mapped", [False, True])
+    @pytest.mark.parametrize("deferrable", [False, True])
+    def test_with_soft_fail_it_skips_the_task(self, mapped, deferrable):
+        with pytest.raises(AirflowSkipException, match="'nowhere' is undefined"):
+            self.render(mapped, deferrable=deferrable, soft_fail=True)
 
     def test_a_rendered_number_is_taken_as_text(self, answers):
         answers.append(FREE)
@@ -261,6 +325,8 @@ class TestDeferring:
                 "since": clock.now,
                 "timeout": None,
                 "end_from_trigger": False,
+                "do_xcom_push": True,
+                "multiple_outputs": False,
             },
         )
         assert deferred.method_name == "execute_complete"
@@ -268,12 +334,49 @@ class TestDeferring:
     def test_the_sensors_own_timeout_counts(self, clock):
         assert self.defer(timeout=90, execution_timeout=timedelta(hours=5)).timeout == timedelta(seconds=90)
 
+    def test_a_shorter_execution_timeout_counts(self, clock):
+        assert self.defer(timeout=90, execution_timeout=timedelta(seconds=60)).timeout.total_seconds() == 60
+
+    @pytest.mark.parametrize("reason", ["Trigger timeout", "Trigger/execution timeout"])
+    class TestForTooLong:
+        def resume(self, reason, **fields):
+            sensor(deferrable=True, **fields).resume_execution("__fail__", {"error": reason}, context())
+
+        def test_the_sensors_own_timeout_is_one_without_a_retry(self, reason):
+            with pytest.raises(AirflowSensorTimeout, match=r"within the timeout of 90 s\."):
+                self.resume(reason, timeout=90, execution_timeout=timedelta(hours=5))
+
+        @pytest.mark.parametrize("setting", ["soft_fail", "never_fail"])
+        def test_with_soft_fail_it_skips_the_task(self, reason, setting):
+            with pytest.raises(AirflowSkipException, match=r"within the timeout of 90 s\."):
+                self.resume(reason, timeout=90, **{setting: True})
+
+        @pytest.mark.parametrize("soft_fail", [False, True])
+        def test_the_execution_timeout_fails_as_it_does_in_a_worker(self, reason, soft_fail):
+            with pytest.raises(AirflowTaskTimeout, match=r"within the execution_timeout of 60 s\."):
+                self.resume(reason, timeout=90, execution_timeout=timedelta(minutes=1), soft_fail=soft_fail)
+
+    def test_a_trigger_that_failed_did_not_take_too_long(self):
+        with pytest.raises(AirflowException, match="Trigger failure"):
+            sensor(deferrable=True).resume_execution("__fail__", {"error": "Trigger failure"}, context())
+
     def test_it_overrides_the_mode(self, clock):
         assert self.defer(mode="reschedule")
 
     @needs_zero_worker_mode
     def test_it_tells_the_trigger_to_end_the_task(self, clock):
         assert self.defer(end_from_trigger=True).trigger.end_from_trigger is True
+
+    @needs_zero_worker_mode
+    def test_with_outlets_the_task_ends_in_a_worker(self, clock):
+        deferred = self.defer(end_from_trigger=True, outlets=[Asset("songs")])
+
+        assert deferred.trigger.end_from_trigger is False
+
+    def test_the_tasks_xcom_options_go_along(self, clock):
+        trigger = self.defer(do_xcom_push=False, multiple_outputs=True).trigger
+
+        assert (trigger.do_xcom_push, trigger.multiple_outputs) == (False, True)
 
     def test_a_grant_becomes_the_xcom(self):
         xcom = {"available": 1, "granted": {"a": 1}, "grant_id": "g", "waited_seconds": 2.0}
@@ -283,6 +386,27 @@ class TestDeferring:
     def test_a_rejection_fails_without_retry(self):
         with pytest.raises(AirflowFailException, match="401 Unauthorized"):
             sensor().execute_complete({}, {"status": "rejected", "message": "401 Unauthorized"})
+
+    def test_arguments_that_the_triggerer_could_not_read_are_read_here(self, clock):
+        waiting = sensor(deferrable=True, slots="{{ params.slots }}", timeout=90)
+        waiting.slots = "2"  # as it is rendered in a worker
+
+        with pytest.raises(TaskDeferred) as caught:
+            waiting.execute_complete({}, {"status": "unread", "since": clock.now - 30})
+
+        trigger = caught.value.trigger
+        assert (trigger.slots, trigger.since) == (2, clock.now - 30)
+        assert caught.value.timeout == timedelta(seconds=60)
+
+    @pytest.mark.parametrize(
+        ("soft_fail", "ends"), [(False, AirflowFailException), (True, AirflowSkipException)]
+    )
+    def test_what_cant_be_read_here_either_ends_the_wait_as_in_every_mode(self, soft_fail, ends):
+        waiting = sensor(deferrable=True, slots="{{ params.slots }}", soft_fail=soft_fail)
+        waiting.slots = "two"
+
+        with pytest.raises(ends, match="slots must be a positive whole number, not 'two'"):
+            waiting.execute_complete({}, {"status": "unread", "since": 1.0})
 
     @pytest.mark.parametrize(
         "event", [None, "success", {}, {"status": "granted"}, {"status": "granted", "result": 3}]

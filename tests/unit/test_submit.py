@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, TaskDeferred
+from airflow.providers.common.compat.sdk import (
+    DAG,
+    AirflowException,
+    AirflowFailException,
+    AirflowTaskTimeout,
+    TaskDeferred,
+)
 
 from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionRejected, RiffusionUnavailable
 from airflow_riffusion.hooks import riffusion as hook_module
@@ -16,6 +22,7 @@ from airflow_riffusion.operators import base as base_module
 from airflow_riffusion.operators import submit as operator_module
 from airflow_riffusion.operators.submit import RiffusionSubmitOperator
 from airflow_riffusion.song import Song
+from airflow_riffusion.submission import Submission
 
 ACCEPTED = {"job_id": "1", "user_id": "a"}
 SEEN = {"job_id": "1", "user_id": "a", "started": None}
@@ -130,21 +137,57 @@ class TestArguments:
         task = song(json="{{ a_song }}", slots="{{ slots }}")
         task.json, task.slots = ["a song"], "1"
 
-        with pytest.raises(ValueError, match="json must be a dict"):
+        with pytest.raises(AirflowFailException, match="json must be a dict"):
             task.execute(context())
+
+    def test_songs_that_are_mapped_over_texts_are_told_what_is_meant_and_not_tried_again(self):
+        with DAG("d"):
+            mapped = RiffusionSubmitOperator.partial(task_id="song").expand(json=["polka"])
+
+        with pytest.raises(AirflowFailException, match=r'a dict such as {"prompt": "…"}, .*, not \'polka\''):
+            mapped.unmap({"json": "polka"})
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
             ({"json": {"at": datetime(2026, 1, 1, tzinfo=UTC)}}, "json can't be sent as JSON"),
             ({"json": {"seed": float("nan")}}, "json can't be sent as JSON"),
+            ({"json": {"cover": b"png"}}, "json can't be sent as JSON"),
+            ({"json": {"user_id": True}}, "json's account must be text"),
+            ({"json": {"email": ["a"]}}, "json's account must be text"),
             ({"endpoint": ""}, "an endpoint is a path"),
             ({"endpoint": "../accounts"}, "an endpoint is a path"),
         ],
     )
     def test_what_cant_be_sent_is_an_error_before_it_is_its_turn(self, arguments, message):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(AirflowFailException, match=message):
             song(**arguments).execute(context())
+
+    def test_json_that_holds_itself_cant_be_sent(self):
+        holds_itself = {}
+        holds_itself["self"] = holds_itself
+
+        with pytest.raises(ValueError, match="json can't be sent as JSON: it is nested too deep"):
+            Submission.checked("music", holds_itself)
+
+    @pytest.mark.parametrize(
+        ("name", "rendered"),
+        [
+            ("slots", "two"),
+            ("user_ids", "['a']"),
+            ("riffusion_conn_id", ""),
+            ("endpoint", ""),
+            ("result_endpoint", ""),
+            ("result_endpoint", 3),
+            ("result_endpoint", "../accounts"),
+        ],
+    )
+    def test_what_a_template_rendered_wrong_fails_without_a_retry(self, name, rendered):
+        task = song(**{name: "{{ x }}"})
+        setattr(task, name, rendered)
+
+        with pytest.raises(AirflowFailException, match="an endpoint" if name == "endpoint" else name):
+            task.execute(context())
 
 
 class TestWaitingForASlot:
@@ -172,6 +215,8 @@ class TestWaitingForASlot:
             "since": 1_000_000.0,
             "timeout": None,
             "end_from_trigger": False,
+            "do_xcom_push": True,
+            "multiple_outputs": False,
             "song": asdict(Song("d/r/song/3", since=1_000_000.0)),
             "pause": 0.0,
         }
@@ -193,13 +238,49 @@ class TestWaitingForASlot:
 
         assert service.asked[0][2]["replyRef"] == began["reply_ref"] == "d/r/song/3"
 
-    @pytest.mark.parametrize("given", [42, "x" * 1025, ["ref"]])
+    @pytest.mark.parametrize("given", [True, "x" * 1025, ["ref"]])
     def test_a_reference_that_cant_be_one_is_an_error(self, given):
-        with pytest.raises(ValueError, match="replyRef must be text"):
+        with pytest.raises(AirflowFailException, match="json's replyRef must"):
             song(json={"replyRef": given}).execute(context())
 
+    @pytest.mark.parametrize(("given", "sent"), [(42, "42"), (2026.11, "2026.11"), (0, "0")])
+    def test_a_number_as_a_reference_is_sent_as_text(self, service, given, sent):
+        task = song(json={"replyRef": given})
+        began = deferral(task.execute, context()).trigger.song
+
+        deferral(task.submit, context(), granted(began))
+
+        assert service.asked[0][2]["replyRef"] == began["reply_ref"] == sent
+
+    def test_what_other_tasks_give_is_sent_as_lists(self, service, lazy_sequence):
+        task = song(json={"tags": lazy_sequence(["sad", "slow"]), "deep": [{"pair": (1, 2)}]})
+        began = deferral(task.execute, context()).trigger.song
+
+        deferral(task.submit, context(), granted(began))
+
+        sent = service.asked[0][2]
+        assert (sent["tags"], sent["deep"]) == (["sad", "slow"], [{"pair": [1, 2]}])
+        json.dumps(sent)
+
+    def test_the_accounts_may_come_from_a_mapped_task(self, lazy_sequence):
+        task = song(user_ids=lazy_sequence(["b", "a"]))
+
+        assert deferral(task.execute, context()).trigger.user_ids == ["a", "b"]
+
+    @pytest.mark.parametrize(
+        ("named", "user_ids"), [(10001, ["10001"]), ("10001", [10001]), (10001, {10001}), (10001, None)]
+    )
+    def test_accounts_are_compared_as_text_and_sent_as_given(self, service, named, user_ids):
+        task = song(json={"user_id": named}, user_ids=user_ids)
+        began = deferral(task.execute, context()).trigger
+
+        deferral(task.submit, context(), granted(began.song, "10001"))
+
+        assert began.user_ids == ["10001"]
+        assert service.asked[0][2]["user_id"] == named
+
     def test_an_account_that_is_not_among_the_accounts_is_an_error(self):
-        with pytest.raises(ValueError, match="account b, which is not among user_ids"):
+        with pytest.raises(AirflowFailException, match="account b, which is not among user_ids"):
             song(json={"user_id": "b"}, user_ids=["a"]).execute(context())
 
     def test_an_empty_account_is_none(self, service):
@@ -212,7 +293,7 @@ class TestWaitingForASlot:
         task = song(result_endpoint="{{ endpoint }}")
         task.result_endpoint = "music/?id={id}"
 
-        with pytest.raises(ValueError, match="result_endpoint"):
+        with pytest.raises(AirflowFailException, match="result_endpoint"):
             task.execute(context())
 
     @pytest.mark.parametrize("field", ["user_id", "email"])
@@ -227,6 +308,26 @@ class TestWaitingForASlot:
         later = deferral(task.submit, context(), granted(began.trigger.song))
 
         assert (began.timeout.total_seconds(), later.timeout.total_seconds()) == (300, 200)
+
+    def test_a_shorter_execution_timeout_counts_from_the_beginning_too(self, clock):
+        task = song(timeout=300, execution_timeout=timedelta(seconds=240))
+        began = deferral(task.execute, context())
+        clock.now += 100
+
+        later = deferral(task.submit, context(), granted(began.trigger.song))
+
+        assert (began.timeout.total_seconds(), later.timeout.total_seconds()) == (240, 140)
+
+    @pytest.mark.parametrize(
+        ("execution_timeout", "said"), [(240, "execution_timeout of 240 s"), (None, "timeout of 300 s")]
+    )
+    @pytest.mark.parametrize("reason", ["Trigger timeout", "Trigger/execution timeout"])
+    def test_which_time_was_up_is_said_and_a_retry_may_follow(self, reason, execution_timeout, said):
+        limit = timedelta(seconds=execution_timeout) if execution_timeout else None
+        task = song(timeout=300, execution_timeout=limit)
+
+        with pytest.raises(AirflowTaskTimeout, match=rf"within the {said}\."):
+            task.resume_execution("__fail__", {"error": reason}, context())
 
 
 class TestSubmitting:
@@ -384,6 +485,16 @@ class TestSubmitting:
 
         assert deferral(task.submit, context(), granted(self.start(task))).trigger.grant_id == "g"
 
+    def test_json_that_is_rendered_wrong_by_then_gives_the_slot_back(self, service):
+        task = song()
+        began = self.start(task)
+        task.json = "polka"
+
+        deferred = deferral(task.submit, context(), granted(began))
+
+        assert (deferred.trigger.grant_id, service.asked) == ("g", [])
+        assert "json must be a dict" in deferred.trigger.message
+
     def test_a_rejection_gives_the_slot_back_and_fails_it_without_a_retry(self, service):
         service.answer = RiffusionRejected("400 Bad Request (prompt: must not be empty).", status=400)
         task = song()
@@ -477,9 +588,10 @@ class TestSeeingTheEnd:
         assert deferred.trigger.ask_again_after == pause
         assert deferred.trigger.song["ran_seconds"] == 100.0
 
-    def test_when_the_time_is_up_it_ends_without_its_outcome(self, service, clock):
+    @pytest.mark.parametrize("limit", [{"timeout": 200}, {"execution_timeout": timedelta(seconds=200)}])
+    def test_when_the_time_is_up_it_ends_without_its_outcome(self, service, clock, limit):
         service.answer = RiffusionUnavailable("503", status=503)
-        task = song(result_endpoint="music/?id={job_id}", timeout=200)
+        task = song(result_endpoint="music/?id={job_id}", **limit)
         over = {"status": "over", "job": SEEN, "at": clock.now, "song": submitted(task)}
 
         assert task.finish(context(), over)["result"] is None

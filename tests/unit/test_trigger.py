@@ -6,15 +6,22 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
+from airflow.providers.common.compat.sdk import DAG
 from airflow.triggers.base import TaskSuccessEvent
+from jinja2.exceptions import SecurityError
 
 from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.request import Grant
+from airflow_riffusion.sensors.capacity import CapacitySensor
 from airflow_riffusion.triggers import gate as gate_module
 from airflow_riffusion.triggers.capacity import CapacityTrigger
+from airflow_riffusion.versions import HAS_ZERO_WORKER_MODE
 from tests.readings import reading
 from tests.versions import needs_zero_worker_mode
 from tests.virtual_time import run
+
+if HAS_ZERO_WORKER_MODE:
+    from airflow.serialization.serialized_objects import DagSerialization
 
 
 @pytest.fixture
@@ -23,11 +30,13 @@ def gate(monkeypatch):
 
     class FakeGate:
         waited_for = None
+        asked_for = None
         given_back = []
         error = None
 
         @classmethod
         def of(cls, conn_id):
+            cls.asked_for = conn_id
             return cls
 
         @classmethod
@@ -64,6 +73,8 @@ def test_it_survives_being_stored():
         since=123.5,
         timeout=60.0,
         end_from_trigger=True,
+        do_xcom_push=False,
+        multiple_outputs=True,
     )
     path, kwargs = trigger.serialize()
 
@@ -102,9 +113,90 @@ def test_a_grant_whose_event_did_not_leave_is_given_back(gate):
     assert gate.given_back == [asyncio.run(stop_at_the_event())]
 
 
-def test_arguments_that_a_template_rendered_wrong_are_an_error(gate):
-    with pytest.raises(ValueError, match="slots must be"):
-        events_of(CapacityTrigger(slots="two"))
+@pytest.mark.parametrize("rendered", [{"slots": "two"}, {"user_ids": "['a']"}, {"riffusion_conn_id": ""}])
+def test_arguments_that_a_template_rendered_wrong_are_left_to_a_worker(gate, rendered):
+    trigger = CapacityTrigger(**rendered, timeout=60.0)
+    trigger.timeout_after = datetime(2026, 1, 1, 12, 1, tzinfo=UTC)
+
+    (event,) = events_of(trigger)
+
+    began = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
+    assert event.payload == {"status": "unread", "since": began}
+    assert gate.waited_for is None
+
+
+@needs_zero_worker_mode
+class TestRenderingTheArguments:
+    """Airflow renders them in the triggerer if the task starts there."""
+
+    def started(self, slots="{{ 1 }}", user_ids=None, *, native=False, operators_own=None, **context):
+        with DAG("d", render_template_as_native_obj=native) as dag:
+            sensor = CapacitySensor(
+                task_id="t",
+                slots=slots,
+                user_ids=user_ids,
+                riffusion_conn_id="{{ conn or 'mine' }}",
+                start_from_trigger=True,
+                render_template_as_native_obj=operators_own,
+            )
+        task = DagSerialization.from_dict(DagSerialization.to_dict(dag)).get_task("t")
+        trigger = CapacityTrigger(**sensor.start_trigger_args.trigger_kwargs)
+        trigger.task_instance = SimpleNamespace(task_id="t", task=task, dag_id="d")
+        trigger.render_template_fields({"conn": "", **context})
+        return trigger
+
+    def waited_for(self, gate, trigger):
+        (event,) = events_of(trigger)
+        assert event.payload["status"] == "granted"
+        return gate.waited_for[0]
+
+    @pytest.mark.parametrize("native", [{"native": True}, {"operators_own": True}])
+    @pytest.mark.parametrize(
+        ("user_ids", "expected"),
+        [
+            ("{{ ['a', 'b'] }}", {"a", "b"}),
+            ("{{ accounts }}", {"a", "1"}),
+            ("{{ '1, 2' }}", {"1", "2"}),
+            (["{{ 1 }}"], {"1"}),
+            ("{{ none }}", None),
+        ],
+    )
+    def test_native_templates_become_objects_as_in_a_worker(self, gate, native, user_ids, expected):
+        trigger = self.started("{{ 6 / 2 }}", user_ids, accounts=("a", 1), **native)
+
+        request = self.waited_for(gate, trigger)
+        assert (request.slots, request.user_ids) == (3, expected)
+
+    def test_a_connection_that_looks_like_a_number_is_found_by_its_text(self, gate):
+        self.waited_for(gate, self.started(native=True, conn=4711))
+
+        assert gate.asked_for == "4711"
+
+    def test_without_native_templates_a_list_is_text_here_too(self, gate):
+        (event,) = events_of(self.started(user_ids="{{ ['a', 'b'] }}"))
+
+        assert event.payload["status"] == "unread"
+
+    def test_the_operators_own_setting_comes_before_the_dags(self, gate):
+        (event,) = events_of(self.started(user_ids="{{ ['a'] }}", native=True, operators_own=False))
+
+        assert event.payload["status"] == "unread"
+
+    @pytest.mark.parametrize("native", [False, True])
+    @pytest.mark.parametrize(
+        "slots", ["{{ nowhere }}", "{{ nowhere.at.all }}", "{{ 1 | no_filter }}", "{{ 1"]
+    )
+    def test_what_cant_be_rendered_here_is_left_to_a_worker(self, gate, native, slots):
+        (event,) = events_of(self.started(slots, native=native))
+
+        assert event.payload["status"] == "unread"
+        assert gate.waited_for is None
+
+    @pytest.mark.parametrize("native", [False, True])
+    def test_templates_are_rendered_in_airflows_sandbox(self, native):
+        trigger = self.started("{{ ''.__class__.__mro__ }}", native=native)
+
+        assert isinstance(trigger._not_rendered, SecurityError)
 
 
 def test_a_wait_that_began_in_the_triggerer_is_dated_by_its_timeout_so_that_a_restart_keeps_the_order(gate):
@@ -158,8 +250,8 @@ class TestEndingTheTask:
         monkeypatch.setattr("airflow.sdk.execution_time.xcom.XCom.set", lambda **xcom: pushed.append(xcom))
         return pushed
 
-    def trigger(self):
-        trigger = CapacityTrigger(end_from_trigger=True, since=1.0)
+    def trigger(self, **arguments):
+        trigger = CapacityTrigger(end_from_trigger=True, since=1.0, **arguments)
         trigger.task_instance = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=3)
         return trigger
 
@@ -176,6 +268,19 @@ class TestEndingTheTask:
             "map_index": 3,
         }
         assert xcom["value"]["granted"] == {"a": 1}
+
+    def test_without_do_xcom_push_none_is_written(self, gate, pushed):
+        (event,) = events_of(self.trigger(do_xcom_push=False, multiple_outputs=True))
+
+        assert (type(event), pushed) == (TaskSuccessEvent, [])
+
+    def test_with_multiple_outputs_each_key_is_an_xcom_of_its_own(self, gate, pushed):
+        events_of(self.trigger(multiple_outputs=True))
+
+        written = {xcom["key"]: xcom["value"] for xcom in pushed}
+        whole = written.pop("return_value")
+        assert written == whole
+        assert whole["granted"] == {"a": 1}
 
     def test_an_xcom_that_cant_be_written_gives_the_grant_back(self, gate, monkeypatch):
         def broken(**xcom):

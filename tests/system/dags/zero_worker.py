@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from airflow.sdk import dag, task_group
+from datetime import timedelta
 
+from airflow.sdk import Asset, dag, task, task_group
+
+from airflow_riffusion.operators.submit import RiffusionSubmitOperator
 from airflow_riffusion.sensors.capacity import CapacitySensor
 
 ASKED = {"riffusion_conn_id": "riffusion_zero_worker", "poke_interval": 2, "hold": 0}
@@ -25,8 +28,46 @@ def zero_worker():
     group.expand(number=[1, 2])
 
 
+@dag(
+    schedule=None,
+    params={"account": "none", "other": "none"},
+    render_template_as_native_obj=True,
+    user_defined_macros={"two": lambda: 2},
+)
+def zero_worker_arguments():
+    """Arguments of all kinds; each account has two slots."""
+    only_here = {"user_ids": "{{ [params.account] }}"}
+    CapacitySensor(task_id="native", slots="{{ 4 / 2 }}", **only_here, **ASKED, **BOTH)
+    CapacitySensor(task_id="macro", slots="{{ two() }}", **only_here, **ASKED, **BOTH)
+    CapacitySensor(task_id="outlet", outlets=[Asset("riffusion_outlet")], **ASKED, **BOTH)
+    CapacitySensor(task_id="no_xcom", do_xcom_push=False, **ASKED, **BOTH)
+    CapacitySensor(task_id="many_xcoms", multiple_outputs=True, **ASKED, **BOTH)
+
+    @task
+    def tag(number: int) -> str:
+        return f"tag {number}"
+
+    RiffusionSubmitOperator(
+        task_id="song",
+        json={
+            "prompt": "polka",
+            "tags": tag.expand(number=[1, 2]),
+            "user_id": "{{ params.other }}",
+            "replyRef": 42,
+        },
+        riffusion_conn_id="riffusion_zero_worker",
+        poke_interval=2,
+        wait_for_completion=False,
+    )
+
+
 @dag(schedule=None)
 def zero_worker_that_fails():
+    retried = {"retries": 1, "retry_delay": 1, "poke_interval": 2}
+    full = {"riffusion_conn_id": "riffusion_zero_worker_full", "execution_timeout": timedelta(seconds=3)}
+    CapacitySensor(task_id="execution_timeout", **full, **retried)
+    CapacitySensor(task_id="execution_timeout_zero_worker", **full, **retried, **BOTH)
+    RiffusionSubmitOperator.partial(task_id="song_of_text", **retried).expand(json=["polka"])
     for soft_fail in (False, True):
         ending = "skips" if soft_fail else "fails"
         common = {"soft_fail": soft_fail, "retries": 2, "retry_delay": 1, "poke_interval": 2, **BOTH}
@@ -36,7 +77,10 @@ def zero_worker_that_fails():
         CapacitySensor(
             task_id=f"wrong_token_{ending}", riffusion_conn_id="riffusion_zero_worker_rejected", **common
         )
+        CapacitySensor(task_id=f"unreadable_{ending}", slots="{{ 'two' }}", **common)
+        CapacitySensor(task_id=f"undefined_{ending}", slots="{{ nowhere }}", **{**common, "retries": 0})
 
 
 zero_worker()
+zero_worker_arguments()
 zero_worker_that_fails()
