@@ -175,6 +175,7 @@ class CapacitySensor(RiffusionSensor):
         """
         status = event.get("status") if isinstance(event, dict) else None
         if status == "unread":
+            self.log.info("The triggerer can't read the arguments, so a worker does: %s", event["message"])
             self._began = event["since"]
             self._wait_in_triggerer(self._checked(self._request))
         if status == "rejected":

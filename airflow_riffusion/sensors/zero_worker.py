@@ -82,17 +82,19 @@ def with_task_options(args: StartTriggerArgs, options: Mapping[str, Any]) -> Sta
     Return what the triggerer starts with if these options are to count there.
 
     :param args: what it would start with.
-    :param options: the task's :data:`TASK_OPTIONS`. With outlets it ends in a worker: nothing else tells
-        Airflow of their events.
+    :param options: the task's :data:`TASK_OPTIONS`, but for those that nobody set. With outlets it ends in a
+        worker: nothing else tells Airflow of their events.
     """
     kwargs = dict(args.trigger_kwargs or {})
     timeout = args.timeout
     if timeout is not None:
-        timeout = timedelta(seconds=Limit.of(timeout.total_seconds(), options["execution_timeout"]).seconds)
+        timeout = timedelta(
+            seconds=Limit.of(timeout.total_seconds(), options.get("execution_timeout")).seconds
+        )
         kwargs["timeout"] = timeout.total_seconds()
-    kwargs["end_from_trigger"] = kwargs.get("end_from_trigger", False) and not options["outlets"]
-    kwargs["do_xcom_push"] = options["do_xcom_push"]
-    kwargs["multiple_outputs"] = options["multiple_outputs"]
+    kwargs["end_from_trigger"] = kwargs.get("end_from_trigger", False) and not options.get("outlets")
+    kwargs["do_xcom_push"] = options.get("do_xcom_push", True)
+    kwargs["multiple_outputs"] = options.get("multiple_outputs", False)
     return replace(args, timeout=timeout, trigger_kwargs=kwargs)
 
 
@@ -116,7 +118,9 @@ def partial_with_start_args(
         args = start_args(**own)
     elif lost := sorted(OWN_ARGUMENTS & kwargs.keys() - {"priority_weight"}):
         raise ValueError(f"{', '.join(lost)} would be lost: give all arguments to start_args()")
-    kwargs["start_trigger_args"] = with_task_options(args, {name: kwargs.get(name) for name in TASK_OPTIONS})
+    kwargs["start_trigger_args"] = with_task_options(
+        args, {name: kwargs[name] for name in TASK_OPTIONS & kwargs.keys()}
+    )
     partial._expand_called = True  # noqa: SLF001 - or Airflow warns that this one never was
     return _ZeroWorkerPartial(operator_class=partial.operator_class, kwargs=kwargs, params=partial.params)
 

@@ -392,7 +392,7 @@ class TestDeferring:
         waiting.slots = "2"  # as it is rendered in a worker
 
         with pytest.raises(TaskDeferred) as caught:
-            waiting.execute_complete({}, {"status": "unread", "since": clock.now - 30})
+            waiting.execute_complete({}, {"status": "unread", "since": clock.now - 30, "message": "why"})
 
         trigger = caught.value.trigger
         assert (trigger.slots, trigger.since) == (2, clock.now - 30)
@@ -406,7 +406,7 @@ class TestDeferring:
         waiting.slots = "two"
 
         with pytest.raises(ends, match="slots must be a positive whole number, not 'two'"):
-            waiting.execute_complete({}, {"status": "unread", "since": 1.0})
+            waiting.execute_complete({}, {"status": "unread", "since": 1.0, "message": "why"})
 
     @pytest.mark.parametrize(
         "event", [None, "success", {}, {"status": "granted"}, {"status": "granted", "result": 3}]

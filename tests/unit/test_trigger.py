@@ -121,7 +121,8 @@ def test_arguments_that_a_template_rendered_wrong_are_left_to_a_worker(gate, ren
     (event,) = events_of(trigger)
 
     began = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
-    assert event.payload == {"status": "unread", "since": began}
+    assert (event.payload["status"], event.payload["since"]) == ("unread", began)
+    assert f"{next(iter(rendered))} must be" in event.payload["message"]
     assert gate.waited_for is None
 
 
@@ -191,6 +192,15 @@ class TestRenderingTheArguments:
 
         assert event.payload["status"] == "unread"
         assert gate.waited_for is None
+
+    def test_what_a_worker_has_rendered_is_not_rendered_again(self, gate):
+        trigger = self.started(native=True)
+        deferred = CapacityTrigger(user_ids=["1e5", "{{ x }}"], since=1.0)
+        deferred.task_instance = trigger.task_instance
+
+        deferred.render_template_fields({})
+
+        assert deferred.user_ids == ["1e5", "{{ x }}"]
 
     @pytest.mark.parametrize("native", [False, True])
     def test_templates_are_rendered_in_airflows_sandbox(self, native):

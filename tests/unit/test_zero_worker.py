@@ -104,6 +104,11 @@ class TestWhatEveryOperatorHas:
 
         assert args.trigger_kwargs["end_from_trigger"] is False
 
+    def test_by_default_the_xcom_is_written_as_a_whole(self, made):
+        kwargs = made().start_trigger_args.trigger_kwargs
+
+        assert (kwargs["do_xcom_push"], kwargs["multiple_outputs"]) == (True, False)
+
     def test_the_xcom_options_travel_too(self, made):
         args = made(end_from_trigger=True, do_xcom_push=False, multiple_outputs=True).start_trigger_args
 
