@@ -123,9 +123,7 @@ def test_what_airflow_does_in_a_worker_is_done_for_those_that_need_none(airflow_
     assert events == [("outlet",)]
 
 
-def test_song_with_outputs_of_a_mapped_task_is_submitted_under_its_number(
-    airflow_stack, arguments, service
-):
+def test_song_with_outputs_of_a_mapped_task_is_submitted_under_its_number(airflow_stack, arguments, service):
     song = airflow_stack.xcom(arguments, "song")
 
     (job,) = (job for job in service.read().jobs if job.job_id == song["job_id"])
