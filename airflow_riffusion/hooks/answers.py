@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 from pydantic_core import from_json
-from urllib3.exceptions import HTTPError, LocationValueError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, LocationValueError, ProxyError, ReadTimeoutError
 
 from airflow_riffusion.exceptions import (
     RiffusionBadResponse,
@@ -96,7 +96,7 @@ def error_of_network(error: Exception, url: str, settings: ConnectionSettings) -
         where = f"{url} through the proxy in {variable}"
         if malformed := _error_of_malformed_proxy(causes, url, variable):
             return malformed
-        if any(_is_proxy_error(cause) for cause in causes):
+        if any(isinstance(cause, ProxyError) for cause in causes):
             where, check = f"the proxy in {variable}", variable
             if refused := _error_of_refused_tunnel(causes[-1], url, variable):
                 return refused
@@ -136,7 +136,7 @@ def _error_of_malformed_proxy(
 ) -> RiffusionRejected | None:
     """Return the error if the proxy's address is none. It is never quoted: it may have a password."""
     if any(isinstance(cause, requests.exceptions.InvalidSchema) for cause in causes):
-        detail = "is a SOCKS proxy, which needs `pip install 'requests[socks]'`"
+        detail = "is a SOCKS proxy, which is not supported: name an HTTP proxy, or put the host into NO_PROXY"
     elif any(isinstance(cause, requests.exceptions.InvalidURL | LocationValueError) for cause in causes):
         detail = "is malformed: it must look like http://proxy.example.com:3128"
     else:
@@ -157,11 +157,6 @@ def _error_of_refused_tunnel(cause: BaseException, url: str, variable: str) -> R
         mend = f"{variable}, or put the host into NO_PROXY"
     message = f"{detail} from the proxy in {variable}, on the way to {url}: check {mend}."
     return RiffusionRejected(message, url=url, detail=detail)
-
-
-def _is_proxy_error(error: BaseException) -> bool:
-    # Of requests, urllib3 or PySocks, which need not be installed.
-    return any(base.__name__ == "ProxyError" for base in type(error).__mro__)
 
 
 def _detail(cause: BaseException, token: str, *, quoting: bool) -> str:

@@ -120,12 +120,13 @@ class _BoundedAdapter(HTTPAdapter):
     ) -> ConnectionPool:
         """Turn all that a malformed proxy makes requests raise into one error, which doesn't quote it."""
         try:
-            urlsplit(select_proxy(request.url or "", proxies) or "")  # requests does so later
-            return super().get_connection_with_tls_context(request, verify, proxies, cert)
-        except InvalidSchema:  # a SOCKS proxy without PySocks
-            raise
+            scheme = urlsplit(select_proxy(request.url or "", proxies) or "").scheme
+            if not scheme.startswith("socks"):
+                return super().get_connection_with_tls_context(request, verify, proxies, cert)
         except (ValueError, TypeError):
             raise InvalidProxyURL("the proxy is malformed", request=request) from None
+        # PySocks has connections of its own, whose answers would not be bounded.
+        raise InvalidSchema("SOCKS proxies are not supported", request=request)
 
     def send(
         self,
