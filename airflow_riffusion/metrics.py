@@ -22,8 +22,8 @@ from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionError, R
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_riffusion.capacity import Capacity
-    from airflow_riffusion.request import Grant
+    from airflow_riffusion.core.capacity import Capacity
+    from airflow_riffusion.core.request import Grant
 
 log = logging.getLogger(__name__)
 

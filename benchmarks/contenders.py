@@ -14,9 +14,9 @@ from math import ceil, log
 from random import Random
 from statistics import fmean
 
-from airflow_riffusion.capacity import AccountCapacity, Capacity, ExecutingJob
-from airflow_riffusion.request import Grant, SlotRequest
-from airflow_riffusion.slots import SlotLedger
+from airflow_riffusion.core.capacity import AccountCapacity, Capacity, ExecutingJob
+from airflow_riffusion.core.ledger import SlotLedger
+from airflow_riffusion.core.request import Grant, SlotRequest
 
 ACCOUNTS = {"first": 10, "second": 10}
 SLOTS = sum(ACCOUNTS.values())

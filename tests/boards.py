@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_riffusion.triggers.board import SiblingsUnreachable
+from airflow_riffusion.gate.peer_store import SiblingsUnreachable
 
 
 class MemoryBoard:

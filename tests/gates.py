@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from types import SimpleNamespace
 
-from airflow_riffusion.jobs import WantedJob
-from airflow_riffusion.request import SlotRequest
-from airflow_riffusion.triggers.gate import CapacityGate
+from airflow_riffusion.core.jobs import WantedJob
+from airflow_riffusion.core.request import SlotRequest
+from airflow_riffusion.gate.gate import CapacityGate
 from tests.readings import FakeAccounts, reading
 
 FULL = reading(a=(0, 2))

@@ -6,7 +6,7 @@ import json
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from airflow_riffusion.versions import AIRFLOW_VERSION
+from airflow_riffusion.compat import AIRFLOW_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

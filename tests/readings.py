@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_riffusion.accounts import ConfiguredAccounts, KnownAccounts
-from airflow_riffusion.capacity import Capacity
+from airflow_riffusion.core.accounts import ConfiguredAccounts, KnownAccounts
+from airflow_riffusion.core.capacity import Capacity
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from packaging.version import Version
 
-from airflow_riffusion.versions import AIRFLOW_VERSION, HAS_PAGES_OF_PLUGINS, HAS_ZERO_WORKER_MODE
+from airflow_riffusion.compat import AIRFLOW_VERSION, HAS_PAGES_OF_PLUGINS, HAS_ZERO_WORKER_MODE
 
 needs_airflow_3 = pytest.mark.skipif(Version("3") > AIRFLOW_VERSION, reason="needs Airflow 3")
 needs_airflow_2 = pytest.mark.skipif(Version("3") <= AIRFLOW_VERSION, reason="needs Airflow 2")

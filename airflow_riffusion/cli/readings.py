@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from airflow_riffusion.cli.lookup import explained
 from airflow_riffusion.cli.streams import complain
 from airflow_riffusion.cli.views import opened_view
+from airflow_riffusion.core.ledger import READINGS_UNTIL_HOPELESS
 from airflow_riffusion.exceptions import (
     RiffusionBadResponse,
     RiffusionConnectionNotFound,
@@ -17,11 +18,10 @@ from airflow_riffusion.exceptions import (
     RiffusionUnavailable,
 )
 from airflow_riffusion.hooks.riffusion import RiffusionHook
-from airflow_riffusion.slots import READINGS_UNTIL_HOPELESS
 
 if TYPE_CHECKING:
-    from airflow_riffusion.capacity import Capacity
     from airflow_riffusion.cli.views import View
+    from airflow_riffusion.core.capacity import Capacity
 
 READING_TAKEN = 0
 UNAVAILABLE = 1

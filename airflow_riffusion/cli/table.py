@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from airflow_riffusion.capacity import Capacity, ExecutingJob
+    from airflow_riffusion.core.capacity import Capacity, ExecutingJob
 
 _LONGEST_BAR = 10  # no account has more slots
 _NARROW = 60

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rich.console import ConsoleDimensions, RenderableType
 
-    from airflow_riffusion.capacity import Capacity
+    from airflow_riffusion.core.capacity import Capacity
     from airflow_riffusion.exceptions import RiffusionError
 
 # As wide as any table gets: a program wants all of an id.

@@ -18,8 +18,8 @@ from pydantic_core import from_json
 from urllib3.exceptions import HTTPError
 
 from airflow_riffusion import metrics
-from airflow_riffusion.accounts import ConfiguredAccounts, KnownAccounts
-from airflow_riffusion.capacity import Capacity, CapacityFormatError, login_needed
+from airflow_riffusion.core.accounts import ConfiguredAccounts, KnownAccounts
+from airflow_riffusion.core.capacity import Capacity, CapacityFormatError, login_needed
 from airflow_riffusion.exceptions import (
     RiffusionBadResponse,
     RiffusionConnectionNotFound,
@@ -28,9 +28,9 @@ from airflow_riffusion.exceptions import (
     RiffusionUnavailable,
 )
 from airflow_riffusion.get_provider_info import get_provider_info
-from airflow_riffusion.hooks.answers import error_of_answer, error_of_network, without_token
+from airflow_riffusion.hooks.errors import error_of_answer, error_of_network, without_token
+from airflow_riffusion.hooks.session import open_session
 from airflow_riffusion.hooks.settings import CAPACITY_ENDPOINT, ConnectionSettings
-from airflow_riffusion.hooks.transport import open_session
 
 if TYPE_CHECKING:
     import requests

@@ -11,8 +11,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
+from airflow_riffusion.core.request import checked_endpoint, seconds
 from airflow_riffusion.exceptions import RiffusionRejected
-from airflow_riffusion.request import checked_endpoint, seconds
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection

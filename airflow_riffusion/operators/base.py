@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 
+from airflow_riffusion.compat import is_deferral_timeout
+from airflow_riffusion.core.request import SlotRequest, conn_id
+from airflow_riffusion.core.submission import Submission
+from airflow_riffusion.core.timeouts import Limit
 from airflow_riffusion.exceptions import checking_arguments
-from airflow_riffusion.request import SlotRequest, conn_id
-from airflow_riffusion.submission import Submission
-from airflow_riffusion.timeouts import Limit
-from airflow_riffusion.versions import is_deferral_timeout
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_riffusion.core.song import Song
     from airflow_riffusion.exceptions import RiffusionRejected
-    from airflow_riffusion.song import Song
 
 
 class SongOperator(BaseOperator):

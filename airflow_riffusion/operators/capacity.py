@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_riffusion.core.request import account_ids, conn_id, is_template
 from airflow_riffusion.exceptions import checking_arguments
-from airflow_riffusion.request import account_ids, conn_id, is_template
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_riffusion.templated import AccountIds, Templated
+    from airflow_riffusion.compat import AccountIds, Templated
 
 # A task that reads once has no later poll to make up for a short outage.
 _RETRIES = 3

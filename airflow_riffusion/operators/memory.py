@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_riffusion.song import Song
+    from airflow_riffusion.core.song import Song
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException
 
+from airflow_riffusion.core.ledger import READINGS_UNTIL_HOPELESS
+from airflow_riffusion.core.request import (
+    account_ids,
+    boolean,
+    conn_id,
+    grant_line,
+    is_template,
+    seconds,
+    whole_number,
+)
+from airflow_riffusion.core.song import Song, checked_result_endpoint, failure, fill_in, scrub
+from airflow_riffusion.core.submission import checked_json
 from airflow_riffusion.exceptions import (
     RiffusionBadResponse,
     RiffusionError,
@@ -20,26 +32,14 @@ from airflow_riffusion.exceptions import (
 )
 from airflow_riffusion.operators.base import SongOperator
 from airflow_riffusion.operators.memory import JobMemory
-from airflow_riffusion.request import (
-    account_ids,
-    boolean,
-    conn_id,
-    grant_line,
-    is_template,
-    seconds,
-    whole_number,
-)
-from airflow_riffusion.slots import READINGS_UNTIL_HOPELESS
-from airflow_riffusion.song import Song, checked_result_endpoint, failure, fill_in, scrub
-from airflow_riffusion.submission import checked_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_riffusion.compat import AccountIds, Templated
     from airflow_riffusion.hooks.riffusion import RiffusionHook
-    from airflow_riffusion.templated import AccountIds, Templated
 
 _RETRIES = 3
 _TOO_MANY_REQUESTS = 429

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowPlugin
 
-from airflow_riffusion.versions import HAS_PAGES_OF_PLUGINS
+from airflow_riffusion.compat import HAS_PAGES_OF_PLUGINS
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

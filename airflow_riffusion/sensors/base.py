@@ -14,12 +14,11 @@ from airflow.providers.common.compat.sdk import (
     BaseSensorOperator,
 )
 
+from airflow_riffusion.compat import is_deferral_timeout, seconds_until_worker_is_gone
+from airflow_riffusion.core.ledger import READINGS_UNTIL_HOPELESS
+from airflow_riffusion.core.request import boolean, conn_id, is_template, seconds
+from airflow_riffusion.core.timeouts import Limit
 from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionUnavailable, checking_arguments
-from airflow_riffusion.request import boolean, conn_id, is_template, seconds
-from airflow_riffusion.slots import READINGS_UNTIL_HOPELESS
-from airflow_riffusion.timeouts import Limit
-from airflow_riffusion.versions import is_deferral_timeout
-from airflow_riffusion.workers import seconds_until_worker_is_gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,9 +26,9 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, PokeReturnValue
 
-    from airflow_riffusion.capacity import Capacity
+    from airflow_riffusion.compat import Templated
+    from airflow_riffusion.core.capacity import Capacity
     from airflow_riffusion.hooks.riffusion import RiffusionHook
-    from airflow_riffusion.templated import Templated
 
 Checked = TypeVar("Checked")
 
@@ -178,7 +177,7 @@ class RiffusionSensor(BaseSensorOperator):
 
     def _waiting_since(self, context: Context) -> float:
         """Return when the wait began, over all reschedules, in seconds since the epoch."""
-        from airflow_riffusion.versions import first_reschedule_date
+        from airflow_riffusion.compat import first_reschedule_date
 
         first = first_reschedule_date(context) if self.reschedule and "ti" in context else None
         return first.timestamp() if first else self._began

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import PokeReturnValue
 
-from airflow_riffusion.exceptions import RiffusionRejected, checking_arguments
-from airflow_riffusion.request import (
+from airflow_riffusion.core.ledger import Hopeless, SlotLedger
+from airflow_riffusion.core.request import (
     SlotRequest,
     account_ids,
     boolean,
@@ -18,8 +18,8 @@ from airflow_riffusion.request import (
     is_template,
     whole_number,
 )
+from airflow_riffusion.exceptions import RiffusionRejected, checking_arguments
 from airflow_riffusion.sensors.base import RiffusionSensor
-from airflow_riffusion.slots import Hopeless, SlotLedger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.mappedoperator import OperatorPartial
     from airflow.triggers.base import StartTriggerArgs
 
+    from airflow_riffusion.compat import AccountIds, Templated
     from airflow_riffusion.hooks.riffusion import RiffusionHook
-    from airflow_riffusion.templated import AccountIds, Templated
 
 
 class CapacitySensor(RiffusionSensor):
@@ -222,7 +222,7 @@ class CapacitySensor(RiffusionSensor):
         return hopeless
 
     def _check_zero_worker_mode(self) -> None:
-        from airflow_riffusion.versions import require_zero_worker_mode
+        from airflow_riffusion.compat import require_zero_worker_mode
 
         name = "start_from_trigger" if self.start_from_trigger else "end_from_trigger"
         require_zero_worker_mode(name)

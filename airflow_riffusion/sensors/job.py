@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import PokeReturnValue
 
+from airflow_riffusion.core.jobs import JobLedger, WantedJob
+from airflow_riffusion.core.request import identifier, is_template, reference
 from airflow_riffusion.exceptions import RiffusionRejected, checking_arguments
-from airflow_riffusion.jobs import JobLedger, WantedJob
-from airflow_riffusion.request import identifier, is_template, reference
 from airflow_riffusion.sensors.base import RiffusionSensor
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_riffusion.templated import Templated
+    from airflow_riffusion.compat import Templated
 
 
 class JobSensor(RiffusionSensor):

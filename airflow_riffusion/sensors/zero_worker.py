@@ -11,9 +11,9 @@ from airflow.providers.common.compat.sdk import conf
 from airflow.sdk.definitions.mappedoperator import MappedOperator, OperatorPartial
 from airflow.triggers.base import StartTriggerArgs
 
-from airflow_riffusion.request import account_ids, boolean, conn_id, is_template, seconds, whole_number
-from airflow_riffusion.timeouts import Limit
-from airflow_riffusion.versions import require_zero_worker_mode
+from airflow_riffusion.compat import require_zero_worker_mode
+from airflow_riffusion.core.request import account_ids, boolean, conn_id, is_template, seconds, whole_number
+from airflow_riffusion.core.timeouts import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

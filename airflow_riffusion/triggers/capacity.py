@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
+from airflow_riffusion.compat import worker_is_gone
+from airflow_riffusion.core.request import SlotRequest, conn_id, grant_line, seconds
 from airflow_riffusion.exceptions import RiffusionRejected
-from airflow_riffusion.request import SlotRequest, conn_id, grant_line, seconds
-from airflow_riffusion.workers import worker_is_gone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -167,7 +167,7 @@ class CapacityTrigger(BaseTrigger):
         ``granted`` with the XCom, or ``rejected`` with a message, for a worker to go on with; ``unread`` if a
         worker has to render the arguments; or the task's success, if it is to end here.
         """
-        from airflow_riffusion.triggers.gate import CapacityGate
+        from airflow_riffusion.gate.gate import CapacityGate
 
         self._begin()
         since = self._since()

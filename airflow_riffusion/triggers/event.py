@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import TriggerEvent
 
+from airflow_riffusion.compat import event_trigger_base, require_asset_watchers
+from airflow_riffusion.core.availability import RisingEdge
+from airflow_riffusion.core.request import SlotRequest, account_ids, conn_id, seconds, whole_number
 from airflow_riffusion.exceptions import RiffusionRejected
-from airflow_riffusion.request import SlotRequest, account_ids, conn_id, seconds, whole_number
-from airflow_riffusion.room import RisingEdge
-from airflow_riffusion.triggers.memory import EdgeMemory
-from airflow_riffusion.versions import event_trigger_base, require_asset_watchers
+from airflow_riffusion.gate.edge_memory import EdgeMemory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from airflow.triggers.base import BaseEventTrigger
 
-    from airflow_riffusion.room import Room
+    from airflow_riffusion.core.availability import Room
 else:
     BaseEventTrigger = event_trigger_base()
 
@@ -107,7 +107,7 @@ class CapacityEventTrigger(BaseEventTrigger):
 
     async def _room(self, wanted: SlotRequest | None, *, needs_accounts: bool) -> Room:
         """Wait for the next reading, as long as it may take."""
-        from airflow_riffusion.triggers.gate import CapacityGate
+        from airflow_riffusion.gate.gate import CapacityGate
 
         while True:
             try:

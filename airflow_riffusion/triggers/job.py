@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
+from airflow_riffusion.compat import worker_is_gone
+from airflow_riffusion.core.jobs import WantedJob
+from airflow_riffusion.core.request import seconds
 from airflow_riffusion.exceptions import RiffusionRejected
-from airflow_riffusion.jobs import WantedJob
-from airflow_riffusion.request import seconds
-from airflow_riffusion.workers import worker_is_gone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -101,7 +101,7 @@ class JobTrigger(BaseTrigger):
         yield TriggerEvent({**payload, "song": self.song})
 
     async def _watch(self) -> dict[str, Any]:
-        from airflow_riffusion.triggers.gate import CapacityGate
+        from airflow_riffusion.gate.gate import CapacityGate
 
         seen = self.song is not None and self.song["seen"]
         wanted = WantedJob(self.job_id, self.reply_ref)
@@ -118,7 +118,7 @@ class JobTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Cancel the job and give its slot back; Airflow calls this when a person ends the task."""
-        from airflow_riffusion.triggers.gate import CapacityGate
+        from airflow_riffusion.gate.gate import CapacityGate
 
         if not self.cancel_on_kill or await is_deferred(self.task_instance):
             return

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_riffusion.compat import worker_is_gone
+from airflow_riffusion.core.jobs import WantedJob
+from airflow_riffusion.core.request import Grant, seconds
 from airflow_riffusion.exceptions import RiffusionRejected
-from airflow_riffusion.jobs import WantedJob
-from airflow_riffusion.request import Grant, seconds
 from airflow_riffusion.triggers.capacity import CapacityTrigger
 from airflow_riffusion.triggers.job import cancel_job, is_deferred
-from airflow_riffusion.workers import worker_is_gone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from airflow_riffusion.capacity import ExecutingJob
-    from airflow_riffusion.request import SlotRequest
-    from airflow_riffusion.triggers.gate import CapacityGate
+    from airflow_riffusion.core.capacity import ExecutingJob
+    from airflow_riffusion.core.request import SlotRequest
+    from airflow_riffusion.gate.gate import CapacityGate
 
 
 class SubmissionTrigger(CapacityTrigger):
@@ -55,7 +55,7 @@ class SubmissionTrigger(CapacityTrigger):
 
         ``found`` with the job that is executing already, or one of those of a sensor's wait.
         """
-        from airflow_riffusion.triggers.gate import CapacityGate
+        from airflow_riffusion.gate.gate import CapacityGate
 
         self._begin()
         gate = CapacityGate.of(self.riffusion_conn_id)
@@ -74,7 +74,7 @@ class SubmissionTrigger(CapacityTrigger):
 
     async def on_kill(self) -> None:
         """Cancel the job that may be on its way; Airflow calls this when a person ends the task."""
-        from airflow_riffusion.triggers.gate import CapacityGate
+        from airflow_riffusion.gate.gate import CapacityGate
 
         # Thousands may be ended at once: only who knows of a job, or can't know yet, asks the service.
         reference = self.song["reply_ref"]
@@ -159,7 +159,7 @@ class GiveBackTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Give it back, then yield one event: ``rejected`` with the message."""
-        from airflow_riffusion.triggers.gate import CapacityGate
+        from airflow_riffusion.gate.gate import CapacityGate
 
         began = asyncio.get_running_loop().time()
         CapacityGate.of(self.riffusion_conn_id).give_back(self.grant_id)

@@ -22,13 +22,13 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent
 
+from airflow_riffusion.compat import HAS_ZERO_WORKER_MODE
+from airflow_riffusion.gate.gate import CapacityGate
 from airflow_riffusion.operators.capacity import CapacityOperator
 from airflow_riffusion.operators.submit import RiffusionSubmitOperator
 from airflow_riffusion.sensors.capacity import CapacitySensor
 from airflow_riffusion.triggers.capacity import CapacityTrigger
-from airflow_riffusion.triggers.gate import CapacityGate
 from airflow_riffusion.triggers.submission import SubmissionTrigger
-from airflow_riffusion.versions import HAS_ZERO_WORKER_MODE
 from tests.virtual_time import VirtualTimeLoop, run
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_riffusion.versions import HAS_PAGES_OF_PLUGINS
+from airflow_riffusion.compat import HAS_PAGES_OF_PLUGINS
 
 if not HAS_PAGES_OF_PLUGINS:
     pytest.skip("needs Airflow 3.1", allow_module_level=True)
@@ -23,17 +23,17 @@ from airflow.models import DagModel
 from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
+from airflow_riffusion.compat import CAN_LIST_VARIABLES
+from airflow_riffusion.core.peers import HeldSlots, Notice
 from airflow_riffusion.emulator import EmulatorServer
 from airflow_riffusion.emulator.dialects import ACCOUNT_SECRET
 from airflow_riffusion.emulator.faults import Fault
+from airflow_riffusion.gate.peer_store import notice_prefix
 from airflow_riffusion.plugins.capacity_page import PageOnDemand
 from airflow_riffusion.plugins.page.app import MEDIA_TYPES, create_app
 from airflow_riffusion.plugins.page.cards import Cards
 from airflow_riffusion.plugins.page.database import Tables
 from airflow_riffusion.plugins.page.view import Tasks, WaitingTask
-from airflow_riffusion.siblings import HeldSlots, Notice
-from airflow_riffusion.triggers.board import notice_prefix
-from airflow_riffusion.versions import CAN_LIST_VARIABLES
 
 CONN_ID = "riffusion_test"
 SCRIPT = "<script>alert(1)</script>"

@@ -15,8 +15,8 @@ import pytest
 from packaging.version import Version
 
 from airflow_riffusion.cli.__main__ import main
+from airflow_riffusion.compat import AIRFLOW_VERSION
 from airflow_riffusion.emulator import EmulatorServer
-from airflow_riffusion.versions import AIRFLOW_VERSION
 
 AIRFLOW = Path(sys.executable).with_name("airflow")
 

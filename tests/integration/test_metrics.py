@@ -24,8 +24,8 @@ with suppress(ImportError):
 
 from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.hooks.riffusion import RiffusionHook
-from airflow_riffusion.request import SlotRequest
-from airflow_riffusion.triggers.gate import CapacityGate
+from airflow_riffusion.core.request import SlotRequest
+from airflow_riffusion.gate.gate import CapacityGate
 
 async def wait():
     await CapacityGate.of("riffusion_test").wait("w", SlotRequest(), 1)

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from airflow_riffusion.versions import HAS_PAGES_OF_PLUGINS
+from airflow_riffusion.compat import HAS_PAGES_OF_PLUGINS
 
 if not HAS_PAGES_OF_PLUGINS:
     pytest.skip("needs Airflow 3.1", allow_module_level=True)
@@ -17,10 +17,10 @@ from airflow.models.base import Base
 from sqlalchemy import create_engine, delete, event, insert
 from sqlalchemy.orm import Session
 
+from airflow_riffusion.core.peers import HeldSlots, Notice
+from airflow_riffusion.gate.peer_store import notice_prefix
 from airflow_riffusion.plugins.page import database
 from airflow_riffusion.plugins.page.database import Onlooker, conn_ids_in_environment
-from airflow_riffusion.siblings import HeldSlots, Notice
-from airflow_riffusion.triggers.board import notice_prefix
 from airflow_riffusion.triggers.capacity import CapacityTrigger
 from airflow_riffusion.triggers.job import JobTrigger
 from airflow_riffusion.triggers.submission import GiveBackTrigger, SubmissionTrigger

@@ -12,12 +12,12 @@ import pytest
 from airflow_riffusion import metrics
 from airflow_riffusion.cli import readings
 from airflow_riffusion.cli.definition import COMMANDS, INTERRUPTED, UNABLE
+from airflow_riffusion.core.request import Grant, SlotRequest
+from airflow_riffusion.core.song import Song
 from airflow_riffusion.emulator import EmulatorServer
 from airflow_riffusion.hooks.riffusion import RiffusionHook
 from airflow_riffusion.operators.submit import RiffusionSubmitOperator
-from airflow_riffusion.request import Grant, SlotRequest
 from airflow_riffusion.sensors.capacity import CapacitySensor
-from airflow_riffusion.song import Song
 from tests import readme
 from tests.readings import job, reading
 from tests.versions import needs_airflow_3, needs_zero_worker_mode

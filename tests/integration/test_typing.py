@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from airflow_riffusion.versions import HAS_ZERO_WORKER_MODE
+from airflow_riffusion.compat import HAS_ZERO_WORKER_MODE
 
 # A line with "type: ignore" is a mistake that must be found: strict mode complains of an ignore in vain.
 USERS_CODE = """\

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 from airflow.providers.common.compat.sdk import BaseSensorOperator
 
+from airflow_riffusion.gate import gate as gate_module
 from airflow_riffusion.hooks import riffusion as hook_module
-from airflow_riffusion.triggers import gate as gate_module
 from tests.boards import MemoryBoard
 from tests.gates import FakeHook
 from tests.lazy import LazySequences

@@ -9,8 +9,8 @@ from packaging.version import Version
 
 from airflow_riffusion.cli.__main__ import main
 from airflow_riffusion.cli.definition import COMMANDS, get_riffusion_cli_commands
+from airflow_riffusion.compat import AIRFLOW_VERSION
 from airflow_riffusion.get_provider_info import get_provider_info
-from airflow_riffusion.versions import AIRFLOW_VERSION
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from airflow_riffusion.capacity import AccountCapacity, Capacity, ExecutingJob
 from airflow_riffusion.cli.table import bar, capacity_table
+from airflow_riffusion.core.capacity import AccountCapacity, Capacity, ExecutingJob
 from tests.readings import NOON
 
 ALICE = "5f72c91e-7c5e-4c7b-9d7e-000000000001"

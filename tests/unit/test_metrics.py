@@ -10,16 +10,16 @@ import requests
 import requests_mock
 
 from airflow_riffusion import metrics
-from airflow_riffusion.accounts import KnownAccounts
-from airflow_riffusion.capacity import Capacity
+from airflow_riffusion.core.accounts import KnownAccounts
+from airflow_riffusion.core.capacity import Capacity
 from airflow_riffusion.exceptions import (
     RiffusionBadResponse,
     RiffusionError,
     RiffusionRejected,
     RiffusionUnavailable,
 )
+from airflow_riffusion.gate.gate import CapacityGate
 from airflow_riffusion.hooks.riffusion import RiffusionHook
-from airflow_riffusion.triggers.gate import CapacityGate
 from tests.gates import FULL, cancel, wait, watch
 from tests.readings import job, reading
 from tests.virtual_time import run

@@ -20,9 +20,9 @@ from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import lazyload
 
+from airflow_riffusion.core.peers import Notice
+from airflow_riffusion.gate.peer_store import NOTICE_PREFIX
 from airflow_riffusion.plugins.page.view import Tasks, WaitingTask
-from airflow_riffusion.siblings import Notice
-from airflow_riffusion.triggers.board import NOTICE_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

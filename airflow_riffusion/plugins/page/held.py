@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_riffusion.capacity import Capacity, ExecutingJob
-from airflow_riffusion.siblings import Siblings
+from airflow_riffusion.core.capacity import Capacity, ExecutingJob
+from airflow_riffusion.core.peers import Siblings
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Mapping
 
+    from airflow_riffusion.core.peers import Notice
     from airflow_riffusion.plugins.page.reading import Reading
-    from airflow_riffusion.siblings import Notice
 
 
 class HeldByGates:

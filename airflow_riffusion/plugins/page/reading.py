@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from airflow_riffusion.capacity import AccountCapacity, Capacity, ExecutingJob
+    from airflow_riffusion.core.capacity import AccountCapacity, Capacity, ExecutingJob
 
 MOST_ACCOUNTS = 200
 MOST_JOBS = 500

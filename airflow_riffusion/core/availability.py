@@ -1,0 +1,137 @@
+"""
+Whether there is room for another task, and since when.
+
+Pure, as :mod:`airflow_riffusion.core.ledger` is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_riffusion.core.demand import Shape
+from airflow_riffusion.core.ledger import READINGS_UNTIL_HOPELESS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_riffusion.core.accounts import ConfiguredAccounts
+    from airflow_riffusion.core.capacity import Capacity
+    from airflow_riffusion.core.request import SlotRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """
+    What a reading leaves for newcomers.
+
+    :param reading: what the service says.
+    :param slots: how many free slots of which account are neither held nor waited for.
+    :param configured: the accounts that the service has, as far as that was asked.
+    """
+
+    reading: Capacity
+    slots: Counter[str]
+    configured: ConfiguredAccounts | None = None
+
+    def to_xcom(self, user_ids: frozenset[str] | None = None) -> dict[str, Any]:
+        """
+        Return the reading as plain JSON, and with it the room: how many slots a newcomer could have.
+
+        :param user_ids: only these accounts count; None for all.
+        """
+        usable = (slots for user_id, slots in self.slots.items() if user_ids is None or user_id in user_ids)
+        return {**self.reading.for_users(user_ids).to_xcom(), "room": sum(usable)}
+
+    @property
+    def free(self) -> dict[str, int]:
+        """How many slots of which account the service says are free, whoever they are promised to."""
+        return {account.user_id: account.available for account in self.reading.accounts}
+
+    def less(self, wanted: Mapping[frozenset[str] | None, int]) -> Room:
+        """
+        Return what others leave of it: those first who can use some accounts only.
+
+        :param wanted: how many slots they want, by the accounts they can use; None for all.
+        """
+        left = self.slots
+        for user_ids, number in sorted(wanted.items(), key=lambda each: each[0] is None):
+            usable = sum(slots for user_id, slots in left.items() if user_ids is None or user_id in user_ids)
+            theirs = Shape(min(number, usable), user_ids, same_account=False, plain_check=True)
+            left = left - Counter(theirs.pick(left))
+        return replace(self, slots=left)
+
+
+class RisingEdge:
+    """
+    Tells when there comes to be room for a request: once, until fewer slots were free than it takes.
+
+    That they are held or waited for is no fall: a DAG whose songs are refused would start itself for ever,
+    because it takes up the room that it was started for, and gives it back.
+
+    :param request: what there is to be room for.
+    :param armed: whether fewer slots were free when last looked.
+    :ivar in_doubt: whether so many readings list too little for the request that the accounts must be known.
+    :ivar hopeless: why the request can never be served; None if it may be.
+    """
+
+    def __init__(self, request: SlotRequest, *, armed: bool = True) -> None:
+        self.armed = armed
+        self.in_doubt = False
+        self.hopeless: str | None = None
+        self._request = request
+        self._shape = Shape.of(request)
+        self._reading: Capacity | None = None
+        self._accounts: set[str] = set()
+        self._oddities: set[str] = set()
+        self._impossible = self._doubtful = 0
+
+    def observe(self, room: Room) -> bool:
+        """
+        Take in what a reading leaves, and return whether there has come to be enough.
+
+        One reading may be blank, stale or odd. So one that could never serve the request, makes less sense
+        than the last, or lacks an account on which no job is seen, says nothing until several in a row are
+        like that. If the service has no accounts that could serve it, :attr:`hopeless` then says why.
+
+        :param room: what the reading leaves. One that was observed already says nothing new.
+        """
+        if room.reading is self._reading:
+            return False
+        self._reading = room.reading
+        self._judge(room)
+        if not self._is_believed(room.reading):
+            return False
+        enough = self._shape.pick(room.slots) is not None
+        risen = enough and self.armed
+        if risen:
+            self.armed = False
+        elif self._shape.pick(room.free) is None:
+            self.armed = True
+        return risen
+
+    def _is_believed(self, reading: Capacity) -> bool:
+        usable = reading.for_users(self._request.user_ids)
+        accounts = set(usable.slots)
+        oddities = set(reading.oddities)
+        running = {job.user_id for job in reading.jobs}
+        # A full account need not be listed, but then its jobs are.
+        unlisted = accounts - usable.listed_slots.keys()
+        vanished = (self._accounts - accounts) | (set() if None in running else unlisted - running)
+        # One that has risen before it was restarted does not know yet which accounts there are.
+        knows_none = not self._accounts and not self.armed
+        doubtful = self._shape.impossible(usable.slots) or knows_none or oddities - self._oddities or vanished
+        self._doubtful = self._doubtful + 1 if doubtful else 0
+        if 0 < self._doubtful < READINGS_UNTIL_HOPELESS:
+            return False
+        self._accounts, self._oddities = accounts, oddities
+        return True
+
+    def _judge(self, room: Room) -> None:
+        impossible = self._shape.impossible(room.reading.listed_slots)
+        self._impossible = self._impossible + 1 if impossible else 0
+        self.in_doubt = self._impossible >= READINGS_UNTIL_HOPELESS
+        self.hopeless = None
+        if self.in_doubt and room.configured is not None:
+            self.hopeless = self._shape.ruled_out(room.reading, room.configured)

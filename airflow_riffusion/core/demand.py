@@ -1,0 +1,108 @@
+"""Whether and how free slots serve a request: alike for all requests that ask for the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airflow_riffusion.core.capacity import login_needed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_riffusion.core.accounts import ConfiguredAccounts
+    from airflow_riffusion.core.capacity import AccountCapacity, Capacity
+    from airflow_riffusion.core.request import SlotRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """
+    What of a request decides whether slots can serve it, and which.
+
+    :param slots: how many free slots it needs.
+    :param user_ids: only these accounts count; None for all.
+    :param same_account: all slots must be on one account.
+    :param plain_check: it takes nothing, so that held slots are as good as others.
+    """
+
+    slots: int
+    user_ids: frozenset[str] | None
+    same_account: bool
+    plain_check: bool
+
+    @classmethod
+    def of(cls, request: SlotRequest) -> Shape:
+        """Return the shape of a request."""
+        return cls(request.slots, request.user_ids, request.same_account, plain_check=request.hold == 0)
+
+    def accounts(self, reading: Capacity) -> list[AccountCapacity]:
+        """
+        Return the accounts that could have a part in serving it, now or later.
+
+        :param reading: what the service says.
+        """
+        usable = reading.for_users(self.user_ids).accounts
+        if not self.same_account:
+            return list(usable)
+        return [account for account in usable if account.max_jobs is None or account.max_jobs >= self.slots]
+
+    def pick(self, free: Mapping[str, int]) -> dict[str, int] | None:
+        """
+        Choose slots, those of the accounts with most free ones first; None if there aren't enough.
+
+        :param free: how many slots are free on which account.
+        """
+        usable = sorted(
+            ((user_id, slots) for user_id, slots in free.items() if self._usable(user_id)),
+            key=lambda account: -account[1],
+        )
+        if self.same_account:
+            usable = usable[:1]
+        picked: dict[str, int] = {}
+        wanted = self.slots
+        for user_id, slots in usable:
+            if not wanted:
+                break
+            picked[user_id] = min(slots, wanted)
+            wanted -= picked[user_id]
+        return None if wanted else picked
+
+    def impossible(self, slots: Mapping[str, int | None]) -> str | None:
+        """
+        Return why no slot that becomes free could help, or None if one could.
+
+        :param slots: how many slots each account has; None where the service did not say. Accounts that a
+            reading does not list may be full, so its own alone prove nothing.
+        """
+        usable = {user_id: most for user_id, most in slots.items() if self._usable(user_id)}
+        if None in usable.values():
+            return None
+        known = [most or 0 for most in usable.values()]
+        if (max(known, default=0) if self.same_account else sum(known)) >= self.slots:
+            return None
+        if not slots:
+            return "the service has no account"
+        if not usable:
+            return f"the service has no such account; it has {', '.join(slots)}"
+        if self.same_account:
+            return f"the largest account has {max(known)} in all"
+        return f"the accounts have {sum(known)} in all"
+
+    def ruled_out(self, reading: Capacity, configured: ConfiguredAccounts) -> str | None:
+        """
+        Return why the request can never be served, or None if it may be.
+
+        :param reading: what the service says is free; an account that it lists takes jobs.
+        :param configured: the accounts that the service has. One whose login must be renewed takes no jobs.
+        """
+        slots = configured.slots | reading.listed_slots
+        reason = self.impossible(slots)
+        locked = [name for name in configured.logged_out if self._usable(name) and name not in slots]
+        if reason is None or not locked:
+            return reason
+        renew = login_needed(locked)
+        return f"{reason}; {renew}" if any(map(self._usable, slots)) else renew
+
+    def _usable(self, user_id: str) -> bool:
+        return self.user_ids is None or user_id in self.user_ids

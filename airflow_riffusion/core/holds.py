@@ -1,0 +1,146 @@
+"""
+Slots that were granted and not yet seen in use.
+
+Pure, as :mod:`airflow_riffusion.core.ledger` is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator
+
+    from airflow_riffusion.core.capacity import ExecutingJob
+    from airflow_riffusion.core.request import Grant
+
+
+@dataclass(slots=True)
+class Hold:
+    """
+    A grant whose jobs were not all seen executing yet.
+
+    :param grant: the grant.
+    :param expires: when it is over, in seconds on the clock that readings are observed by.
+    :param left: how many of its slots on which account are not in use yet.
+    """
+
+    grant: Grant
+    expires: float
+    left: dict[str, int]
+
+    @property
+    def is_for_one_job(self) -> bool:
+        """Whether all of its slots are settled by the first job with its reference."""
+        return self.grant.request.reply_ref is not None or self.grant.request.slots == 1
+
+    def settle(self, user_id: str | None) -> None:
+        """Take one slot off, on the job's own account if it is held there."""
+        account = user_id if user_id in self.left else next(iter(self.left))
+        assert account is not None
+        self.left[account] -= 1
+        if not self.left[account]:
+            del self.left[account]
+
+
+class Holds:
+    """
+    All holds of one ledger, oldest first.
+
+    What was granted is held until its jobs are seen executing, or until the hold expires. A job belongs to
+    the hold whose reference it carries; only as long as no job ever carried one, it is guessed by age.
+
+    :ivar may_guess: whether a job that carries none of the references can belong to a hold at all.
+    :ivar references_seen: whether a job ever carried one.
+    """
+
+    def __init__(self) -> None:
+        self.may_guess = True
+        self.references_seen = False
+        self._holds: dict[str, Hold] = {}
+        self._executing: set[Hashable] = set()
+
+    def __iter__(self) -> Iterator[Hold]:
+        """Go through the holds."""
+        return iter(self._holds.values())
+
+    @property
+    def slots(self) -> Counter[str]:
+        """How many slots are held, by account."""
+        held: Counter[str] = Counter()
+        for hold in self._holds.values():
+            held.update(hold.left)
+        return held
+
+    def add(self, grant: Grant, expires: float) -> None:
+        """
+        Hold what was granted.
+
+        :param grant: the grant.
+        :param expires: until when, in seconds.
+        """
+        self._holds[grant.grant_id] = Hold(grant, expires, dict(grant.slots))
+
+    def remove(self, grant_id: str) -> Hold | None:
+        """
+        Let go of a grant.
+
+        :param grant_id: the grant.
+        :return: its hold; None if its jobs were all seen, or it expired.
+        """
+        return self._holds.pop(grant_id, None)
+
+    def expire(self, now: float) -> None:
+        """
+        Let go of what was held long enough.
+
+        :param now: seconds on the clock that readings are observed by.
+        """
+        self._holds = {grant_id: hold for grant_id, hold in self._holds.items() if hold.expires > now}
+
+    def settle(self, jobs: Iterable[ExecutingJob]) -> None:
+        """
+        Let each job not seen before settle a slot of the hold that it belongs to.
+
+        :param jobs: those that a reading shows.
+        """
+        executing = {_identity(job): job for job in jobs}
+        new = [job for identity, job in executing.items() if identity not in self._executing]
+        self._executing = set(executing)
+        by_reference: dict[str | None, Hold] = {hold.grant.reply_ref: hold for hold in self._holds.values()}
+        others = []
+        for job in new:
+            hold = by_reference.get(job.reply_ref)
+            if hold is None or not hold.left:
+                others.append(job)
+                continue
+            self.references_seen = True
+            if hold.is_for_one_job:
+                self._holds.pop(hold.grant.grant_id, None)
+            else:
+                self._settle_one(hold, job)
+        if self.references_seen or not self.may_guess:
+            return  # Who submits with references settles by them: the other jobs are somebody else's.
+        for job in others:
+            guess = self._guess(job)
+            if guess is not None:
+                self._settle_one(guess, job)
+
+    def _guess(self, job: ExecutingJob) -> Hold | None:
+        """Guess by age: the oldest hold on the job's account, else the oldest that could have used it."""
+        holds = self._holds.values()
+        on_account = (hold for hold in holds if job.user_id in hold.left)
+        usable = (hold for hold in holds if job.user_id is None or hold.grant.request.usable(job.user_id))
+        return next(on_account, None) or next(usable, None)
+
+    def _settle_one(self, hold: Hold, job: ExecutingJob) -> None:
+        hold.settle(job.user_id)
+        if not hold.left:
+            del self._holds[hold.grant.grant_id]
+
+
+def _identity(job: ExecutingJob) -> Hashable:
+    """Tell jobs apart from one reading to the next, also where the service gives them no id."""
+    return job.job_id or (job.user_id, job.started, job.reply_ref)

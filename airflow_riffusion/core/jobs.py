@@ -1,0 +1,133 @@
+"""
+Which jobs are executing, and which are over.
+
+Pure, as :mod:`airflow_riffusion.core.ledger` is: no Airflow, no clock, no I/O; times are passed in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_riffusion.core.capacity import Capacity, ExecutingJob
+
+READINGS_UNTIL_GONE = 2
+"""One reading may be blank or stale: so many in a row must miss a job until it counts as gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class WantedJob:
+    """
+    Which job is looked for, and whether its start or its end.
+
+    :param job_id: its id, if it is known.
+    :param reply_ref: otherwise the reference that it was submitted with.
+    :param until_seen: stop as soon as it is seen executing; otherwise only when it is over.
+    """
+
+    job_id: str | None = None
+    reply_ref: str | None = None
+    until_seen: bool = False
+
+    def __str__(self) -> str:
+        return f"job {self.job_id}" if self.job_id is not None else f"a job with replyRef {self.reply_ref!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """
+    What a watcher is told at the end.
+
+    :param watcher_id: the watcher; it no longer watches.
+    :param job: the job as it was seen last, None if it never was.
+    """
+
+    watcher_id: str
+    job: ExecutingJob | None
+
+
+@dataclass(slots=True)
+class _Watch:
+    wanted: WantedJob
+    unseen_until: float
+    job: ExecutingJob | None = None
+    missed: int = 0
+
+    def look(self, job: ExecutingJob | None) -> None:
+        if job is None:
+            self.missed += 1
+        else:
+            self.job, self.missed = job, 0
+
+    def is_over(self, now: float) -> bool:
+        if self.wanted.until_seen and self.job is not None:
+            return True
+        return self.missed >= READINGS_UNTIL_GONE and not self.may_come(now)
+
+    def may_come(self, now: float) -> bool:
+        return self.job is None and now < self.unseen_until
+
+
+class JobLedger:
+    """Follows jobs from reading to reading: who is told that a job was seen, is over, or never came."""
+
+    def __init__(self) -> None:
+        self._watches: dict[str, _Watch] = {}
+
+    def __len__(self) -> int:
+        """Return how many watch."""
+        return len(self._watches)
+
+    def in_doubt(self, now: float) -> bool:
+        """
+        Return whether the last reading missed a job that may be over: the next one will tell.
+
+        :param now: seconds on the clock that readings are observed by.
+        """
+        return any(watch.missed and not watch.may_come(now) for watch in self._watches.values())
+
+    def join(self, watcher_id: str, wanted: WantedJob, unseen_until: float) -> None:
+        """
+        Watch a job from the next reading on.
+
+        :param watcher_id: a new id.
+        :param wanted: which job.
+        :param unseen_until: while it was never seen it may be on its way: go on until then (seconds on the
+            clock that readings are observed by), and for two readings at the least.
+        """
+        self._watches[watcher_id] = _Watch(wanted, unseen_until)
+
+    def leave(self, watcher_id: str) -> None:
+        """
+        Watch no longer.
+
+        :param watcher_id: the id it joined with; nothing happens if it has left.
+        """
+        self._watches.pop(watcher_id, None)
+
+    def seen(self, watcher_id: str) -> ExecutingJob | None:
+        """
+        Return the job as it was seen last.
+
+        :param watcher_id: the id it joined with.
+        """
+        return self._watches[watcher_id].job
+
+    def observe(self, reading: Capacity, now: float) -> list[Sighting]:
+        """
+        Take in a new reading; those who are told something no longer watch.
+
+        :param reading: what the service says.
+        :param now: seconds on any clock that never goes back.
+        """
+        by_id = {job.job_id: job for job in reading.jobs}
+        by_ref: dict[str | None, ExecutingJob] = {job.reply_ref: job for job in reading.jobs if job.reply_ref}
+        told = []
+        for watcher_id, watch in list(self._watches.items()):
+            wanted = watch.wanted
+            watch.look(by_id.get(wanted.job_id) if wanted.job_id else by_ref.get(wanted.reply_ref))
+            if watch.is_over(now):
+                told.append(Sighting(watcher_id, watch.job))
+                self.leave(watcher_id)
+        return told

@@ -1,0 +1,301 @@
+"""
+The queue, the holds, and who gets which free slot.
+
+Pure: no Airflow, no clock, no randomness, no I/O. Times and ids are passed in, so every decision can be
+replayed, and every mode of the sensor decides by the same code.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airflow_riffusion.core.demand import Shape
+from airflow_riffusion.core.holds import Holds
+from airflow_riffusion.core.request import Grant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from airflow_riffusion.core.accounts import ConfiguredAccounts
+    from airflow_riffusion.core.capacity import Capacity
+    from airflow_riffusion.core.request import SlotRequest
+
+READINGS_UNTIL_HOPELESS = 3
+"""One reading may be blank or stale: so many in a row must fail to list what a request needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hopeless:
+    """
+    A waiter that no reading can ever serve.
+
+    :param waiter_id: the waiter.
+    :param reason: why, in words.
+    """
+
+    waiter_id: str
+    reason: str
+
+
+# Plain checks last, then by priority, then by time, then by arrival.
+_Place = tuple[bool, int, float, int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiter:
+    request: SlotRequest
+    shape: Shape
+    place: _Place
+
+
+class SlotLedger:
+    """
+    Decides which waiter gets which free slot.
+
+    Waiters are served in order of priority, then of the time they began to wait. One that can't be
+    served keeps the accounts it could use, so that later ones don't starve it. What was granted is held
+    (:class:`~airflow_riffusion.core.holds.Holds`).
+    """
+
+    def __init__(self) -> None:
+        self._waiters: dict[str, _Waiter] = {}
+        self._queue: list[_Place] = []
+        self._shapes: Counter[Shape] = Counter()
+        self._joined = 0
+        self._holds = Holds()
+        self._doubted: Counter[Shape] = Counter()
+        self._reading: Capacity | None = None
+
+    def __len__(self) -> int:
+        """Return how many are waiting."""
+        return len(self._queue)
+
+    @property
+    def holds(self) -> Holds:
+        """What is granted and not yet seen executing."""
+        return self._holds
+
+    @property
+    def held(self) -> int:
+        """How many slots are granted and not yet seen executing."""
+        return self._holds.slots.total()
+
+    @property
+    def wanted(self) -> Counter[frozenset[str] | None]:
+        """How many slots those want who wait to hold some, by the accounts they can use; None for all."""
+        wanted: Counter[frozenset[str] | None] = Counter()
+        for shape, number in self._shapes.items():
+            if not shape.plain_check:
+                wanted[shape.user_ids] += shape.slots * number
+        return wanted
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the accounts that the last reading lists could never serve one of the waiters."""
+        return bool(self._doubted)
+
+    @property
+    def needs_accounts(self) -> bool:
+        """Whether so many readings in a row left that doubt that the service's accounts must be known."""
+        return any(readings >= READINGS_UNTIL_HOPELESS for readings in self._doubted.values())
+
+    def join(self, waiter_id: str, request: SlotRequest) -> None:
+        """
+        Queue a waiter.
+
+        :param waiter_id: a new id, which becomes the id of its grant.
+        :param request: what it asks for.
+        """
+        self._joined += 1
+        place = (request.hold == 0, -request.priority, request.since, self._joined, waiter_id)
+        insort(self._queue, place)
+        self._waiters[waiter_id] = waiter = _Waiter(request, Shape.of(request), place)
+        self._shapes[waiter.shape] += 1
+
+    def leave(self, waiter_id: str) -> None:
+        """
+        Take a waiter out of the queue, if it is in it.
+
+        :param waiter_id: the id it joined with.
+        """
+        waiter = self._waiters.pop(waiter_id, None)
+        if waiter is not None:
+            del self._queue[bisect_left(self._queue, waiter.place)]
+            self._shapes[waiter.shape] -= 1
+            if not self._shapes[waiter.shape]:
+                del self._shapes[waiter.shape]
+
+    def ahead(self, waiter_id: str) -> int:
+        """
+        Return how many waiters come before one; plain checks neither have nor take a place.
+
+        :param waiter_id: the id it joined with; nobody comes before one that has left.
+        """
+        waiter = self._waiters.get(waiter_id)
+        return bisect_left(self._queue, waiter.place) if waiter is not None and waiter.request.hold else 0
+
+    def observe(self, reading: Capacity, now: float) -> list[Grant]:
+        """
+        Take in a reading and hand out what is free in it.
+
+        Those who are granted something have left the queue. The same reading may be observed again for
+        waiters who came after it.
+
+        :param reading: what the service says.
+        :param now: seconds on any clock that never goes back.
+        """
+        return [*self.take_in(reading, now), *self.grant(reading, now)]
+
+    def take_in(self, reading: Capacity, now: float) -> list[Grant]:
+        """
+        Take in a reading: settle holds, and decide what takes no slot. See :meth:`observe`.
+
+        :return: the plain checks that pass.
+        """
+        self._holds.settle(reading.jobs)
+        self._holds.expire(now)
+        if reading is not self._reading:
+            listed = reading.listed_slots
+            doubted = [shape for shape in self._shapes if shape.impossible(listed)]
+            self._doubted = Counter({shape: self._doubted[shape] + 1 for shape in doubted})
+            self._reading = reading
+        return self._plain_checks(reading)
+
+    def amend(self, reading: Capacity) -> None:
+        """
+        Replace the last reading, which is no new one.
+
+        :param reading: the same reading, with accounts that are known by now.
+        """
+        self._reading = reading
+
+    def hopeless(
+        self, configured: ConfiguredAccounts, *, after: int = READINGS_UNTIL_HOPELESS
+    ) -> list[Hopeless]:
+        """
+        Return the waiters that no reading can ever serve; they stay in the queue.
+
+        :param configured: the accounts that the service has: a reading lists those only that are not full.
+        :param after: how many readings in a row must have left doubt.
+        """
+        if self._reading is None:
+            return []
+        doubted = [shape for shape, readings in self._doubted.items() if readings >= after]
+        reasons = {
+            shape: reason for shape in doubted if (reason := shape.ruled_out(self._reading, configured))
+        }
+        return [
+            Hopeless(waiter_id, f"{waiter.request} asked for, but {reasons[waiter.shape]}")
+            for waiter_id, waiter in (self._waiters.items() if reasons else ())
+            if waiter.shape in reasons
+        ]
+
+    def wants(self, reading: Capacity, taken: Mapping[str, int] | None = None) -> bool:
+        """
+        Return whether :meth:`grant` would grant something.
+
+        :param reading: the reading that was taken in last.
+        :param taken: how many slots others hold, by account.
+        """
+        return any(self._picks(reading, self._unheld(reading, taken)))
+
+    def room(self, reading: Capacity, taken: Mapping[str, int] | None = None) -> Counter[str]:
+        """
+        Return how many slots of which account a newcomer could have: free, and neither held nor waited for.
+
+        :param reading: the reading that was taken in last.
+        :param taken: how many slots others hold, by account.
+        """
+        free = self._unheld(reading, taken)
+        for _ in self._picks(reading, free):
+            pass
+        return free
+
+    def grant(self, reading: Capacity, now: float, taken: Mapping[str, int] | None = None) -> list[Grant]:
+        """
+        Hand out what is free in a reading, and hold it.
+
+        :param reading: the reading that was taken in last.
+        :param now: seconds on the clock that readings are observed by.
+        :param taken: how many slots others hold, by account.
+        """
+        granted = []
+        for waiter_id, picked in self._picks(reading, self._unheld(reading, taken)):
+            request = self._waiters[waiter_id].request
+            granted.append(grant := Grant(waiter_id, request, picked, reading))
+            self._holds.add(grant, now + request.hold)
+            self.leave(waiter_id)
+        return granted
+
+    def expire(self, now: float) -> None:
+        """
+        Let go of what was held long enough.
+
+        :param now: seconds on the clock that readings are observed by.
+        """
+        self._holds.expire(now)
+
+    def give_back(self, grant_id: str) -> None:
+        """
+        Take back a grant that nobody will use; the next reading hands its slots out again.
+
+        :param grant_id: the grant; nothing happens if its jobs were all seen, or its hold expired.
+        """
+        self._holds.remove(grant_id)
+
+    def take_back(self, grant: Grant) -> None:
+        """
+        Undo a grant that its waiter was not told of: it waits again, by its priority and its time.
+
+        :param grant: the grant; nothing happens if it was given back meanwhile.
+        """
+        if self._holds.remove(grant.grant_id) is not None:
+            self.join(grant.grant_id, grant.request)
+
+    def _plain_checks(self, reading: Capacity) -> list[Grant]:
+        """Let those pass who take nothing: held slots are as good to them as others."""
+        passed = []
+        free = _free(reading)
+        for waiter_id in self._ids(plain_checks=True):
+            waiter = self._waiters[waiter_id]
+            if picked := waiter.shape.pick(free):
+                passed.append(Grant(waiter_id, waiter.request, picked, reading))
+                self.leave(waiter_id)
+        return passed
+
+    def _unheld(self, reading: Capacity, taken: Mapping[str, int] | None) -> Counter[str]:
+        return _free(reading) - self._holds.slots - Counter(taken)
+
+    def _picks(self, reading: Capacity, free: Counter[str]) -> Iterator[tuple[str, dict[str, int]]]:
+        """
+        Go through the waiters in order, and say whom the free slots can serve, and with which of them.
+
+        What is left in ``free`` at the end is for those who come after them.
+        """
+        stuck: set[Shape] = set()
+        for waiter_id in self._ids(plain_checks=False):
+            shape = self._waiters[waiter_id].shape
+            if shape in stuck:
+                if all(other in stuck or other.plain_check for other in self._shapes):
+                    break  # Nobody else can be served; thousands may wait, and a look at each takes long.
+            elif picked := shape.pick(free):
+                free.subtract(picked)
+                yield waiter_id, picked
+            else:
+                stuck.add(shape)
+                if shape.impossible(reading.slots) is None:
+                    for account in shape.accounts(reading):
+                        del free[account.user_id]
+
+    def _ids(self, *, plain_checks: bool) -> list[str]:
+        """List those who wait, in order: those who want to hold slots, or those who only check."""
+        first_check = bisect_left(self._queue, (True,))
+        places = self._queue[first_check:] if plain_checks else self._queue[:first_check]
+        return [waiter_id for *_, waiter_id in places]
+
+
+def _free(reading: Capacity) -> Counter[str]:
+    return Counter({account.user_id: account.available for account in reading.accounts})

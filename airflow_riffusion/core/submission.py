@@ -1,0 +1,109 @@
+"""
+What is submitted for a song, checked before it is its turn.
+
+Pure: no Airflow, no clock, no I/O.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_riffusion.core.request import account_ids, checked_endpoint, identifier, plain, reference
+
+LONGEST_REPLY_REF = 1024
+"""Characters that a ``replyRef`` may have (https://useapi.net/docs/api-riffusion-v1)."""
+
+
+def checked_json(value: object) -> Mapping[str, Any]:
+    """
+    Return what is to be submitted.
+
+    :raises ValueError: if it is no mapping.
+    """
+    if not isinstance(value, Mapping):
+        raise ValueError(
+            f'json must be a dict such as {{"prompt": "…"}}, what is to be submitted, not {value!r:.200}'
+        )
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """
+    What a DAG author wants submitted.
+
+    :param endpoint: where to, relative to ``v1/<service>/``.
+    :param json: what, without what the operator adds.
+    """
+
+    endpoint: str
+    json: Mapping[str, Any]
+
+    @classmethod
+    def checked(cls, endpoint: object, body: object) -> Submission:
+        """
+        Return what can be sent.
+
+        :raises ValueError: if it can't be.
+        """
+        try:
+            what = plain(checked_json(body))
+        except RecursionError:
+            raise ValueError("json can't be sent as JSON: it is nested too deep, or holds itself") from None
+        if (given := what.get("replyRef")) not in (None, ""):
+            what["replyRef"] = reference("json's replyRef", given)
+            if len(what["replyRef"]) > LONGEST_REPLY_REF:
+                raise ValueError(
+                    f"json's replyRef must have at most {LONGEST_REPLY_REF} characters, not {given!r:.60}"
+                )
+        try:
+            json.dumps(what, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"json can't be sent as JSON: {error}") from None
+        return cls(checked_endpoint(endpoint), what)
+
+    @property
+    def account(self) -> str | None:
+        """
+        The account that the DAG author named, as text; None if none is.
+
+        :raises ValueError: if it can't be one.
+        """
+        named = self.json.get("user_id") or self.json.get("email")
+        return identifier("json's account", named) if named else None
+
+    def among(self, user_ids: object) -> Collection[str] | None:
+        """
+        Return which accounts count: the one that is named, if there is one.
+
+        :param user_ids: those that the DAG author wants; None for all.
+        :raises ValueError: if they can't be account ids, or the one that is named is none of them.
+        """
+        accounts = account_ids(user_ids)
+        if self.account is None:
+            return accounts
+        if accounts is not None and self.account not in accounts:
+            raise ValueError(f"json is for account {self.account}, which is not among user_ids")
+        return [self.account]
+
+    def reply_ref(self, own: str) -> str:
+        """
+        Return the ``replyRef`` of the job: the DAG author's, unless a template had nothing to say.
+
+        :param own: the task's own.
+        """
+        return self.json.get("replyRef") or own
+
+    def body(self, reply_ref: str, account_field: str, user_id: str) -> dict[str, Any]:
+        """
+        Return what is sent.
+
+        :param reply_ref: the ``replyRef`` of the job.
+        :param account_field: what the service calls an account.
+        :param user_id: the account with the free slot.
+        """
+        account = {account_field: user_id} if self.account is None else {}
+        return {**self.json, **account, "replyRef": reply_ref}

@@ -1,0 +1,119 @@
+"""Where the gates of several triggerers leave notices for each other."""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Protocol
+
+from asgiref.sync import sync_to_async
+
+from airflow_riffusion.compat import CAN_LIST_VARIABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Seconds; the first call of a triggerer that has just started takes ten of them on a busy machine.
+_LONGEST_CALL = 30.0
+
+
+NOTICE_PREFIX = "riffusion_gate_"
+"""What the names of all gates' Variables begin with."""
+
+
+def notice_prefix(riffusion_conn_id: str) -> str:
+    """
+    Return what the names of one connection's Variables begin with; the gate's id follows.
+
+    :param riffusion_conn_id: the connection.
+    """
+    # Not its name, which may have a "token" in it: Airflow masks what is in such a Variable.
+    digest = sha256(riffusion_conn_id.encode()).hexdigest()[:12]
+    return f"{NOTICE_PREFIX}{digest}_"
+
+
+class SiblingsUnreachable(Exception):
+    """Nothing can be read from siblings, or told to them."""
+
+
+class Board(Protocol):
+    """Where gates leave notices for each other: a text each, under the gate's id."""
+
+    async def ids(self) -> list[str]:
+        """List those who have left one."""
+
+    async def get(self, gate_id: str) -> str | None:
+        """Read one; None if there is none (any longer)."""
+
+    async def put(self, gate_id: str, text: str) -> None:
+        """Leave one in place of that before."""
+
+    async def delete(self, gate_id: str) -> None:
+        """Take one away."""
+
+
+class VariableBoard:
+    """
+    A board of Airflow Variables, one for each gate: all that triggers of different triggerers share.
+
+    :param riffusion_conn_id: the connection whose gates read it.
+    """
+
+    def __init__(self, riffusion_conn_id: str) -> None:
+        self._prefix = notice_prefix(riffusion_conn_id)
+        self._description = (
+            f"airflow-riffusion: slots of connection '{riffusion_conn_id}' that one gate holds"
+        )
+
+    @staticmethod
+    def is_within_reach() -> bool:
+        """Return whether this is a triggerer of an Airflow that lets triggers list Variables."""
+        if not CAN_LIST_VARIABLES:
+            return False
+        from airflow.sdk.execution_time import task_runner
+
+        # `airflow dags test` runs each wait in an event loop of its own, one after the other. Its stand-in
+        # for a triggerer's supervisor can't be asked asynchronously (3.3.2: InProcessSupervisorComms).
+        return hasattr(getattr(task_runner, "SUPERVISOR_COMMS", None), "asend")
+
+    async def ids(self) -> list[str]:
+        """List the gates that have left a notice."""
+        from airflow.sdk import Variable
+
+        keys = await _call(lambda: list(Variable.keys(prefix=self._prefix)))
+        return [key.removeprefix(self._prefix) for key in keys]
+
+    async def get(self, gate_id: str) -> str | None:
+        """Read a gate's notice."""
+        from airflow.sdk import Variable
+
+        text: str | None = await _call(Variable.get, self._prefix + gate_id, default=None)
+        return text
+
+    async def put(self, gate_id: str, text: str) -> None:
+        """Write a gate's notice."""
+        from airflow.sdk import Variable
+
+        await _call(Variable.set, self._prefix + gate_id, text, description=self._description)
+
+    async def delete(self, gate_id: str) -> None:
+        """Delete a gate's notice."""
+        from airflow.sdk import Variable
+
+        await _call(Variable.delete, self._prefix + gate_id)
+
+
+async def _call(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """
+    Ask Airflow without blocking the event loop.
+
+    All such calls run one after the other in one thread: one that was given up on can't overtake the next.
+
+    :raises SiblingsUnreachable: if it fails, or takes too long.
+    """
+    try:
+        # Not asyncio.to_thread: from its threads it fails before Airflow 3.3.
+        async with asyncio.timeout(_LONGEST_CALL):
+            return await sync_to_async(function)(*arguments, **options)
+    except Exception as error:
+        raise SiblingsUnreachable(repr(error)) from error

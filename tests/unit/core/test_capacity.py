@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from airflow_riffusion.core.capacity import Capacity, CapacityFormatError
+from tests.readings import NOON, reading
+
+LONG_TEXT = "long\n" + "x" * 1000
+
+
+def parse(payload: object) -> Capacity:
+    return Capacity.parse(payload, service="riffusion", observed_at=NOON)
+
+
+def account(**fields: object) -> Capacity:
+    return parse({"available": [{"user_id": "a", **fields}]})
+
+
+def test_the_documented_answer_is_read_whole(contract):
+    capacity = Capacity.from_json(contract(), service="riffusion", observed_at=NOON)
+
+    assert (capacity.available, capacity.executing, capacity.max_jobs) == (18, 2, 20)
+    assert [account.available for account in capacity.accounts] == [10, 8]
+    first = capacity.jobs[0]
+    assert (first.job_id, first.user_id) == ("<job_id_1>", "<user_id_2>")
+    assert first.started == datetime(2025, 2, 12, 1, 55, 16, 128000, tzinfo=UTC)
+    assert first.elapsed == timedelta(minutes=3, seconds=57)
+    assert first.reply_ref == "<optional reference>"
+    assert capacity.oddities == ()
+
+
+@pytest.mark.parametrize(
+    ("service", "accounts", "job_id", "job_account"),
+    [
+        ("tempolor", {"12345": 9, "67890": 5}, "user:12345-tempolor:12345-job:abcdef123456789", None),
+        ("kling", {"one@example.com": 4, "two@example.com": 3}, "123456789", "one@example.com"),
+        (
+            "ltxstudio",
+            {"one@example.com": 4, "two@example.com": 3},
+            "email:one@example.com:7a34b821-9fd0-205e-d21b-4abc6f7839e7-type:image",
+            "one@example.com",
+        ),
+    ],
+)
+def test_the_sibling_services_are_read_in_their_own_spelling(
+    contract, service, accounts, job_id, job_account
+):
+    capacity = Capacity.from_json(contract(service), service=service, observed_at=NOON)
+
+    assert {account.user_id: account.available for account in capacity.accounts} == accounts
+    assert (capacity.jobs[0].job_id, capacity.jobs[0].user_id) == (job_id, job_account)
+    assert capacity.oddities == ()
+
+
+def test_the_xcom_has_the_documented_shape(contract):
+    xcom = Capacity.from_json(contract(), service="riffusion", observed_at=NOON).to_xcom()
+
+    assert list(xcom) == [
+        "available",
+        "executing",
+        "max_jobs",
+        "best_user_id",
+        "service",
+        "observed_at",
+        "accounts",
+        "jobs",
+    ]
+    assert xcom["best_user_id"] == "<user_id_1>"
+    assert xcom["observed_at"] == "2026-01-01T12:00:00+00:00"
+    assert xcom["accounts"][1] == {
+        "user_id": "<user_id_2>",
+        "max_jobs": 10,
+        "executing": 2,
+        "available": 8,
+    }
+    assert xcom["jobs"][1] == {
+        "job_id": "<job_id_2>",
+        "user_id": "<user_id_2>",
+        "started": "2025-02-12T01:57:11.228000+00:00",
+        "elapsed_seconds": 35.0,
+        "reply_url": None,
+        "reply_ref": "<optional reference>",
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "available"),
+    [
+        ({"maxJobs": 10, "executing": 4}, 6),  # missing: what is left
+        ({"available": 3}, 3),
+        ({"maxJobs": 5, "available": 3}, 3),
+        ({"maxJobs": "10", "executing": " 4 ", "available": "6"}, 6),  # numeric strings
+        ({"maxJobs": 10.0, "executing": 4.0, "available": 6.0}, 6),
+        ({"maxJobs": 10, "executing": 12}, 0),
+        ({"maxJobs": 10, "executing": 2, "available": -1}, 0),
+        ({"maxJobs": 4, "executing": 1, "available": 9}, 3),  # never more than each number supports
+        ({"maxJobs": 2, "available": 9}, 2),
+    ],
+)
+def test_free_slots_are_what_every_number_of_the_account_supports(fields, available):
+    capacity = account(**fields)
+
+    assert capacity.available == available
+    assert capacity.oddities == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "executing"),
+    [
+        ({"maxJobs": 5, "available": 3}, 2),
+        ({"maxJobs": 2, "available": 9}, 0),
+        ({"available": 3}, 0),
+    ],
+)
+def test_of_an_account_that_does_not_say_what_runs_all_slots_run_that_are_not_free(fields, executing):
+    assert account(**fields).accounts[0].executing == executing
+
+
+def test_an_account_that_does_not_say_how_many_slots_it_has_adds_none_to_the_total():
+    assert account(available=3).max_jobs == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"maxJobs": 10, "executing": 0, "available": "many"},
+        {"maxJobs": 10, "executing": 0, "available": True},
+        {"maxJobs": 10, "executing": 0, "available": 2.5},
+        {"maxJobs": 10, "executing": 0, "available": 10**9},
+        {"maxJobs": 10, "executing": 0, "available": [10]},
+        {"available": "many"},
+        {"maxJobs": None, "executing": 1},
+        {"maxJobs": 10},
+        {},
+    ],
+)
+def test_an_account_with_senseless_numbers_has_no_free_slot_and_is_noted(fields):
+    capacity = account(**fields)
+
+    assert capacity.available == 0
+    assert [account.user_id for account in capacity.accounts] == ["a"]
+    assert len(capacity.oddities) == 1
+
+
+def test_an_account_without_id_does_not_count_and_is_noted():
+    capacity = parse({"available": [{"maxJobs": 10, "executing": 0, "available": 10}]})
+
+    assert (capacity.available, capacity.accounts) == (0, ())
+    assert "without id" in capacity.oddities[0]
+
+
+def test_of_an_account_listed_twice_the_first_counts():
+    first = {"user_id": "a", "maxJobs": 2, "executing": 1, "available": 1}
+    capacity = parse({"available": [first, {**first, "available": 2, "executing": 0}]})
+
+    assert capacity.available == 1
+    assert "twice" in capacity.oddities[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("executing", "'executing' holds something"), ("available", "'available' holds something")],
+)
+def test_what_is_no_object_in_a_list_is_noted_and_the_others_count(name, said):
+    capacity = parse({name: ["text", {"user_id": "a", "available": 2}]})
+
+    assert len(capacity.jobs) + len(capacity.accounts) == 1
+    assert [said in oddity for oddity in capacity.oddities] == [True]
+
+
+NUMBER_WITHOUT_SENSE = [{"user_id": LONG_TEXT, "available": LONG_TEXT}]
+NO_NUMBERS = [{"user_id": LONG_TEXT}]
+LISTED_TWICE = [{"user_id": LONG_TEXT, "available": 1}] * 2
+
+
+@pytest.mark.parametrize(
+    ("entries", "shown"), [(NUMBER_WITHOUT_SENSE, 2), (NO_NUMBERS, 1), (LISTED_TWICE, 1)]
+)
+def test_what_is_noted_shows_what_came_and_fits_in_a_line_of_the_log(entries, shown):
+    (oddity,) = parse({"available": entries}).oddities
+
+    assert oddity.count("long") == shown
+    assert oddity.isprintable()
+    assert len(oddity) < 200
+
+
+@pytest.mark.parametrize(
+    "payload", [{"executing": []}, {"available": []}, {"executing": [], "available": None}]
+)
+def test_one_of_the_two_lists_is_enough(payload):
+    assert parse(payload).available == 0
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [None, [], "text", 3, {}, {"error": "x"}, {"available": {}}, {"executing": "none"}, {"available": 0}],
+)
+def test_what_is_no_capacity_answer_is_an_error(payload):
+    with pytest.raises(CapacityFormatError):
+        parse(payload)
+
+
+@pytest.mark.parametrize("payload", [LONG_TEXT, {"available": LONG_TEXT}])
+def test_the_error_shows_what_came_and_fits_in_a_line_of_the_log(payload):
+    with pytest.raises(CapacityFormatError, match="long") as caught:
+        parse(payload)
+
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 200
+
+
+def test_the_error_says_what_an_object_without_the_lists_lacks():
+    with pytest.raises(CapacityFormatError, match="available"):
+        parse({"error": "x"})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b'{"executing": [', b"NaN", b"\xff\xfe", b"[" * 100_000, b"9" * 10_000],
+    ids=["empty", "html", "truncated", "nan", "not-utf8", "deep", "long-number"],
+)
+def test_a_body_that_is_no_json_object_is_an_error(body):
+    with pytest.raises(CapacityFormatError, match="JSON"):
+        Capacity.from_json(body, service="riffusion", observed_at=NOON)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://user:secret@hooks.example.com:8443/a/b?sig=secret#x", "https://hooks.example.com:8443/a/b"),
+        ("http://example.com", "http://example.com"),
+        ("http://[::1", None),
+        ("mailto:me@example.com?subject=secret", None),
+        ("not a url?secret", None),
+        (7, None),
+    ],
+)
+def test_a_callback_address_loses_what_may_be_secret(given, kept):
+    assert parse({"executing": [{"replyUrl": given}]}).jobs[0].reply_url == kept
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "seconds"),
+    [("00:35", 35), ("61:05", 3665), ("02:00:01", 7201), ("1:2:3:4", None), ("soon", None), (35, None)],
+)
+def test_elapsed_is_minutes_and_seconds_or_hours_too(elapsed, seconds):
+    expected = None if seconds is None else timedelta(seconds=seconds)
+    assert parse({"executing": [{"elapsed": elapsed}]}).jobs[0].elapsed == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "attribute"), [("id", "job_id"), ("user_id", "user_id"), ("replyRef", "reply_ref")]
+)
+def test_what_names_a_job_may_be_a_number_and_is_text(field, attribute):
+    assert getattr(parse({"executing": [{field: 7}]}).jobs[0], attribute) == "7"
+
+
+def test_what_a_job_does_not_say_is_null_in_the_xcom():
+    assert set(parse({"executing": [{}]}).to_xcom()["jobs"][0].values()) == {None}
+
+
+def test_a_job_that_has_just_started_has_been_running_for_no_time():
+    assert parse({"executing": [{"elapsed": "00:00"}]}).to_xcom()["jobs"][0]["elapsed_seconds"] == 0
+
+
+def test_a_time_without_zone_is_utc():
+    assert parse({"executing": [{"started": "2025-02-12T01:55:16"}]}).jobs[0].started == datetime(
+        2025, 2, 12, 1, 55, 16, tzinfo=UTC
+    )
+
+
+def test_only_the_accounts_asked_for_count():
+    capacity = reading({"job_id": "1", "user_id": "a"}, {"job_id": "2", "user_id": "b"}, a=3, b=5)
+
+    only = capacity.for_users(["a", "unknown"])
+
+    assert (only.available, only.max_jobs, [job.job_id for job in only.jobs]) == (3, 10, ["1"])
+
+
+def test_where_no_accounts_are_asked_for_all_count():
+    capacity = reading({"job_id": "1", "user_id": "a"}, a=3, b=5)
+
+    assert capacity.for_users(None) == capacity
+
+
+def test_listed_jobs_count_as_executing_where_no_account_says_so():
+    assert parse({"executing": [{"job_id": "1"}, {"job_id": "2"}]}).executing == 2
+
+
+def test_the_best_account_is_the_one_with_most_free_slots():
+    assert reading(a=1, b=3, c=3).best_account().user_id == "b"
+    assert reading(a=0, b=0).best_account() is None
+    assert reading().best_account() is None
+
+
+def test_where_nothing_is_free_the_xcom_names_no_best_account():
+    assert reading(a=0).to_xcom()["best_user_id"] is None
+
+
+def test_a_reading_says_in_one_line_what_is_free(contract):
+    assert str(Capacity.from_json(contract(), service="riffusion", observed_at=NOON)) == (
+        "18 of 20 slots free on 2 accounts"
+    )
+
+
+def test_a_single_account_is_not_said_in_the_plural():
+    assert str(reading(a=1)) == "1 of 10 slots free on 1 account"

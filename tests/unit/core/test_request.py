@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from airflow_riffusion.core.request import (
+    Grant,
+    SlotRequest,
+    account_ids,
+    checked_endpoint,
+    conn_id,
+    grant_line,
+    is_template,
+    plain,
+    reference,
+    seconds,
+    whole_number,
+)
+from tests.readings import NOON, job, reading
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(1, 1), (7, 7), ("3", 3), (" 3 ", 3), (3.0, 3), ("3.0", 3), ("30.00", 30)]
+)
+def test_a_positive_whole_number_is_taken_also_as_text_or_as_a_quotient(value, expected):
+    number = whole_number("slots", value)
+
+    assert (number, type(number)) == (expected, int)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0, -1, 1.5, "1.5", 0.0, "two", "²", "0", "", True, None, [1], float("nan"), float("inf"), "9" * 5000],
+)
+def test_anything_else_is_no_number_of_slots(value):
+    with pytest.raises(ValueError, match="slots must be a positive whole number"):
+        whole_number("slots", value)
+
+
+@pytest.mark.parametrize(("value", "expected"), [(1, 1.0), (0.5, 0.5), (timedelta(minutes=2), 120.0)])
+def test_seconds_may_be_a_number_or_a_timedelta(value, expected):
+    assert seconds("hold", value) == expected
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), 1e300, -1, "10", None, True, timedelta(seconds=-1), timedelta.max]
+)
+def test_seconds_must_be_finite_and_not_negative(value):
+    with pytest.raises(ValueError, match="hold must be seconds or a timedelta, finite and 0 or more"):
+        seconds("hold", value, zero=True)
+
+
+def test_zero_seconds_only_where_it_means_something():
+    assert seconds("hold", 0, zero=True) == 0
+    with pytest.raises(ValueError, match="more than 0"):
+        seconds("poke_interval", 0)
+
+
+def test_account_ids_may_be_numbers_and_are_compared_as_text():
+    assert account_ids(["a", 12345]) == {"a", "12345"}
+    assert account_ids(None) is None
+
+
+@pytest.mark.parametrize("given", [("a", 1), {"a", 1}, frozenset(["a", "1"]), {"a": 0, 1: 0}.keys()])
+def test_account_ids_may_come_in_any_collection(given):
+    assert account_ids(given) == {"a", "1"}
+
+
+def test_account_ids_may_come_from_a_mapped_task(lazy_sequence):
+    assert account_ids(lazy_sequence(["a", 1])) == {"a", "1"}
+
+
+@pytest.mark.parametrize("value", ["a", "['a', 'b']", [], [""], [None], [1.5], [True], [["a"]], 3, {"a": 1}])
+def test_a_list_of_account_ids_is_needed(value):
+    with pytest.raises(ValueError, match="user_ids must"):
+        account_ids(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("{{ params.slots }}", True),
+        (["a", "{{ x }}"], True),
+        (("a", "{{ x }}"), True),
+        ({"a", "{{ x }}"}, True),
+        (["a", "b"], False),
+        ("{% if x %}1{% endif %}", True),
+        ("two", False),
+        (2, False),
+    ],
+)
+def test_a_template_is_recognised(value, expected):
+    assert is_template(value) is expected
+
+
+@pytest.mark.parametrize("value", ["", None, True, 1.5, ["a"]])
+def test_a_connection_is_named_by_a_text(value):
+    with pytest.raises(ValueError, match="riffusion_conn_id must be the id of a connection"):
+        conn_id(value)
+
+
+def test_a_connection_whose_id_a_native_template_took_for_a_number_is_named_by_its_text():
+    assert conn_id(4711) == "4711"
+
+
+@pytest.mark.parametrize(("value", "expected"), [("ref", "ref"), (42, "42"), (2026.11, "2026.11"), (0, "0")])
+def test_a_reference_may_be_any_number(value, expected):
+    assert reference("replyRef", value) == expected
+
+
+@pytest.mark.parametrize("value", ["", None, True, ["ref"], float("nan"), float("inf")])
+def test_anything_else_is_no_reference(value):
+    with pytest.raises(ValueError, match="replyRef must be text"):
+        reference("replyRef", value)
+
+
+def test_what_other_tasks_give_becomes_what_json_knows_at_any_depth(lazy_sequence):
+    tags = lazy_sequence([{"moods": lazy_sequence(["sad"]), "pair": (1, 2)}, "polka"])
+
+    assert plain({"tags": tags, "set": {"b", "a"}, "seed": 1.5, "no": None}) == {
+        "tags": [{"moods": ["sad"], "pair": [1, 2]}, "polka"],
+        "set": ["a", "b"],
+        "seed": 1.5,
+        "no": None,
+    }
+
+
+@pytest.mark.parametrize("value", ["text", b"bytes", bytearray(b"bytes")])
+def test_text_stays_what_it_is(value):
+    assert plain([value]) == [value]
+
+
+@pytest.mark.parametrize("value", [None, 3, ["music"]])
+def test_an_endpoint_is_a_text(value):
+    with pytest.raises(ValueError, match="an endpoint is a path"):
+        checked_endpoint(value)
+
+
+def test_the_query_of_an_endpoint_may_hold_what_a_path_may_not():
+    endpoint = "music/?next=https://example.com/../#x"
+
+    assert checked_endpoint(endpoint) == endpoint
+
+
+def test_what_a_dag_author_leaves_out_is_what_a_request_has_by_itself():
+    assert SlotRequest.checked() == SlotRequest()
+
+
+def test_a_request_may_hold_nothing_and_name_the_reference_of_its_job():
+    request = SlotRequest.checked(hold=0, reply_ref="ref")
+
+    assert (request.hold, request.reply_ref) == (0, "ref")
+
+
+def test_a_hold_that_cant_be_one_is_called_by_its_name():
+    with pytest.raises(ValueError, match=r"^hold must be"):
+        SlotRequest.checked(hold="soon")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({}, "1 slot"),
+        ({"same_account": True}, "1 slot"),
+        ({"slots": 2}, "2 slots"),
+        ({"slots": 2, "same_account": True}, "2 slots on one account"),
+        ({"user_ids": frozenset("cabed")}, "1 slot of a, b, c, d, e"),
+    ],
+)
+def test_a_request_says_what_it_asks_for(arguments, said):
+    assert str(SlotRequest(**arguments)) == said
+
+
+def test_a_grant_is_told_in_one_line():
+    granted = {"granted": {"a": 2, "b": 1}, "waited_seconds": 12.345, "grant_id": "g"}
+
+    assert grant_line(granted) == (
+        "Granted 2 slots on account a, 1 slot on account b after 12.3 s; the grant is g."
+    )
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_wait():
+    request = SlotRequest(since=NOON.timestamp() + 1)
+
+    assert Grant("g", request, {"a": 1}, reading(a=1)).to_xcom()["waited_seconds"] == 0
+
+
+def test_the_grants_xcom_adds_what_was_granted_to_the_reading_of_the_accounts_asked_for():
+    since = NOON.timestamp() - 1.23456
+    request = SlotRequest(slots=3, user_ids=frozenset(["a", "b"]), since=since)
+    seen = reading(job("1", "a"), a=2, b=1, c=5)
+
+    xcom = Grant("g", request, {"a": 2, "b": 1}, seen).to_xcom()
+
+    assert (xcom["available"], xcom["max_jobs"], xcom["best_user_id"]) == (3, 20, "a")
+    assert xcom["user_id"] == "a"
+    assert xcom["granted"] == {"a": 2, "b": 1}
+    assert xcom["grant_id"] == "g"
+    assert xcom["waited_seconds"] == 1.235

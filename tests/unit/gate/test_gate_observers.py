@@ -1,0 +1,183 @@
+"""Those who only look at the gate's readings, in virtual time: ``asyncio.sleep`` in here takes none."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from airflow_riffusion.exceptions import RiffusionRejected, RiffusionUnavailable
+from airflow_riffusion.gate.gate import CapacityGate
+from tests.gates import cancel, our_tasks, wait
+from tests.readings import job, reading
+from tests.virtual_time import run
+
+
+def look(seen, *, poke_interval=10.0):
+    """Start one who looks at reading after reading."""
+
+    async def looking():
+        while True:
+            room = await CapacityGate.of("riffusion_test").room(poke_interval)
+            seen.append(dict(room.slots))
+
+    return asyncio.create_task(looking())
+
+
+def test_onlookers_and_waiters_share_one_request_per_interval(hook):
+    seen, other = [], []
+
+    async def scenario():
+        tasks = [look(seen), look(other), *(wait(f"w{number}") for number in range(20))]
+        await asyncio.sleep(100)
+        await cancel(*tasks)
+        await asyncio.sleep(0.001)
+        return our_tasks()
+
+    assert run(scenario()) == []
+    assert len(hook.asked_at) == len(seen) == len(other) == 10
+
+
+def test_an_onlooker_keeps_the_pace_it_asked_for(hook):
+    async def scenario():
+        onlooker = look([], poke_interval=30)
+        await asyncio.sleep(400)
+        await cancel(onlooker)
+
+    run(scenario())
+    assert all(30 <= pause <= 33.1 for pause in hook.pauses)
+    assert len(hook.asked_at) >= 12
+
+
+def test_the_smallest_interval_of_all_counts(hook):
+    async def scenario():
+        onlookers = [look([], poke_interval=each) for each in (30, 10)]
+        await asyncio.sleep(100)
+        await cancel(*onlookers)
+
+    run(scenario())
+    assert len(hook.asked_at) >= 9
+
+
+def test_no_interval_is_shorter_than_a_second(hook):
+    async def scenario():
+        onlooker = look([], poke_interval=0.1)
+        await asyncio.sleep(10)
+        await cancel(onlooker)
+
+    run(scenario())
+    assert min(hook.pauses) >= 1
+
+
+def test_a_first_reading_waits_for_the_tasks_that_a_restarted_triggerer_gets_back_after_it(hook):
+    hook.answer = reading(a=1)
+
+    async def scenario():
+        onlooker = look([])
+        await asyncio.sleep(0.3)
+        later = wait("later", since=2)
+        await asyncio.sleep(0.3)
+        earlier = wait("earlier", since=1)
+        grant = await earlier
+        await cancel(onlooker, later)
+        return grant.grant_id, later.cancelled()
+
+    assert run(scenario()) == ("earlier", True)
+
+
+def test_it_is_shown_what_the_granted_leave(hook):
+    seen = []
+    hook.answer = reading(a=(3, 4))
+
+    async def scenario():
+        onlooker = look(seen)
+        await asyncio.gather(wait("first"), wait("second"))
+        await asyncio.sleep(0)
+        await cancel(onlooker)
+
+    run(scenario())
+    assert seen == [{"a": 1}]
+
+
+def test_a_slot_that_frees_for_one_who_waits_is_never_shown(hook):
+    seen = []
+
+    async def scenario():
+        tasks = look(seen), wait("w")
+        await asyncio.sleep(15)
+        hook.answer = reading(a=(1, 2))
+        await tasks[1]
+        hook.answer = reading(job("1", "a", "w"), a=(0, 2))
+        await asyncio.sleep(30)
+        await cancel(*tasks)
+
+    run(scenario())
+    assert len(seen) >= 4
+    assert not any(seen)
+
+
+def test_an_onlooker_hurries_no_reading_and_takes_no_place(hook):
+    async def scenario():
+        waiter = wait("w", poke_interval=60)
+        await asyncio.sleep(5)
+        onlookers = [look([], poke_interval=60) for _ in range(5)]
+        await asyncio.sleep(54)
+        asked = len(hook.asked_at)
+        hook.answer = reading(a=1)
+        grant = await waiter
+        await cancel(*onlookers)
+        return asked, grant.grant_id
+
+    assert run(scenario()) == (1, "w")
+
+
+def test_an_unavailable_service_is_waited_for(hook):
+    seen = []
+    hook.next_answers = [RiffusionUnavailable("503")] * 5
+
+    async def scenario():
+        onlooker = look(seen)
+        await asyncio.sleep(3600)
+        await cancel(onlooker)
+
+    run(scenario())
+    assert seen
+
+
+def test_a_rejection_is_told_to_each(hook):
+    hook.answer = RiffusionRejected("401 Unauthorized", status=401)
+
+    async def scenario():
+        return await asyncio.gather(look([]), look([]), return_exceptions=True)
+
+    first, second = run(scenario())
+    assert (str(first), first.status) == ("401 Unauthorized", 401)
+    assert first is not second
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_whoever_comes_and_goes_leaves_nothing_behind(hook, turns):
+    async def scenario():
+        for _ in range(20):
+            onlooker = look([])
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            onlooker.cancel()
+        await asyncio.sleep(0.001)
+        return our_tasks()
+
+    assert run(scenario()) == []
+
+
+def test_it_is_no_room_what_other_triggerers_hold(hook, monkeypatch):
+    seen = []
+    hook.answer = reading(a=(3, 4))
+    monkeypatch.setattr("airflow_riffusion.gate.coordinator.Siblings.taken", lambda *_: {"a": 2})
+
+    async def scenario():
+        onlooker = look(seen)
+        await asyncio.sleep(2)
+        await cancel(onlooker)
+
+    run(scenario())
+    assert seen == [{"a": 1}]

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+
+from airflow_riffusion.gate.waiters import Waiters
+from tests.virtual_time import run
+
+
+def test_thousands_are_reminded_each_once_a_minute_but_never_many_at_once():
+    reminded: dict[str, list[float]] = {}
+
+    async def remember(waiters, waiter_id):
+        waiter = waiters.add(waiter_id, poke_interval=5)
+        while await waiter.told() is None:
+            reminded.setdefault(waiter_id, []).append(asyncio.get_running_loop().time())
+
+    async def scenario():
+        waiters = Waiters()
+        tasks = [asyncio.create_task(remember(waiters, str(number))) for number in range(5_000)]
+        await asyncio.sleep(300)
+        for waiter_id in waiters:
+            waiters.tell(waiter_id, "a decision")
+        await asyncio.gather(*tasks)
+
+    run(scenario())
+    times = sorted(time for each in reminded.values() for time in each)
+    assert len(reminded) == 5_000
+    assert all(60 <= later - earlier <= 90 for each in reminded.values() for earlier, later in pairwise(each))
+    assert max(times.count(time) for time in set(times)) <= 50
+
+
+def test_a_decision_that_meets_a_reminder_is_not_lost():
+    async def scenario():
+        waiters = Waiters()
+        waiter = waiters.add("w", poke_interval=5)
+        told = asyncio.create_task(waiter.told())
+        await asyncio.sleep(0)
+        waiter.wake()
+        waiters.tell("w", "the decision")
+        return await told
+
+    assert run(scenario()) == "the decision"
+
+
+@pytest.mark.parametrize("leaves", ["told", "removed"])
+def test_no_timer_is_left_when_the_last_has_gone(leaves):
+    async def scenario():
+        waiters = Waiters()
+        waiters.add("w", poke_interval=5)
+        await asyncio.sleep(100)
+        if leaves == "told":
+            waiters.tell("w", "a decision")
+        waiters.remove("w")
+        await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(RuntimeError, match="wait for ever"):
+        run(scenario())

@@ -1,0 +1,87 @@
+"""The plan of the package: which folder may import which."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "airflow_riffusion"
+
+# From the bottom up: a layer may import itself and those below it.
+LAYERS = (
+    {"exceptions", "compat", "get_provider_info", "core"},
+    {"metrics"},
+    {"hooks"},
+    {"gate"},
+    {"triggers"},
+    {"sensors", "operators"},
+)
+# What stands beside them, and the layers that each may import.
+BESIDE = {
+    "emulator": {"emulator"},
+    "cli": {"cli", "exceptions", "compat", "core", "metrics", "hooks", "emulator"},
+    "plugins": {"plugins", "exceptions", "compat", "core", "metrics", "hooks"},
+}
+# The page reads what gates of other processes have written.
+EXCEPTIONS = {("plugins", "gate.peer_store")}
+HEAVY = ("airflow", "requests", "fastapi", "starlette", "uvicorn", "rich")
+
+
+def imports(path: Path) -> set[str]:
+    """Return what a module imports, also late."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found |= {f"{node.module}.{name.name}" for name in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+    return found
+
+
+def room(module: str) -> str:
+    return module.removeprefix("airflow_riffusion.").partition(".")[0]
+
+
+def allowed(name: str) -> set[str]:
+    if name in BESIDE:
+        return BESIDE[name]
+    level = next(number for number, layer in enumerate(LAYERS) if name in layer)
+    return set().union(*LAYERS[: level + 1])
+
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_layers_module_imports_nothing_from_above(path):
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    known = {layer for each in LAYERS for layer in each} | BESIDE.keys()
+    above = {
+        module
+        for module in imports(path)
+        if module.startswith("airflow_riffusion.") and room(module) in known - allowed(own)
+    }
+
+    assert not {
+        module
+        for module in above
+        if not any(
+            own == name and module.startswith(f"airflow_riffusion.{part}") for name, part in EXCEPTIONS
+        )
+        and module not in {f"airflow_riffusion.{part.partition('.')[0]}" for _, part in EXCEPTIONS}
+    }
+
+
+def test_layers_core_needs_neither_airflow_nor_requests():
+    names = [f"airflow_riffusion.core.{path.stem}" for path in sorted((PACKAGE / "core").glob("[!_]*.py"))]
+    code = f"import sys, {', '.join(names)}; print(*(name for name in {HEAVY!r} if name in sys.modules))"
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
+
+    assert said.stdout.split() == []
