@@ -108,7 +108,7 @@ def seconds_until_worker_is_gone() -> float:
     """
     Return for how long a task that was deferred or rescheduled had better not be run again (seconds).
 
-    A worker's supervisor often notices only after ``[workers] min_heartbeat_interval`` (5 s) that the task's
+    A worker's supervisor often states only after ``[workers] min_heartbeat_interval`` (5 s) that the task's
     process has ended. If the task is queued or running again by then, the scheduler takes the late report
     for that of a worker that was killed, and fails the task or uses up one of its retries: "executor
     reported that the task instance finished with state success, but the task instance's state attribute

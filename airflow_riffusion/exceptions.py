@@ -70,7 +70,7 @@ class RiffusionRejected(RiffusionError, AirflowFailException):
     """
 
     @classmethod
-    def hopeless(cls, conn_id: str, reason: str) -> RiffusionRejected:
+    def unsatisfiable(cls, conn_id: str, reason: str) -> RiffusionRejected:
         """
         Return the error of a request that no reading can ever serve.
 

@@ -61,7 +61,7 @@ class AirflowCluster(AirflowStack):
             "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{database}",
             # Twice what the workers run at once, so that the next task is there when one ends.
             "AIRFLOW__CORE__PARALLELISM": str(2 * workers * worker_concurrency),
-            # A worker may notice only at its next heartbeat that a task has ended, and is taken until then:
+            # A worker may state only at its next heartbeat that a task has ended, and is taken until then:
             # with the default, 5 s, most tasks took one for 5 s.
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             # A turn of the scheduler's loop looks at all tasks of so many runs, not of 20, so that it comes

@@ -42,7 +42,7 @@ def riffusion_on_capacity():
         if payload is None:  # started by hand: no event of the watcher's
             payload = RiffusionHook().get_capacity().to_xcom()
         room = payload.get("room", payload["available"])
-        print(f"Room for {room} songs, best on {payload['best_user_id']}")  # noqa: T201 - the task's log
+        print(f"Availability for {room} songs, best on {payload['best_user_id']}")  # noqa: T201 - the task's log
         return [{"prompt": prompt} for prompt in islice(cycle(PROMPTS), room)]
 
     RiffusionSubmitOperator.partial(task_id="song").expand(json=songs())

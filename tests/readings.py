@@ -43,6 +43,7 @@ class FakeAccounts:
 
     ACCOUNTS_AGES = (600.0, 60.0)
     configured: ConfiguredAccounts | None = None
+    accounts_retry_after = 0.0
 
     def __init__(self) -> None:
         self.accounts_asked: list[float] = []
@@ -50,9 +51,7 @@ class FakeAccounts:
 
     def configured_accounts(self, max_age: float = 600.0) -> ConfiguredAccounts | None:
         self.accounts_asked.append(max_age)
-        if self.configured is not None:
-            self._known.learn(self.configured)
-        return self.configured
+        return None if self.configured is None else self._known.learn(self.configured)
 
     async def aconfigured_accounts(self, max_age: float = 600.0) -> ConfiguredAccounts | None:
         return self.configured_accounts(max_age)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from airflow_riffusion.cli.lookup import explained
 from airflow_riffusion.cli.streams import complain
 from airflow_riffusion.cli.views import opened_view
-from airflow_riffusion.core.ledger import READINGS_UNTIL_HOPELESS
+from airflow_riffusion.core.ledger import READINGS_TO_CONFIRM
 from airflow_riffusion.exceptions import (
     RiffusionBadResponse,
     RiffusionConnectionNotFound,
@@ -73,7 +73,7 @@ def _watch(view: View, hook: RiffusionHook, interval: float) -> NoReturn:
         except (RiffusionBadResponse, RiffusionUnavailable) as error:
             if isinstance(error, RiffusionBadResponse):
                 bad_responses += 1
-                if bad_responses == READINGS_UNTIL_HOPELESS:
+                if bad_responses == READINGS_TO_CONFIRM:
                     raise error.as_rejected() from None
             else:
                 bad_responses = 0

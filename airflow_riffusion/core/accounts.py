@@ -19,7 +19,7 @@ from airflow_riffusion.core.coerce import count, text
 if TYPE_CHECKING:
     from airflow_riffusion.core.capacity import Capacity
 
-_ID_FIELDS = ("user_id", "email", "account")
+_ID_FIELDS = {"user_id", "email", "account"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,12 @@ class ConfiguredAccounts:
     logged_out: tuple[str, ...] = ()
 
     @classmethod
-    def from_json(cls, body: bytes) -> ConfiguredAccounts:
+    def from_json(cls, body: bytes, *, account_field: str) -> ConfiguredAccounts:
         """
         Read an answer's body.
 
         :param body: the body as it came.
+        :param account_field: what the service calls an account; an entry without it goes by its key.
         :raises CapacityFormatError: if it is no list of accounts. The error quotes nothing of the body.
         """
         try:
@@ -48,15 +49,16 @@ class ConfiguredAccounts:
             raise CapacityFormatError("not JSON") from None
         if not isinstance(payload, dict):
             raise CapacityFormatError("no JSON object")
+        # An error inside a 200, say, must not count as a proof that an account is missing.
+        entries = [entry for entry in payload.values() if isinstance(entry, dict)]
+        if "error" in payload or len(entries) < len(payload):
+            raise CapacityFormatError("an object that holds something other than accounts")
         slots: dict[str, int | None] = {}
         logged_out: list[str] = []
         for key, entry in payload.items():
-            # Anything else (an error inside a 200, say) must not count as a proof that an account is missing.
-            if not isinstance(entry, dict) or not (entry.keys() & {*_ID_FIELDS, "maxJobs"}):
+            user_id = text(entry.get(account_field)) or text(key)
+            if user_id is None or not entry.keys() & {*_ID_FIELDS, "maxJobs"}:
                 raise CapacityFormatError("an object that holds something other than accounts")
-            user_id = next((found for name in _ID_FIELDS if (found := text(entry.get(name)))), text(key))
-            if user_id is None:
-                raise CapacityFormatError("an object with an account that has no id")
             if entry.get("error"):
                 logged_out.append(user_id)
             else:
@@ -70,17 +72,29 @@ class KnownAccounts:
     def __init__(self) -> None:
         self._slots: dict[str, int | None] = {}
         self._logged_out: tuple[str, ...] = ()
+        self._last_answer: ConfiguredAccounts | None = None
 
-    def learn(self, configured: ConfiguredAccounts) -> None:
+    def learn(self, answer: ConfiguredAccounts) -> ConfiguredAccounts | None:
         """
-        Replace what is known.
+        Take over what ``GET accounts`` says.
 
-        :param configured: what ``GET accounts`` says.
+        One answer may be blank: an account that was there before is gone only when a second one lacks it.
+
+        :param answer: what it says.
+        :return: the accounts that there are; None if there seems to be none, until a second answer says so.
         """
+        last, self._last_answer = self._last_answer, answer
+        kept = {
+            name
+            for name in self._slots
+            if name not in answer.logged_out and (last is None or name in last.slots)
+        }
         # In the order that is known: the rows of a table must not change places as accounts fill up.
-        known = {user_id: configured.slots[user_id] for user_id in self._slots if user_id in configured.slots}
-        self._slots = known | configured.slots
-        self._logged_out = configured.logged_out
+        known = {name: most for name, most in self._slots.items() if name in answer.slots or name in kept}
+        self._slots, self._logged_out = known | answer.slots, answer.logged_out
+        if answer == ConfiguredAccounts() != last:
+            return None
+        return ConfiguredAccounts(dict(self._slots), answer.logged_out)
 
     def complete(self, reading: Capacity) -> Capacity:
         """
@@ -89,8 +103,9 @@ class KnownAccounts:
         :param reading: what the service says; it is returned itself if it lacks none.
         """
         listed = reading.listed_slots
-        self._slots.update(listed)
+        for name, most in listed.items():
+            self._slots[name] = most if most is not None else self._slots.get(name)
         self._logged_out = tuple(user_id for user_id in self._logged_out if user_id not in listed)
-        if (reading.slots, reading.logged_out) == (self._slots, self._logged_out):
+        if reading.slots.keys() == self._slots.keys() and reading.logged_out == self._logged_out:
             return reading
         return reading.with_full_accounts(self._slots, logged_out=self._logged_out)

@@ -10,8 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_riffusion.core.demand import Shape
-from airflow_riffusion.core.ledger import READINGS_UNTIL_HOPELESS
+from airflow_riffusion.core.demand import SlotDemand
+from airflow_riffusion.core.ledger import READINGS_TO_CONFIRM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class Availability:
     """
     What a reading leaves for newcomers.
 
@@ -49,7 +49,7 @@ class Room:
         """How many slots of which account the service says are free, whoever they are promised to."""
         return {account.user_id: account.available for account in self.reading.accounts}
 
-    def less(self, wanted: Mapping[frozenset[str] | None, int]) -> Room:
+    def less(self, wanted: Mapping[frozenset[str] | None, int]) -> Availability:
         """
         Return what others leave of it: those first who can use some accounts only.
 
@@ -58,7 +58,7 @@ class Room:
         left = self.slots
         for user_ids, number in sorted(wanted.items(), key=lambda each: each[0] is None):
             usable = sum(slots for user_id, slots in left.items() if user_ids is None or user_id in user_ids)
-            theirs = Shape(min(number, usable), user_ids, same_account=False, plain_check=True)
+            theirs = SlotDemand(min(number, usable), user_ids, same_account=False, plain_check=True)
             left = left - Counter(theirs.pick(left))
         return replace(self, slots=left)
 
@@ -73,27 +73,27 @@ class RisingEdge:
     :param request: what there is to be room for.
     :param armed: whether fewer slots were free when last looked.
     :ivar in_doubt: whether so many readings list too little for the request that the accounts must be known.
-    :ivar hopeless: why the request can never be served; None if it may be.
+    :ivar unsatisfiable: why the request can never be served; None if it may be.
     """
 
     def __init__(self, request: SlotRequest, *, armed: bool = True) -> None:
         self.armed = armed
         self.in_doubt = False
-        self.hopeless: str | None = None
+        self.unsatisfiable: str | None = None
         self._request = request
-        self._shape = Shape.of(request)
+        self._shape = SlotDemand.of(request)
         self._reading: Capacity | None = None
         self._accounts: set[str] = set()
-        self._oddities: set[str] = set()
+        self._warnings: set[str] = set()
         self._impossible = self._doubtful = 0
 
-    def observe(self, room: Room) -> bool:
+    def observe(self, room: Availability) -> bool:
         """
         Take in what a reading leaves, and return whether there has come to be enough.
 
         One reading may be blank, stale or odd. So one that could never serve the request, makes less sense
         than the last, or lacks an account on which no job is seen, says nothing until several in a row are
-        like that. If the service has no accounts that could serve it, :attr:`hopeless` then says why.
+        like that. If the service has no accounts that could serve it, :attr:`unsatisfiable` then says why.
 
         :param room: what the reading leaves. One that was observed already says nothing new.
         """
@@ -114,24 +114,27 @@ class RisingEdge:
     def _is_believed(self, reading: Capacity) -> bool:
         usable = reading.for_users(self._request.user_ids)
         accounts = set(usable.slots)
-        oddities = set(reading.oddities)
-        running = {job.user_id for job in reading.jobs}
+        warnings = set(reading.warnings)
+        running = Counter(job.user_id for job in reading.jobs)
         # A full account need not be listed, but then its jobs are.
-        unlisted = accounts - usable.listed_slots.keys()
-        vanished = (self._accounts - accounts) | (set() if None in running else unlisted - running)
+        vanished = (self._accounts - accounts) | {
+            account.user_id
+            for account in usable.accounts
+            if not account.listed and running[account.user_id] + running[None] < (account.max_jobs or 1)
+        }
         # One that has risen before it was restarted does not know yet which accounts there are.
         knows_none = not self._accounts and not self.armed
-        doubtful = self._shape.impossible(usable.slots) or knows_none or oddities - self._oddities or vanished
+        doubtful = self._shape.impossible(usable.slots) or knows_none or warnings - self._warnings or vanished
         self._doubtful = self._doubtful + 1 if doubtful else 0
-        if 0 < self._doubtful < READINGS_UNTIL_HOPELESS:
+        if 0 < self._doubtful < READINGS_TO_CONFIRM:
             return False
-        self._accounts, self._oddities = accounts, oddities
+        self._accounts, self._warnings = accounts, warnings
         return True
 
-    def _judge(self, room: Room) -> None:
+    def _judge(self, room: Availability) -> None:
         impossible = self._shape.impossible(room.reading.listed_slots)
         self._impossible = self._impossible + 1 if impossible else 0
-        self.in_doubt = self._impossible >= READINGS_UNTIL_HOPELESS
-        self.hopeless = None
+        self.in_doubt = self._impossible >= READINGS_TO_CONFIRM
+        self.unsatisfiable = None
         if self.in_doubt and room.configured is not None:
-            self.hopeless = self._shape.ruled_out(room.reading, room.configured)
+            self.unsatisfiable = self._shape.ruled_out(room.reading, room.configured)

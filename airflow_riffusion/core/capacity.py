@@ -2,7 +2,7 @@
 The answer of ``GET v1/<service>/scheduler/available``, parsed and typed.
 
 Every field of the answer is optional (https://useapi.net/docs/api-riffusion-v1/get-riffusion-scheduler-available),
-and four services share its shape with different names, so reading it is lenient: what makes no sense
+and four services share its demand with different names, so reading it is lenient: what makes no sense
 is noted and never counts as a free slot. Pure: no Airflow, no clock, no I/O.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json
 
-from airflow_riffusion.core.coerce import count, duration, instant, shown, text, without_secrets
+from airflow_riffusion.core.coerce import count, duration, instant, names, shown, text, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -158,7 +158,7 @@ class Capacity(_Frozen):
     :param observed_at: when it was read, with a time zone.
     :param accounts: the accounts, in the service's order.
     :param jobs: the executing jobs, in the service's order.
-    :param oddities: what in the answer made no sense, in words, for the log.
+    :param warnings: what in the answer made no sense, in words, for the log.
     :param logged_out: accounts that take no jobs until their login is renewed, as far as that is known.
     """
 
@@ -166,7 +166,7 @@ class Capacity(_Frozen):
     observed_at: datetime
     accounts: tuple[AccountCapacity, ...]
     jobs: tuple[ExecutingJob, ...]
-    oddities: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     logged_out: tuple[str, ...] = ()
 
     @classmethod
@@ -199,15 +199,15 @@ class Capacity(_Frozen):
             raise CapacityFormatError(f"a JSON object was expected, not {shown(payload)}")
         if payload.get("executing") is None and payload.get("available") is None:
             raise CapacityFormatError("neither 'executing' nor 'available' is in it")
-        oddities: list[str] = []
-        jobs = tuple(ExecutingJob.parse(raw) for raw in _objects(payload, "executing", oddities))
-        accounts = _accounts(_objects(payload, "available", oddities), oddities)
+        warnings: list[str] = []
+        jobs = tuple(ExecutingJob.parse(raw) for raw in _objects(payload, "executing", warnings))
+        accounts = _accounts(_objects(payload, "available", warnings), warnings)
         return cls(
             service=service,
             observed_at=observed_at,
             accounts=accounts,
             jobs=jobs,
-            oddities=tuple(oddities),
+            warnings=tuple(warnings),
         )
 
     @property
@@ -237,15 +237,17 @@ class Capacity(_Frozen):
 
     @property
     def lacks_accounts(self) -> bool:
-        """Whether accounts seem to be missing: none is listed, or not a known one, or not that of a job."""
-        listed = self.listed_slots
-        elsewhere = any(job.user_id is not None and job.user_id not in listed for job in self.jobs)
+        """Whether accounts seem to be missing: none is listed, or not a known one, or jobs run elsewhere."""
+        listed = [account for account in self.accounts if account.listed]
+        known = {None, *(account.user_id for account in listed)}
+        elsewhere = len(self.jobs) > sum(account.executing for account in listed)
+        elsewhere = elsewhere or any(job.user_id not in known for job in self.jobs)
         return not listed or len(listed) < len(self.accounts) or elsewhere
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know about the reading, in words."""
-        return (*self.oddities, login_needed(self.logged_out)) if self.logged_out else self.oddities
+        return (*self.warnings, login_needed(self.logged_out)) if self.logged_out else self.warnings
 
     def best_account(self) -> AccountCapacity | None:
         """Return the account with most free slots (the first of equals), or None if all are full."""
@@ -289,7 +291,7 @@ class Capacity(_Frozen):
         return self.model_copy(update={"accounts": accounts, "logged_out": logged_out})
 
     def to_xcom(self) -> dict[str, Any]:
-        """Return the reading as plain JSON, totals first; the README shows its shape."""
+        """Return the reading as plain JSON, totals first; the README shows its demand."""
         best = self.best_account()
         return {
             "available": self.available,
@@ -313,27 +315,26 @@ def login_needed(user_ids: Collection[str]) -> str:
 
     :param user_ids: the accounts.
     """
-    names = ", ".join(map(shown, user_ids))
     if len(user_ids) == 1:
-        return f"account {names} needs its login renewed at useapi.net"
-    return f"accounts {names} need their logins renewed at useapi.net"
+        return f"account {names(user_ids)} needs its login renewed at useapi.net"
+    return f"accounts {names(user_ids)} need their logins renewed at useapi.net"
 
 
-def _accounts(entries: Iterable[Mapping[str, Any]], oddities: list[str]) -> tuple[AccountCapacity, ...]:
+def _accounts(entries: Iterable[Mapping[str, Any]], warnings: list[str]) -> tuple[AccountCapacity, ...]:
     accounts: dict[str, AccountCapacity] = {}
     for raw in entries:
         user_id = _first_text(raw, "user_id", "email")
         if user_id is None:
-            oddities.append("an account without id: its slots don't count")
+            warnings.append("an account without id: its slots don't count")
         elif user_id in accounts:
-            oddities.append(f"account {shown(user_id)} is listed twice: the first counts")
+            warnings.append(f"account {shown(user_id)} is listed twice: the first counts")
         else:
             accounts[user_id], nonsense = AccountCapacity.parse(user_id, raw)
-            oddities.extend(nonsense)
+            warnings.extend(nonsense)
     return tuple(accounts.values())
 
 
-def _objects(payload: Mapping[str, Any], name: str, oddities: list[str]) -> list[dict[str, Any]]:
+def _objects(payload: Mapping[str, Any], name: str, warnings: list[str]) -> list[dict[str, Any]]:
     entries = payload.get(name)
     if entries is None:
         return []
@@ -341,7 +342,7 @@ def _objects(payload: Mapping[str, Any], name: str, oddities: list[str]) -> list
         raise CapacityFormatError(f"'{name}' must be a list, not {shown(entries)}")
     objects = [entry for entry in entries if isinstance(entry, dict)]
     if len(objects) < len(entries):
-        oddities.append(f"'{name}' holds something that is no object")
+        warnings.append(f"'{name}' holds something that is no object")
     return objects
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 # No service has accounts with so many slots: a larger number is a fault, not capacity.
 _MOST_SLOTS = 1_000_000
 _ELAPSED = re.compile(r"(?:([0-9]{1,6}):)?([0-9]{1,4}):([0-9]{1,2})")
+_MOST_NAMES = 20
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
 
 
@@ -65,6 +70,14 @@ def without_secrets(value: object) -> str | None:
     if parts.scheme not in ("http", "https") or not host:
         return None
     return text(urlunsplit((parts.scheme, host, parts.path, "", "")))
+
+
+def names(user_ids: Collection[str]) -> str:
+    """Return accounts' ids for a message: printable, and not too many."""
+    some = list(user_ids)[:_MOST_NAMES]
+    listed = (name if name.isprintable() and len(name) <= 60 else shown(name) for name in some)
+    more = len(user_ids) - len(some)
+    return ", ".join(listed) + (f" and {more} more" if more else "")
 
 
 def shown(value: object) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_riffusion.core.capacity import login_needed
+from airflow_riffusion.core.coerce import names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class SlotDemand:
     """
     What of a request decides whether slots can serve it, and which.
 
@@ -32,8 +33,8 @@ class Shape:
     plain_check: bool
 
     @classmethod
-    def of(cls, request: SlotRequest) -> Shape:
-        """Return the shape of a request."""
+    def of(cls, request: SlotRequest) -> SlotDemand:
+        """Return the demand of a request."""
         return cls(request.slots, request.user_ids, request.same_account, plain_check=request.hold == 0)
 
     def accounts(self, reading: Capacity) -> list[AccountCapacity]:
@@ -84,7 +85,7 @@ class Shape:
         if not slots:
             return "the service has no account"
         if not usable:
-            return f"the service has no such account; it has {', '.join(slots)}"
+            return f"the service has no such account; it has {names(slots)}"
         if self.same_account:
             return f"the largest account has {max(known)} in all"
         return f"the accounts have {sum(known)} in all"
@@ -96,7 +97,9 @@ class Shape:
         :param reading: what the service says is free; an account that it lists takes jobs.
         :param configured: the accounts that the service has. One whose login must be renewed takes no jobs.
         """
-        slots = configured.slots | reading.listed_slots
+        # A job that runs proves its account, however many slots that has.
+        running = {job.user_id for job in reading.jobs if job.user_id is not None} - {*configured.logged_out}
+        slots = dict.fromkeys(running, None) | configured.slots | reading.listed_slots
         reason = self.impossible(slots)
         locked = [name for name in configured.logged_out if self._usable(name) and name not in slots]
         if reason is None or not locked:

@@ -35,7 +35,7 @@ class WantedJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class JobUpdate:
     """
     What a watcher is told at the end.
 
@@ -114,7 +114,7 @@ class JobLedger:
         """
         return self._watches[watcher_id].job
 
-    def observe(self, reading: Capacity, now: float) -> list[Sighting]:
+    def observe(self, reading: Capacity, now: float) -> list[JobUpdate]:
         """
         Take in a new reading; those who are told something no longer watch.
 
@@ -128,6 +128,6 @@ class JobLedger:
             wanted = watch.wanted
             watch.look(by_id.get(wanted.job_id) if wanted.job_id else by_ref.get(wanted.reply_ref))
             if watch.is_over(now):
-                told.append(Sighting(watcher_id, watch.job))
+                told.append(JobUpdate(watcher_id, watch.job))
                 self.leave(watcher_id)
         return told

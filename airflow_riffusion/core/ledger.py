@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_riffusion.core.demand import Shape
+from airflow_riffusion.core.demand import SlotDemand
 from airflow_riffusion.core.holds import Holds
 from airflow_riffusion.core.request import Grant
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from airflow_riffusion.core.capacity import Capacity
     from airflow_riffusion.core.request import SlotRequest
 
-READINGS_UNTIL_HOPELESS = 3
+READINGS_TO_CONFIRM = 3
 """One reading may be blank or stale: so many in a row must fail to list what a request needs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Hopeless:
+class Unsatisfiable:
     """
     A waiter that no reading can ever serve.
 
@@ -47,7 +47,7 @@ _Place = tuple[bool, int, float, int, str]
 @dataclass(frozen=True, slots=True)
 class _Waiter:
     request: SlotRequest
-    shape: Shape
+    demand: SlotDemand
     place: _Place
 
 
@@ -63,10 +63,10 @@ class SlotLedger:
     def __init__(self) -> None:
         self._waiters: dict[str, _Waiter] = {}
         self._queue: list[_Place] = []
-        self._shapes: Counter[Shape] = Counter()
+        self._demands: Counter[SlotDemand] = Counter()
         self._joined = 0
         self._holds = Holds()
-        self._doubted: Counter[Shape] = Counter()
+        self._doubted: Counter[SlotDemand] = Counter()
         self._reading: Capacity | None = None
 
     def __len__(self) -> int:
@@ -87,9 +87,9 @@ class SlotLedger:
     def wanted(self) -> Counter[frozenset[str] | None]:
         """How many slots those want who wait to hold some, by the accounts they can use; None for all."""
         wanted: Counter[frozenset[str] | None] = Counter()
-        for shape, number in self._shapes.items():
-            if not shape.plain_check:
-                wanted[shape.user_ids] += shape.slots * number
+        for demand, number in self._demands.items():
+            if not demand.plain_check:
+                wanted[demand.user_ids] += demand.slots * number
         return wanted
 
     @property
@@ -100,7 +100,7 @@ class SlotLedger:
     @property
     def needs_accounts(self) -> bool:
         """Whether so many readings in a row left that doubt that the service's accounts must be known."""
-        return any(readings >= READINGS_UNTIL_HOPELESS for readings in self._doubted.values())
+        return any(readings >= READINGS_TO_CONFIRM for readings in self._doubted.values())
 
     def join(self, waiter_id: str, request: SlotRequest) -> None:
         """
@@ -112,8 +112,8 @@ class SlotLedger:
         self._joined += 1
         place = (request.hold == 0, -request.priority, request.since, self._joined, waiter_id)
         insort(self._queue, place)
-        self._waiters[waiter_id] = waiter = _Waiter(request, Shape.of(request), place)
-        self._shapes[waiter.shape] += 1
+        self._waiters[waiter_id] = waiter = _Waiter(request, SlotDemand.of(request), place)
+        self._demands[waiter.demand] += 1
 
     def leave(self, waiter_id: str) -> None:
         """
@@ -124,9 +124,9 @@ class SlotLedger:
         waiter = self._waiters.pop(waiter_id, None)
         if waiter is not None:
             del self._queue[bisect_left(self._queue, waiter.place)]
-            self._shapes[waiter.shape] -= 1
-            if not self._shapes[waiter.shape]:
-                del self._shapes[waiter.shape]
+            self._demands[waiter.demand] -= 1
+            if not self._demands[waiter.demand]:
+                del self._demands[waiter.demand]
 
     def ahead(self, waiter_id: str) -> int:
         """
@@ -159,8 +159,8 @@ class SlotLedger:
         self._holds.expire(now)
         if reading is not self._reading:
             listed = reading.listed_slots
-            doubted = [shape for shape in self._shapes if shape.impossible(listed)]
-            self._doubted = Counter({shape: self._doubted[shape] + 1 for shape in doubted})
+            doubted = [demand for demand in self._demands if demand.impossible(listed)]
+            self._doubted = Counter({demand: self._doubted[demand] + 1 for demand in doubted})
             self._reading = reading
         return self._plain_checks(reading)
 
@@ -172,9 +172,9 @@ class SlotLedger:
         """
         self._reading = reading
 
-    def hopeless(
-        self, configured: ConfiguredAccounts, *, after: int = READINGS_UNTIL_HOPELESS
-    ) -> list[Hopeless]:
+    def unsatisfiable(
+        self, configured: ConfiguredAccounts, *, after: int = READINGS_TO_CONFIRM
+    ) -> list[Unsatisfiable]:
         """
         Return the waiters that no reading can ever serve; they stay in the queue.
 
@@ -183,14 +183,14 @@ class SlotLedger:
         """
         if self._reading is None:
             return []
-        doubted = [shape for shape, readings in self._doubted.items() if readings >= after]
+        doubted = [demand for demand, readings in self._doubted.items() if readings >= after]
         reasons = {
-            shape: reason for shape in doubted if (reason := shape.ruled_out(self._reading, configured))
+            demand: reason for demand in doubted if (reason := demand.ruled_out(self._reading, configured))
         }
         return [
-            Hopeless(waiter_id, f"{waiter.request} asked for, but {reasons[waiter.shape]}")
+            Unsatisfiable(waiter_id, f"{waiter.request} asked for, but {reasons[waiter.demand]}")
             for waiter_id, waiter in (self._waiters.items() if reasons else ())
-            if waiter.shape in reasons
+            if waiter.demand in reasons
         ]
 
     def wants(self, reading: Capacity, taken: Mapping[str, int] | None = None) -> bool:
@@ -261,7 +261,7 @@ class SlotLedger:
         free = _free(reading)
         for waiter_id in self._ids(plain_checks=True):
             waiter = self._waiters[waiter_id]
-            if picked := waiter.shape.pick(free):
+            if picked := waiter.demand.pick(free):
                 passed.append(Grant(waiter_id, waiter.request, picked, reading))
                 self.leave(waiter_id)
         return passed
@@ -275,19 +275,19 @@ class SlotLedger:
 
         What is left in ``free`` at the end is for those who come after them.
         """
-        stuck: set[Shape] = set()
+        stuck: set[SlotDemand] = set()
         for waiter_id in self._ids(plain_checks=False):
-            shape = self._waiters[waiter_id].shape
-            if shape in stuck:
-                if all(other in stuck or other.plain_check for other in self._shapes):
+            demand = self._waiters[waiter_id].demand
+            if demand in stuck:
+                if all(other in stuck or other.plain_check for other in self._demands):
                     break  # Nobody else can be served; thousands may wait, and a look at each takes long.
-            elif picked := shape.pick(free):
+            elif picked := demand.pick(free):
                 free.subtract(picked)
                 yield waiter_id, picked
             else:
-                stuck.add(shape)
-                if shape.impossible(reading.slots) is None:
-                    for account in shape.accounts(reading):
+                stuck.add(demand)
+                if demand.impossible(reading.slots) is None:
+                    for account in demand.accounts(reading):
                         del free[account.user_id]
 
     def _ids(self, *, plain_checks: bool) -> list[str]:

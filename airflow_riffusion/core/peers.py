@@ -2,7 +2,7 @@
 What the gates of several triggerers tell each other, and what a gate makes of it.
 
 Pure: no Airflow, no clock, no I/O. A gate's clock says nothing to another machine's, so no time of day is
-ever told: what a sibling says counts from the moment at which a gate first sees it, which is never too early.
+ever told: what a peer says counts from the moment at which a gate first sees it, which is never too early.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from airflow_riffusion.core.capacity import Capacity
     from airflow_riffusion.core.holds import Hold, Holds
 
-FLAG_EXPIRES = 45.0
-"""Seconds after which a sibling's flag no longer counts: it has died, or its turn has come to nothing."""
+INTENT_EXPIRES = 45.0
+"""Seconds after which a peer's flag no longer counts: it has died, or its turn has come to nothing."""
 
 LONGEST_TURN = 25.0
 """Seconds after which a gate's own turn comes to nothing; much less than its flag lasts for the others."""
 
-NOTICE_EVERY = 60.0
+PUBLISH_EVERY = 60.0
 """Seconds after which a gate says anew at its next reading what it holds, also if nothing has changed."""
 
 GONE_AFTER = 150.0
-"""Seconds of silence after which a sibling no longer counts, but for what it held."""
+"""Seconds of silence after which a peer no longer counts, but for what it held."""
 
 FORGOTTEN_AFTER = 600.0
-"""Seconds of silence after which what a sibling said is deleted."""
+"""Seconds of silence after which what a peer said is deleted."""
 
 
 class _Frozen(BaseModel):
@@ -42,7 +42,7 @@ class _Frozen(BaseModel):
 
 class HeldSlots(_Frozen):
     """
-    One hold, as siblings need to know it.
+    One hold, as peers need to know it.
 
     :param reply_ref: the reference of its jobs.
     :param slots: how many of its slots on which account are not in use yet.
@@ -83,17 +83,17 @@ class WantedSlots(_Frozen):
     user_ids: frozenset[str] | None
 
 
-class Notice(_Frozen):
+class PeerState(_Frozen):
     """
-    What one gate tells its siblings: all of it anew each time.
+    What one gate tells its peers: all of it anew each time.
 
-    :param beat: counts its notices, so that no two are alike.
+    :param sequence: counts its states, so that no two are alike.
     :param flag: whether it is about to grant something: then nobody else may.
     :param holds: what it has granted and not yet seen in use.
     :param wanted: what those want that wait at it.
     """
 
-    beat: int
+    sequence: int
     flag: bool
     holds: tuple[HeldSlots, ...]
     wanted: tuple[WantedSlots, ...] = ()
@@ -104,107 +104,107 @@ class Notice(_Frozen):
         holds: Holds,
         now: float,
         *,
-        beat: int,
+        sequence: int,
         flag: bool,
         wanted: Mapping[frozenset[str] | None, int] | None = None,
-    ) -> Notice:
+    ) -> PeerState:
         """
         Return what a gate has to tell.
 
         :param holds: its holds.
         :param now: seconds on the clock that they expire by.
-        :param beat: the number of this notice.
+        :param sequence: the number of this state.
         :param flag: whether it is about to grant something.
         :param wanted: how many slots those want that wait at it, by the accounts they can use.
         """
         return cls(
-            beat=beat,
+            sequence=sequence,
             flag=flag,
             holds=tuple(HeldSlots.of(hold, now) for hold in holds),
             wanted=tuple(WantedSlots(slots=n, user_ids=user_ids) for user_ids, n in (wanted or {}).items()),
         )
 
     @classmethod
-    def read(cls, text: str) -> tuple[Notice, bool]:
+    def read(cls, text: str) -> tuple[PeerState, bool]:
         """
-        Read what a sibling has written.
+        Read what a peer has written.
 
-        :param text: its notice.
-        :return: the notice, and whether it was understood. One that was not, of another version perhaps,
+        :param text: its state.
+        :return: the state, and whether it was understood. One that was not, of another version perhaps,
             counts as a raised flag: whatever it says, this gate had better grant nothing.
         """
         try:
             return cls.model_validate_json(text), True
         except ValidationError:
-            return cls(beat=crc32(text.encode()), flag=True, holds=()), False
+            return cls(sequence=crc32(text.encode()), flag=True, holds=()), False
 
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """A notice, and when it was seen first."""
+    """A state, and when it was seen first."""
 
-    notice: Notice
+    state: PeerState
     since: float
 
     def holds(self, now: float) -> list[HeldSlots]:
         """List those of its holds that may still last."""
-        return [held for held in self.notice.holds if now - self.since < held.lasts]
+        return [held for held in self.state.holds if now - self.since < held.lasts]
 
 
-class Siblings:
-    """What a gate knows of the others, by the notices that it has read."""
+class Peers:
+    """What a gate knows of the others, by the states that it has read."""
 
     def __init__(self) -> None:
         self._heard: dict[str, _Heard] = {}
 
-    def observe(self, notices: Mapping[str, Notice], now: float) -> None:
+    def observe(self, states: Mapping[str, PeerState], now: float) -> None:
         """
-        Take in what the siblings say.
+        Take in what the peers say.
 
-        :param notices: the last notice of each, by the gate's id; who is not among them is gone.
+        :param states: the last state of each, by the gate's id; who is not among them is gone.
         :param now: seconds on any clock that never goes back.
         """
         heard = {}
-        for gate_id, notice in notices.items():
+        for gate_id, state in states.items():
             before = self._heard.get(gate_id)
-            heard[gate_id] = before if before and before.notice == notice else _Heard(notice, now)
+            heard[gate_id] = before if before and before.state == state else _Heard(state, now)
         self._heard = heard
 
     def alive(self, now: float) -> int:
         """
-        Return how many siblings there may be.
+        Return how many peers there may be.
 
-        :param now: seconds on the clock that notices are observed by.
+        :param now: seconds on the clock that states are observed by.
         """
         return len(self._alive(now))
 
     def wanted(self, now: float) -> Counter[frozenset[str] | None]:
         """
-        Return how many slots those want that wait at siblings, by the accounts they can use; None for all.
+        Return how many slots those want that wait at peers, by the accounts they can use; None for all.
 
-        :param now: seconds on the clock that notices are observed by.
+        :param now: seconds on the clock that states are observed by.
         """
         wanted: Counter[frozenset[str] | None] = Counter()
         for heard in self._alive(now):
-            for each in heard.notice.wanted:
+            for each in heard.state.wanted:
                 wanted[each.user_ids] += each.slots
         return wanted
 
-    def flag_is_up(self, now: float) -> bool:
+    def intends_to_grant(self, now: float) -> bool:
         """
-        Return whether a sibling is about to grant something.
+        Return whether a peer is about to grant something.
 
-        :param now: seconds on the clock that notices are observed by.
+        :param now: seconds on the clock that states are observed by.
         """
-        flags = (heard for heard in self._heard.values() if heard.notice.flag)
-        return any(now - heard.since < FLAG_EXPIRES for heard in flags)
+        flags = (heard for heard in self._heard.values() if heard.state.flag)
+        return any(now - heard.since < INTENT_EXPIRES for heard in flags)
 
     def taken(self, reading: Capacity, now: float) -> Counter[str]:
         """
-        Return how many slots that a reading shows as free are held by siblings, by account.
+        Return how many slots that a reading shows as free are held by peers, by account.
 
         :param reading: what the service says.
-        :param now: seconds on the clock that notices are observed by.
+        :param now: seconds on the clock that states are observed by.
         """
         executing = {job.reply_ref for job in reading.jobs}
         taken: Counter[str] = Counter()
@@ -216,9 +216,9 @@ class Siblings:
 
     def forgotten(self, now: float) -> list[str]:
         """
-        Return the ids of those whose notices nobody needs any longer.
+        Return the ids of those whose states nobody needs any longer.
 
-        :param now: seconds on the clock that notices are observed by.
+        :param now: seconds on the clock that states are observed by.
         """
         return [
             gate_id

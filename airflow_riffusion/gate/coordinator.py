@@ -15,14 +15,14 @@ import uuid
 from typing import TYPE_CHECKING
 
 from airflow_riffusion.core.peers import (
-    FLAG_EXPIRES,
     GONE_AFTER,
+    INTENT_EXPIRES,
     LONGEST_TURN,
-    NOTICE_EVERY,
-    Notice,
-    Siblings,
+    PUBLISH_EVERY,
+    Peers,
+    PeerState,
 )
-from airflow_riffusion.gate.peer_store import SiblingsUnreachable
+from airflow_riffusion.gate.peer_store import PeersUnreachable
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from airflow_riffusion.core.capacity import Capacity
     from airflow_riffusion.core.ledger import SlotLedger
     from airflow_riffusion.core.request import Grant
-    from airflow_riffusion.gate.peer_store import Board
+    from airflow_riffusion.gate.peer_store import PeerStore
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +40,8 @@ log = logging.getLogger(__name__)
 _LOOK_LASTS = 5.0
 _PUBLISHED_WITHIN = 8.0
 _NEWCOMER_FOR = 10.0
-# After so long without a notice of its own, a gate comes anew: its siblings may soon take it for gone;
-# and after so long under another name: one of them may be deleting the old notice.
+# After so long without a state of its own, a gate comes anew: its peers may soon take it for gone;
+# and after so long under another name: one of them may be deleting the old state.
 _FADING_AFTER = 100.0
 _RENAMED_AFTER = 300.0
 
@@ -50,16 +50,16 @@ _TRIES = 5
 _LONGEST_PAUSE = 1.0
 
 
-class Sharing:
+class Coordinator:
     """
     Grants a gate's free slots so that no other triggerer's gate grants the same ones.
 
-    Nothing is granted that was not published first, and nothing while siblings can't be reached: unless
+    Nothing is granted that was not published first, and nothing while peers can't be reached: unless
     that lasts so long that they would have gone anyway. Who is alone needs no flag: a newcomer waits until
     it must have been noticed.
 
     :param ledger: whose slots to grant.
-    :param board: how to reach the siblings.
+    :param board: how to reach the peers.
     :param read_again: takes another reading, after which the ledger has taken it in.
     :param name: the connection, for the log.
     """
@@ -67,7 +67,7 @@ class Sharing:
     def __init__(
         self,
         ledger: SlotLedger,
-        board: Board,
+        board: PeerStore,
         read_again: Callable[[], Awaitable[Capacity]],
         name: str,
     ) -> None:
@@ -76,8 +76,8 @@ class Sharing:
         self._board = board
         self._read_again = read_again
         self._name = name
-        self._siblings = Siblings()
-        self._beat = 0
+        self._peers = Peers()
+        self._sequence = 0
         self._flag = False
         self._told_held = self._told_wanted = 0
         self._told_at = self._came_at = self._looked_at = self._not_before = float("-inf")
@@ -88,22 +88,22 @@ class Sharing:
 
     def taken(self, reading: Capacity) -> Counter[str]:
         """
-        Return how many slots are held by siblings, by account, as far as this gate knows.
+        Return how many slots are held by peers, by account, as far as this gate knows.
 
         :param reading: the last one.
         """
-        return self._siblings.taken(reading, _now())
+        return self._peers.taken(reading, _now())
 
     def wanted(self) -> Counter[frozenset[str] | None]:
-        """Return how many slots those want that wait at siblings, by the accounts they can use."""
-        return self._siblings.wanted(_now())
+        """Return how many slots those want that wait at peers, by the accounts they can use."""
+        return self._peers.wanted(_now())
 
     @property
     def has_news(self) -> bool:
         """
         Whether anybody has to hear what has changed.
 
-        Siblings take slots for held that no longer are; so does who looks at the capacity page. And an
+        Peers take slots for held that no longer are; so does who looks at the capacity page. And an
         event trigger elsewhere, which says nothing itself, must not take for room what tasks want here.
         """
         if self._unreached_since is not None and _now() - self._unreached_since >= GONE_AFTER:
@@ -115,29 +115,29 @@ class Sharing:
         return released or wanted != told
 
     def rest(self) -> None:
-        """Leave off until somebody waits again: siblings are told all then, and trouble counts anew."""
+        """Leave off until somebody waits again: peers are told all then, and trouble counts anew."""
         self._unreached_since = None
         self._told_held = self._told_wanted = 0
 
     def forget(self) -> None:
         """Share nothing any longer, or not yet."""
         self.rest()
-        self._siblings, self._looked_at = Siblings(), float("-inf")
+        self._peers, self._looked_at = Peers(), float("-inf")
         self._ledger.holds.may_guess = True
 
     async def look_on(self) -> None:
-        """Learn what siblings hold and want, if that can be done; say nothing, as nothing is granted."""
+        """Learn what peers hold and want, if that can be done; say nothing, as nothing is granted."""
         if _now() >= max(self._looked_at + _LOOK_LASTS, self._not_before):
             try:
                 await self._look()
-            except SiblingsUnreachable:
-                self._not_before = _now() + NOTICE_EVERY
+            except PeersUnreachable:
+                self._not_before = _now() + PUBLISH_EVERY
 
     async def prepare(self) -> None:
         """
         Learn who is there before the ledger takes a reading in, and say what is held if that is due.
 
-        A job without a known reference is a sibling's, unless there is none: then the ledger may guess.
+        A job without a known reference is a peer's, unless there is none: then the ledger may guess.
         """
         self._ledger.holds.may_guess = False
         try:
@@ -145,7 +145,7 @@ class Sharing:
             guessing = self._ledger.held and not self._ledger.holds.references_seen
             if guessing and _now() - self._looked_at >= _LOOK_LASTS:
                 await self._look()
-        except SiblingsUnreachable as error:
+        except PeersUnreachable as error:
             self._unreached(error)
         else:
             self._ledger.holds.may_guess = self._alone
@@ -162,7 +162,7 @@ class Sharing:
             if self.has_news or self._flag:
                 await self._publish()
             return await self._grant_in_turn(reading) if self._ledger.wants(reading) else []
-        except SiblingsUnreachable as error:
+        except PeersUnreachable as error:
             self._unreached(error)
         if self._unreached_since is None or _now() - self._unreached_since < GONE_AFTER:
             return []
@@ -175,7 +175,7 @@ class Sharing:
             await self._look()
         if self._looked_at - self._told_at >= _FADING_AFTER:
             # Who came meanwhile has not noticed this gate: it has to say first that it is there.
-            raise SiblingsUnreachable("they may take this triggerer for gone")
+            raise PeersUnreachable("they may take this triggerer for gone")
         if self._alone:
             return await self._grant(reading, until=self._looked_at + _PUBLISHED_WITHIN)
         for _ in range(_TRIES):
@@ -189,20 +189,20 @@ class Sharing:
 
     async def _keep_in_touch(self) -> None:
         """Say now and then what is held, so that nobody counts what is not; and learn who is there."""
-        if _now() - self._told_at >= NOTICE_EVERY:
+        if _now() - self._told_at >= PUBLISH_EVERY:
             await self._publish()
             await self._look()
             if self._told_at == float("-inf"):
-                raise SiblingsUnreachable("what this triggerer has just written is not there")
+                raise PeersUnreachable("what this triggerer has just written is not there")
             self._reached()
 
     async def _take_turn(self) -> list[Grant] | None:
-        """Grant under a raised flag, by a reading that is newer than what the siblings say; None: not now."""
+        """Grant under a raised flag, by a reading that is newer than what the peers say; None: not now."""
         until = _now() + LONGEST_TURN
         try:
             await self._publish(flag=True)
             await self._look()
-            if self._is_newcomer or self._siblings.flag_is_up(_now()):
+            if self._is_newcomer or self._peers.intends_to_grant(_now()):
                 return None
             return await self._grant(await self._read_again(), until)
         finally:
@@ -226,7 +226,7 @@ class Sharing:
         self._reached()
         return granted if in_time else []
 
-    def _unreached(self, error: SiblingsUnreachable) -> None:
+    def _unreached(self, error: PeersUnreachable) -> None:
         if self._unreached_since is None:
             self._unreached_since = _now()
             log.warning(
@@ -256,22 +256,22 @@ class Sharing:
 
     @property
     def _alone(self) -> bool:
-        return not self._siblings.alive(_now())
+        return not self._peers.alive(_now())
 
     @property
     def _is_newcomer(self) -> bool:
-        """Whether a sibling may not have noticed this gate yet, and so be granting as if it were alone."""
+        """Whether a peer may not have noticed this gate yet, and so be granting as if it were alone."""
         return _now() - self._came_at < _NEWCOMER_FOR
 
     async def _publish(self, *, flag: bool = False) -> None:
-        self._beat += 1
+        self._sequence += 1
         self._flag = self._flag or flag  # An attempt that fails may have raised it all the same.
         now = _now()
         held, wanted = self._ledger.held, self._ledger.wanted
-        notice = Notice.of(self._ledger.holds, now, beat=self._beat, flag=flag, wanted=wanted)
+        state = PeerState.of(self._ledger.holds, now, sequence=self._sequence, flag=flag, wanted=wanted)
         if now - self._told_at >= _RENAMED_AFTER:
             await self._take_name()
-        await self._board.put(self._gate_id, notice.model_dump_json())
+        await self._board.put(self._gate_id, state.model_dump_json())
         if now - self._told_at >= _FADING_AFTER:
             self._came_at = _now()
         self._flag, self._told_held, self._told_wanted, self._told_at = flag, held, wanted.total(), now
@@ -282,7 +282,7 @@ class Sharing:
         self._gate_id = uuid.uuid4().hex[:12]
 
     async def _look(self) -> None:
-        """Read what the siblings say."""
+        """Read what the peers say."""
         began = _now()  # who has come since then may not be seen
         ids = await self._board.ids()
         texts = {gate_id: await self._board.get(gate_id) for gate_id in ids if gate_id != self._gate_id}
@@ -290,31 +290,31 @@ class Sharing:
             # Airflow says so, too, if a Variable can't be read.
             ids = await self._board.ids()
             if any(texts[gate_id] is None for gate_id in texts.keys() & set(ids)):
-                raise SiblingsUnreachable("a notice is there, but can't be read")
-        notices = {gate_id: self._read(gate_id, text) for gate_id, text in texts.items() if text}
-        self._siblings.observe(notices, _now())
+                raise PeersUnreachable("a state is there, but can't be read")
+        states = {gate_id: self._read(gate_id, text) for gate_id, text in texts.items() if text}
+        self._peers.observe(states, _now())
         self._looked_at = began
         if self._gate_id not in ids:
             self._told_at, self._came_at = float("-inf"), _now()  # Somebody has deleted it: it comes anew.
-        for gate_id in self._siblings.forgotten(_now()):
+        for gate_id in self._peers.forgotten(_now()):
             await self._board.delete(gate_id)
-        self._log_siblings()
+        self._log_peers()
 
-    def _read(self, gate_id: str, text: str) -> Notice:
-        notice, understood = Notice.read(text)
+    def _read(self, gate_id: str, text: str) -> PeerState:
+        state, understood = PeerState.read(text)
         if not understood and gate_id not in self._logged_odd:
             self._logged_odd.add(gate_id)
             log.warning(
-                "Connection '%s': the notice of another triggerer's gate (%s) makes no sense. Until it does, "
+                "Connection '%s': the state of another triggerer's gate (%s) makes no sense. Until it does, "
                 "or stays as it is for %.0f s, nothing is granted here.",
                 self._name,
                 gate_id,
-                FLAG_EXPIRES,
+                INTENT_EXPIRES,
             )
-        return notice
+        return state
 
-    def _log_siblings(self) -> None:
-        alive = self._siblings.alive(_now())
+    def _log_peers(self) -> None:
+        alive = self._peers.alive(_now())
         if alive != self._logged_alive:
             self._logged_alive = alive
             others = "1 other triggerer" if alive == 1 else f"{alive or 'no'} other triggerers"

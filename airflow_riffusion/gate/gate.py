@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from airflow_riffusion import metrics
-from airflow_riffusion.core.availability import Room
-from airflow_riffusion.core.jobs import JobLedger, Sighting
+from airflow_riffusion.core.availability import Availability
+from airflow_riffusion.core.jobs import JobLedger, JobUpdate
 from airflow_riffusion.core.ledger import SlotLedger
 from airflow_riffusion.exceptions import RiffusionRejected
-from airflow_riffusion.gate.coordinator import Sharing
-from airflow_riffusion.gate.observers import Onlookers
-from airflow_riffusion.gate.peer_store import VariableBoard
+from airflow_riffusion.gate.coordinator import Coordinator
+from airflow_riffusion.gate.observers import Observers
+from airflow_riffusion.gate.peer_store import VariablePeerStore
 from airflow_riffusion.gate.poll_loop import SHORTEST_INTERVAL, PollLoop
 from airflow_riffusion.gate.waiters import Waiters
 from airflow_riffusion.hooks.riffusion import RiffusionHook
@@ -53,12 +53,12 @@ class CapacityGate:
         self._ledger = SlotLedger()
         self._jobs = JobLedger()
         self._waiters = Waiters()
-        self._onlookers = Onlookers()
+        self._observers = Observers()
         self._counted = (0, 0)
         self._expiry: asyncio.TimerHandle | None = None
         self._poll_loop = PollLoop(self._hook, self)
-        self._sharing = Sharing(
-            self._ledger, VariableBoard(riffusion_conn_id), self._read_again, riffusion_conn_id
+        self._sharing = Coordinator(
+            self._ledger, VariablePeerStore(riffusion_conn_id), self._read_again, riffusion_conn_id
         )
 
     @classmethod
@@ -117,15 +117,15 @@ class CapacityGate:
         try:
             self._poll_loop.gather()
             self._poll_loop.keep_pace()
-            sighting: Sighting = await self._told(waiter, partial(self._progress, watcher_id))
-            return sighting.job
+            update: JobUpdate = await self._told(waiter, partial(self._progress, watcher_id))
+            return update.job
         finally:
             self._jobs.leave(watcher_id)
             self._leave(watcher_id)
 
     async def room(
         self, poke_interval: float, request: SlotRequest | None = None, *, needs_accounts: bool = False
-    ) -> Room:
+    ) -> Availability:
         """
         Wait for the next reading, and learn what of it is left for newcomers, without a place in the queue.
 
@@ -137,13 +137,13 @@ class CapacityGate:
         :raises RiffusionRejected: if waiting won't help.
         """
         interval = max(poke_interval, SHORTEST_INTERVAL)
-        onlooker = self._onlookers.add(interval, request, needs_accounts=needs_accounts)
+        observer = self._observers.add(interval, request, needs_accounts=needs_accounts)
         try:
             self._poll_loop.gather()
             self._poll_loop.keep_pace()
-            return await onlooker
+            return await observer
         finally:
-            self._onlookers.remove(onlooker)
+            self._observers.remove(observer)
             self._rest()
 
     def give_back(self, grant_id: str) -> None:
@@ -195,11 +195,11 @@ class CapacityGate:
     @property
     def poke_interval(self) -> float | None:
         """The smallest interval that somebody asked for, in seconds; None if nobody waits or looks on."""
-        return min((some.poke_interval for some in (self._waiters, self._onlookers) if some), default=None)
+        return min((some.poke_interval for some in (self._waiters, self._observers) if some), default=None)
 
     def needs_readings(self) -> bool:
         """Return whether anybody waits, looks on, holds what is not in use yet, or is to hear of that."""
-        if self._waiters or self._onlookers:
+        if self._waiters or self._observers:
             return True
         self._ledger.expire(_now())
         return bool(self._ledger.held) or self._sharing.has_news
@@ -226,8 +226,8 @@ class CapacityGate:
         configured = await self._consult_accounts(reading)
         self._poll_loop.reading = reading = self._hook.complete(reading)
         self._ledger.amend(reading)
-        if self._onlookers:
-            await self._tell_onlookers(reading, configured)
+        if self._observers:
+            await self._tell_observers(reading, configured)
 
     async def _consult_accounts(self, reading: Capacity) -> ConfiguredAccounts | None:
         """
@@ -235,26 +235,26 @@ class CapacityGate:
 
         After the grants: the answer may be slow.
         """
-        if not (self._ledger.needs_accounts or self._onlookers.need_accounts or reading.lacks_accounts):
+        if not (self._ledger.needs_accounts or self._observers.need_accounts or reading.lacks_accounts):
             return None
-        configured, hopeless = None, []
+        configured, unsatisfiable = None, []
         for max_age in self._hook.ACCOUNTS_AGES:
             configured = await self._hook.aconfigured_accounts(max_age)
-            hopeless = self._ledger.hopeless(configured) if configured is not None else []
-            if not hopeless:
+            unsatisfiable = self._ledger.unsatisfiable(configured) if configured is not None else []
+            if not unsatisfiable:
                 break
-        for each in hopeless:
+        for each in unsatisfiable:
             self._ledger.leave(each.waiter_id)
-            rejected = RiffusionRejected.hopeless(self._hook.riffusion_conn_id, each.reason)
+            rejected = RiffusionRejected.unsatisfiable(self._hook.riffusion_conn_id, each.reason)
             self._waiters.tell(each.waiter_id, rejected)
         return configured
 
-    async def _tell_onlookers(self, reading: Capacity, configured: ConfiguredAccounts | None) -> None:
+    async def _tell_observers(self, reading: Capacity, configured: ConfiguredAccounts | None) -> None:
         """Tell those who only look on what a reading leaves."""
-        if self._shares() and self._onlookers.may_have_room(self._ledger.room(reading)):
+        if self._shares() and self._observers.may_have_room(self._ledger.room(reading)):
             await self._sharing.look_on()
-        room = Room(reading, self._ledger.room(reading, self._sharing.taken(reading)), configured)
-        self._onlookers.tell(room.less(self._sharing.wanted()))
+        room = Availability(reading, self._ledger.room(reading, self._sharing.taken(reading)), configured)
+        self._observers.tell(room.less(self._sharing.wanted()))
 
     def rejected(self, error: RiffusionRejected) -> None:
         """
@@ -267,7 +267,7 @@ class CapacityGate:
         for waiter_id in self._waiters:
             self._ledger.leave(waiter_id)
             self._waiters.tell(waiter_id, copy.copy(error))
-        self._onlookers.reject(error)
+        self._observers.reject(error)
         if self._expiry is not None:
             self._expiry.cancel()
         if self._ledger.held:
@@ -317,10 +317,10 @@ class CapacityGate:
 
     def _shares(self) -> bool:
         """Return whether other triggerers may grant slots of this connection, and can be told of these."""
-        return VariableBoard.is_within_reach() and not self._hook.settings.separate_triggerers
+        return VariablePeerStore.is_within_reach() and not self._hook.settings.separate_triggerers
 
     def _takes_part(self) -> bool:
-        """Return whether other triggerers have to know of this gate: not if it only has onlookers."""
+        """Return whether other triggerers have to know of this gate: not if it only has observers."""
         return bool(self._waiters or self._ledger.held or self._sharing.has_news)
 
     async def _read_again(self) -> Capacity:
@@ -329,8 +329,8 @@ class CapacityGate:
         return reading
 
     def _take_in(self, reading: Capacity) -> None:
-        for sighting in self._jobs.observe(reading, _now()):
-            self._waiters.tell(sighting.watcher_id, sighting)
+        for update in self._jobs.observe(reading, _now()):
+            self._waiters.tell(update.watcher_id, update)
         self._tell(self._ledger.take_in(reading, _now()))
 
     def _tell(self, grants: Iterable[Grant]) -> None:

@@ -6,41 +6,41 @@ import asyncio
 import copy
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_riffusion.core.demand import Shape
+from airflow_riffusion.core.demand import SlotDemand
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_riffusion.core.availability import Room
+    from airflow_riffusion.core.availability import Availability
     from airflow_riffusion.core.request import SlotRequest
     from airflow_riffusion.exceptions import RiffusionRejected
 
 
-class _Onlooker(NamedTuple):
+class _Observer(NamedTuple):
     poke_interval: float
-    shape: Shape | None
+    demand: SlotDemand | None
     needs_accounts: bool
 
 
-class Onlookers:
+class Observers:
     """Everybody who waits for the next reading of one gate; who wants that after it, too, comes again."""
 
     def __init__(self) -> None:
-        self._onlookers: dict[asyncio.Future[Room], _Onlooker] = {}
+        self._observers: dict[asyncio.Future[Availability], _Observer] = {}
 
     def __len__(self) -> int:
         """Return how many there are."""
-        return len(self._onlookers)
+        return len(self._observers)
 
     @property
     def poke_interval(self) -> float:
         """The smallest interval that somebody asked for, in seconds."""
-        return min(onlooker.poke_interval for onlooker in self._onlookers.values())
+        return min(observer.poke_interval for observer in self._observers.values())
 
     @property
     def need_accounts(self) -> bool:
         """Whether one of them must know which accounts the service has."""
-        return any(onlooker.needs_accounts for onlooker in self._onlookers.values())
+        return any(observer.needs_accounts for observer in self._observers.values())
 
     def may_have_room(self, free: Mapping[str, int]) -> bool:
         """
@@ -48,12 +48,12 @@ class Onlookers:
 
         :param free: how many slots of which account are left for newcomers, if nobody else wants them.
         """
-        shapes = {onlooker.shape for onlooker in self._onlookers.values() if onlooker.shape is not None}
-        return any(shape.pick(free) is not None for shape in shapes)
+        demands = {observer.demand for observer in self._observers.values() if observer.demand is not None}
+        return any(demand.pick(free) is not None for demand in demands)
 
     def add(
         self, poke_interval: float, request: SlotRequest | None = None, *, needs_accounts: bool = False
-    ) -> asyncio.Future[Room]:
+    ) -> asyncio.Future[Availability]:
         """
         Take one in.
 
@@ -62,20 +62,20 @@ class Onlookers:
         :param needs_accounts: whether it must know which accounts the service has.
         :return: what it is to wait for.
         """
-        told: asyncio.Future[Room] = asyncio.get_running_loop().create_future()
-        shape = None if request is None else Shape.of(request)
-        self._onlookers[told] = _Onlooker(poke_interval, shape, needs_accounts)
+        told: asyncio.Future[Availability] = asyncio.get_running_loop().create_future()
+        demand = None if request is None else SlotDemand.of(request)
+        self._observers[told] = _Observer(poke_interval, demand, needs_accounts)
         return told
 
-    def remove(self, told: asyncio.Future[Room]) -> None:
+    def remove(self, told: asyncio.Future[Availability]) -> None:
         """
         Forget one that was told, or looks no longer.
 
         :param told: what it waited for.
         """
-        self._onlookers.pop(told, None)
+        self._observers.pop(told, None)
 
-    def tell(self, room: Room) -> None:
+    def tell(self, room: Availability) -> None:
         """
         Tell everybody.
 
@@ -93,7 +93,7 @@ class Onlookers:
         for told in self._leaving():
             told.set_exception(copy.copy(error))
 
-    def _leaving(self) -> list[asyncio.Future[Room]]:
-        leaving = [told for told in self._onlookers if not told.done()]
-        self._onlookers.clear()
+    def _leaving(self) -> list[asyncio.Future[Availability]]:
+        leaving = [told for told in self._observers if not told.done()]
+        self._observers.clear()
         return leaving

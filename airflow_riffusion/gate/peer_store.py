@@ -1,4 +1,4 @@
-"""Where the gates of several triggerers leave notices for each other."""
+"""Where the gates of several triggerers leave states for each other."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 _LONGEST_CALL = 30.0
 
 
-NOTICE_PREFIX = "riffusion_gate_"
+PEER_KEY_PREFIX = "riffusion_gate_"
 """What the names of all gates' Variables begin with."""
 
 
-def notice_prefix(riffusion_conn_id: str) -> str:
+def peer_key_prefix(riffusion_conn_id: str) -> str:
     """
     Return what the names of one connection's Variables begin with; the gate's id follows.
 
@@ -29,15 +29,15 @@ def notice_prefix(riffusion_conn_id: str) -> str:
     """
     # Not its name, which may have a "token" in it: Airflow masks what is in such a Variable.
     digest = sha256(riffusion_conn_id.encode()).hexdigest()[:12]
-    return f"{NOTICE_PREFIX}{digest}_"
+    return f"{PEER_KEY_PREFIX}{digest}_"
 
 
-class SiblingsUnreachable(Exception):
-    """Nothing can be read from siblings, or told to them."""
+class PeersUnreachable(Exception):
+    """Nothing can be read from peers, or told to them."""
 
 
-class Board(Protocol):
-    """Where gates leave notices for each other: a text each, under the gate's id."""
+class PeerStore(Protocol):
+    """Where gates leave states for each other: a text each, under the gate's id."""
 
     async def ids(self) -> list[str]:
         """List those who have left one."""
@@ -52,7 +52,7 @@ class Board(Protocol):
         """Take one away."""
 
 
-class VariableBoard:
+class VariablePeerStore:
     """
     A board of Airflow Variables, one for each gate: all that triggers of different triggerers share.
 
@@ -60,7 +60,7 @@ class VariableBoard:
     """
 
     def __init__(self, riffusion_conn_id: str) -> None:
-        self._prefix = notice_prefix(riffusion_conn_id)
+        self._prefix = peer_key_prefix(riffusion_conn_id)
         self._description = (
             f"airflow-riffusion: slots of connection '{riffusion_conn_id}' that one gate holds"
         )
@@ -77,27 +77,27 @@ class VariableBoard:
         return hasattr(getattr(task_runner, "SUPERVISOR_COMMS", None), "asend")
 
     async def ids(self) -> list[str]:
-        """List the gates that have left a notice."""
+        """List the gates that have left a state."""
         from airflow.sdk import Variable
 
         keys = await _call(lambda: list(Variable.keys(prefix=self._prefix)))
         return [key.removeprefix(self._prefix) for key in keys]
 
     async def get(self, gate_id: str) -> str | None:
-        """Read a gate's notice."""
+        """Read a gate's state."""
         from airflow.sdk import Variable
 
         text: str | None = await _call(Variable.get, self._prefix + gate_id, default=None)
         return text
 
     async def put(self, gate_id: str, text: str) -> None:
-        """Write a gate's notice."""
+        """Write a gate's state."""
         from airflow.sdk import Variable
 
         await _call(Variable.set, self._prefix + gate_id, text, description=self._description)
 
     async def delete(self, gate_id: str) -> None:
-        """Delete a gate's notice."""
+        """Delete a gate's state."""
         from airflow.sdk import Variable
 
         await _call(Variable.delete, self._prefix + gate_id)
@@ -109,11 +109,11 @@ async def _call(function: Callable[..., Any], *arguments: Any, **options: Any) -
 
     All such calls run one after the other in one thread: one that was given up on can't overtake the next.
 
-    :raises SiblingsUnreachable: if it fails, or takes too long.
+    :raises PeersUnreachable: if it fails, or takes too long.
     """
     try:
         # Not asyncio.to_thread: from its threads it fails before Airflow 3.3.
         async with asyncio.timeout(_LONGEST_CALL):
             return await sync_to_async(function)(*arguments, **options)
     except Exception as error:
-        raise SiblingsUnreachable(repr(error)) from error
+        raise PeersUnreachable(repr(error)) from error

@@ -9,7 +9,7 @@ import random
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from airflow_riffusion.core.ledger import READINGS_UNTIL_HOPELESS
+from airflow_riffusion.core.ledger import READINGS_TO_CONFIRM
 from airflow_riffusion.exceptions import (
     RiffusionBadResponse,
     RiffusionError,
@@ -176,7 +176,7 @@ class PollLoop:
             self._rejected(error)
         except RiffusionBadResponse as error:
             self._bad_responses += 1
-            if self._bad_responses >= READINGS_UNTIL_HOPELESS:
+            if self._bad_responses >= READINGS_TO_CONFIRM:
                 self._rejected(error.as_rejected())
             else:
                 self._postpone(error)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_riffusion.core.jobs import Sighting
+    from airflow_riffusion.core.jobs import JobUpdate
     from airflow_riffusion.core.request import Grant
     from airflow_riffusion.exceptions import RiffusionRejected
 
@@ -32,10 +32,10 @@ class Waiter:
     """
 
     poke_interval: float
-    decision: Grant | Sighting | RiffusionRejected | None = None
+    decision: Grant | JobUpdate | RiffusionRejected | None = None
     _woken: asyncio.Future[None] | None = None
 
-    async def told(self) -> Grant | Sighting | RiffusionRejected | None:
+    async def told(self) -> Grant | JobUpdate | RiffusionRejected | None:
         """Wait for the decision, or for a reminder; return None if it was the reminder."""
         if self.decision is None:
             self._woken = asyncio.get_running_loop().create_future()
@@ -87,7 +87,7 @@ class Waiters:
             self._remind()
         return waiter
 
-    def tell(self, waiter_id: str, decision: Grant | Sighting | RiffusionRejected) -> None:
+    def tell(self, waiter_id: str, decision: Grant | JobUpdate | RiffusionRejected) -> None:
         """
         End a wait, unless it has ended meanwhile.
 

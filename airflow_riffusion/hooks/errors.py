@@ -7,7 +7,6 @@ import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from http.client import HTTPException
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
@@ -77,13 +76,16 @@ def error_of_answer(
     return RiffusionRejected(message, status=status, url=url, detail=detail)
 
 
-def error_of_network(error: Exception, url: str, settings: ConnectionSettings) -> RiffusionError:
+def error_of_network(
+    error: Exception, url: str, settings: ConnectionSettings, *, quoting: bool = True
+) -> RiffusionError:
     """
     Return the error that a request without a whole answer is.
 
     :param error: what ``requests`` or ``urllib3`` raised.
     :param url: the address that was asked.
     :param settings: the connection's settings.
+    :param quoting: whether the error may quote the answer, as the libraries' errors do.
     """
     url = url.partition("?")[0]
     if unusable := unusable_file(url):
@@ -125,7 +127,7 @@ def error_of_network(error: Exception, url: str, settings: ConnectionSettings) -
         if isinstance(cause, TimeoutError | requests.Timeout | ReadTimeoutError):
             detail = f"no complete answer within {settings.timeout:g} s"
             return RiffusionUnavailable(f"No answer from {where} ({detail}).", url=url, detail=detail)
-    detail = _detail(causes[-1], settings.token, quoting=variable is None)
+    detail = _detail(causes[-1], settings.token, quoting=quoting and variable is None)
     if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError | HTTPError):
         return RiffusionUnavailable(f"No answer from {where} ({detail}).", url=url, detail=detail)
     return RiffusionRejected(f"The request to {url} can't be sent ({detail}).", url=url, detail=detail)
@@ -164,8 +166,8 @@ def _detail(cause: BaseException, token: str, *, quoting: bool) -> str:
     kind = type(cause).__name__
     if refused := _TUNNEL_REFUSED.match(str(cause)):
         return f"{refused[1]} {_reason(int(refused[1]))}"
-    if not quoting and isinstance(cause, HTTPException):
-        return kind  # A proxy is sent its password.
+    if not quoting and not isinstance(cause, OSError):
+        return kind  # A proxy is sent its password, and some answers hold secrets.
     return _on_one_line(_hidden(f"{kind}: {cause}", token))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from http import HTTPStatus
@@ -18,8 +19,8 @@ from pydantic_core import from_json
 from urllib3.exceptions import HTTPError
 
 from airflow_riffusion import metrics
-from airflow_riffusion.core.accounts import ConfiguredAccounts, KnownAccounts
-from airflow_riffusion.core.capacity import Capacity, CapacityFormatError, login_needed
+from airflow_riffusion.core.accounts import ConfiguredAccounts
+from airflow_riffusion.core.capacity import Capacity, CapacityFormatError
 from airflow_riffusion.exceptions import (
     RiffusionBadResponse,
     RiffusionConnectionNotFound,
@@ -28,6 +29,7 @@ from airflow_riffusion.exceptions import (
     RiffusionUnavailable,
 )
 from airflow_riffusion.get_provider_info import get_provider_info
+from airflow_riffusion.hooks.accounts import GOOD_FOR_GIVING_UP, GOOD_FOR_WAITING, AccountDirectory
 from airflow_riffusion.hooks.errors import error_of_answer, error_of_network, without_token
 from airflow_riffusion.hooks.session import open_session
 from airflow_riffusion.hooks.settings import CAPACITY_ENDPOINT, ConnectionSettings
@@ -40,12 +42,11 @@ if TYPE_CHECKING:
 _HARMLESS_TWICE = ("GET", "DELETE")
 _FIRST_BACKOFF = 1.0
 _LONGEST_BACKOFF = 30.0
-# Seconds.
-_ACCOUNTS_LAST = 600.0
-_ACCOUNTS_FRESH = 60.0
-_ACCOUNTS_ASKED_AGAIN = 60.0
+_ACCOUNTS_ENDPOINT = "accounts"
+# Seconds, less than a reading may take: readings wait for it.
+_ACCOUNTS_TIMEOUT = 5.0
 # A process may keep its hook for months, and the service may say something new each time.
-_MOST_ODDITIES = 100
+_MOST_WARNINGS = 100
 
 
 class RiffusionHook(BaseHook):
@@ -62,19 +63,15 @@ class RiffusionHook(BaseHook):
     conn_type = "riffusion"
     hook_name = "Riffusion"
 
-    ACCOUNTS_AGES = (_ACCOUNTS_LAST, _ACCOUNTS_FRESH)
+    ACCOUNTS_AGES = (GOOD_FOR_WAITING, GOOD_FOR_GIVING_UP)
     """How old an answer of ``GET accounts`` may be, in seconds: to go on waiting, and to give up by it."""
 
     def __init__(self, riffusion_conn_id: str = default_conn_name, *, retries: int = 0) -> None:
         super().__init__()
         self.riffusion_conn_id = riffusion_conn_id
         self.retries = retries
-        self._oddities: set[str] = set()
-        self._accounts = KnownAccounts()
-        self._accounts_of: str | None = None
-        self._configured: ConfiguredAccounts | None = None
-        self._configured_at = self._not_asked_before = float("-inf")
-        self._accounts_trouble: str | None = None
+        self._warnings: set[str] = set()
+        self._directory: tuple[ConnectionSettings, AccountDirectory] | None = None
 
     @cached_property
     def settings(self) -> ConnectionSettings:
@@ -126,8 +123,8 @@ class RiffusionHook(BaseHook):
             raise self._bad_response(endpoint, f"no capacity answer: {error}") from None
         capacity = self.complete(capacity)
         metrics.reading(self.riffusion_conn_id, capacity)
-        for oddity in capacity.oddities:
-            self._log_once(oddity, self.settings.url(endpoint))
+        for warning in capacity.warnings:
+            self._log_once(warning, self.settings.url(endpoint))
         return capacity
 
     def get_complete_capacity(self) -> Capacity:
@@ -152,63 +149,55 @@ class RiffusionHook(BaseHook):
 
         :param capacity: the reading.
         """
-        origin = self.settings.url("accounts")
-        if origin != self._accounts_of:
-            self._accounts, self._accounts_of = KnownAccounts(), origin
-            self._configured, self._not_asked_before = None, float("-inf")
-        return self._accounts.complete(capacity)
+        return self._accounts().complete(capacity)
 
-    def configured_accounts(self, max_age: float = _ACCOUNTS_LAST) -> ConfiguredAccounts | None:
+    def configured_accounts(self, max_age: float = GOOD_FOR_WAITING) -> ConfiguredAccounts | None:
         """
         Return which accounts the service has, by ``GET accounts``; None if that can't be had now.
 
         A reading alone never proves that an account is missing, since a full one may not be listed. Nothing
         but the accounts' ids, their numbers of slots and whether they have an error is taken from the
-        answer, and nothing of it is logged but ids: it holds secrets.
+        answer, and nothing of it is logged but ids: it holds secrets. If it fails, it is asked at most once a
+        minute.
 
-        :param max_age: seconds for which an earlier answer will do. Asked at most once a minute if it fails.
+        :param max_age: seconds for which an earlier answer will do.
         """
-        now = time.monotonic()
-        if self._configured is not None and now - self._configured_at <= max_age:
-            return self._configured
-        if now < self._not_asked_before:
-            return None
-        try:
-            configured = self._get_accounts()
-        except RiffusionError as error:
-            asked_for = min(getattr(error, "retry_after", None) or 0.0, _ACCOUNTS_LAST)
-            self._not_asked_before = now + max(_ACCOUNTS_ASKED_AGAIN, asked_for)
-            if str(error) != self._accounts_trouble:
-                self._accounts_trouble = str(error)
-                self.log.warning("Which accounts the service has can't be found out: %s", error)
-            return None
-        if configured.logged_out and (
-            self._configured is None or configured.logged_out != self._configured.logged_out
-        ):
-            message = login_needed(configured.logged_out)
-            self.log.warning("Connection '%s': %s.", self.riffusion_conn_id, message)
-        self._configured, self._configured_at, self._accounts_trouble = configured, now, None
-        self._accounts.learn(configured)
-        return configured
+        return self._accounts().configured(max_age)
 
-    async def aconfigured_accounts(self, max_age: float = _ACCOUNTS_LAST) -> ConfiguredAccounts | None:
+    async def aconfigured_accounts(self, max_age: float = GOOD_FOR_WAITING) -> ConfiguredAccounts | None:
         """Ask for the accounts without blocking the event loop; see :meth:`configured_accounts`."""
         await self.aload()
         return await asyncio.to_thread(self.configured_accounts, max_age)
 
-    def _get_accounts(self) -> ConfiguredAccounts:
-        body = self._send("GET", "accounts", secret=True)
-        try:
-            return ConfiguredAccounts.from_json(body)
-        except CapacityFormatError as error:
-            raise self._bad_response("accounts", str(error)) from None
+    @property
+    def accounts_retry_after(self) -> float:
+        """Seconds for which the service wants not to be asked for its accounts."""
+        return self._accounts().retry_after
 
-    def _log_once(self, oddity: str, url: str) -> None:
-        if oddity in self._oddities or len(self._oddities) >= _MOST_ODDITIES:
+    def _accounts(self) -> AccountDirectory:
+        """Return what is known by these settings: another token may be for other accounts."""
+        if self._directory is None or self._directory[0] != self.settings:
+            directory = AccountDirectory(self.riffusion_conn_id, self._get_accounts)
+            self._directory = self.settings, directory
+        return self._directory[1]
+
+    def _get_accounts(self) -> ConfiguredAccounts:
+        settings = self.settings
+        impatient = replace(settings, timeout=min(_ACCOUNTS_TIMEOUT, settings.timeout))
+        body = self._send_once(impatient, "GET", _ACCOUNTS_ENDPOINT, None, secret=True)
+        try:
+            return ConfiguredAccounts.from_json(
+                without_token(body, settings.token), account_field=settings.account_field
+            )
+        except CapacityFormatError as error:
+            raise self._bad_response(_ACCOUNTS_ENDPOINT, str(error)) from None
+
+    def _log_once(self, warning: str, url: str) -> None:
+        if warning in self._warnings or len(self._warnings) >= _MOST_WARNINGS:
             return
-        self._oddities.add(oddity)
-        self.log.warning("Odd answer from %s: %s", url, oddity)
-        if len(self._oddities) == _MOST_ODDITIES:
+        self._warnings.add(warning)
+        self.log.warning("Odd answer from %s: %s", url, warning)
+        if len(self._warnings) == _MOST_WARNINGS:
             self.log.warning("Further odd answers from %s are not logged.", url)
 
     async def aget_capacity(self) -> Capacity:
@@ -298,15 +287,13 @@ class RiffusionHook(BaseHook):
         except RiffusionError as error:
             return False, _without_id(str(error), self.riffusion_conn_id)
 
-    def _send(self, method: str, endpoint: str, json: Any = None, *, secret: bool = False) -> bytes:
+    def _send(self, method: str, endpoint: str, json: Any = None) -> bytes:
         """Send a request, several times if need be and harmless, and return the body of the good answer."""
         tries_left = self.retries if method in _HARMLESS_TWICE else 0
         backoff = _FIRST_BACKOFF
         while True:
             try:
-                session = self._session  # To look the connection up is no part of the request.
-                with metrics.request(self.riffusion_conn_id):
-                    return self._send_once(session, method, endpoint, json, secret)
+                return self._send_once(self.settings, method, endpoint, json)
             except RiffusionUnavailable as error:
                 delay = max(error.retry_after or 0, random.uniform(backoff / 2, backoff))
                 if not tries_left or delay > _LONGEST_BACKOFF:
@@ -317,18 +304,22 @@ class RiffusionHook(BaseHook):
             backoff = min(_LONGEST_BACKOFF, backoff * 2)
 
     def _send_once(
-        self, session: requests.Session, method: str, endpoint: str, json: Any, secret: bool
+        self, settings: ConnectionSettings, method: str, endpoint: str, json: Any, *, secret: bool = False
     ) -> bytes:
-        settings = self.settings
+        """Send a request; of an answer that is secret no error quotes anything."""
         url = settings.url(endpoint)
-        try:
-            with session.request(method, url, json=json, stream=True, allow_redirects=False) as answer:
-                body = b"".join(answer.raw.stream(65536, decode_content=False))
-        except (OSError, HTTPError) as error:
-            # Without the original: it holds the request, and that its Authorization header.
-            raise error_of_network(error, url, settings) from None
-        if not 200 <= answer.status_code < 300:
-            raise error_of_answer(answer, b"" if secret else body, endpoint, settings)
+        session = self._session
+        with metrics.request(self.riffusion_conn_id):
+            try:
+                with session.request(
+                    method, url, json=json, stream=True, allow_redirects=False, timeout=settings.timeout
+                ) as answer:
+                    body = b"".join(answer.raw.stream(65536, decode_content=False))
+            except (OSError, HTTPError) as error:
+                # Without the original: it holds the request, and that its Authorization header.
+                raise error_of_network(error, url, settings, quoting=not secret) from None
+            if not 200 <= answer.status_code < 300:
+                raise error_of_answer(answer, b"" if secret else body, endpoint, settings)
         return body
 
     def _bad_response(self, endpoint: str, detail: str) -> RiffusionBadResponse:

@@ -25,7 +25,7 @@ class CapacityOperator(BaseOperator):
     Read once which jobs run and how many slots are free, and push it to XCom.
 
     The whole reading is the ``return_value``; each of its keys is an XCom of its own as well, so
-    ``capacity.output["available"]`` works. The README shows its shape. An unavailable service is tried
+    ``capacity.output["available"]`` works. The README shows its demand. An unavailable service is tried
     again three times within the task, then the task fails and Airflow's ``retries`` apply; a rejection
     (wrong token, unknown connection) is not retried.
 

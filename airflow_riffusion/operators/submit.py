@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_riffusion.core.ledger import READINGS_UNTIL_HOPELESS
+from airflow_riffusion.core.ledger import READINGS_TO_CONFIRM
 from airflow_riffusion.core.request import (
     account_ids,
     boolean,
@@ -219,7 +219,7 @@ class RiffusionSubmitOperator(SongOperator):
 
     def _submit(self, song: Song, user_id: str) -> Song:
         """Send the one submission of this grant; what is left unclear goes back to the gate."""
-        if song.bad_answers >= READINGS_UNTIL_HOPELESS:
+        if song.bad_answers >= READINGS_TO_CONFIRM:
             self._give_back(song, _all_answers_were_bad(song))
         try:
             submission = self._submission()

@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_riffusion.compat import is_deferral_timeout, seconds_until_worker_is_gone
-from airflow_riffusion.core.ledger import READINGS_UNTIL_HOPELESS
+from airflow_riffusion.core.ledger import READINGS_TO_CONFIRM
 from airflow_riffusion.core.request import boolean, conn_id, is_template, seconds
 from airflow_riffusion.core.timeouts import Limit
 from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionUnavailable, checking_arguments
@@ -116,8 +116,12 @@ class RiffusionSensor(BaseSensorOperator):
             return self._look(context) or False
         except RiffusionUnavailable as error:
             self.log.warning("%s The wait goes on.", error)
-            self._not_before = time.monotonic() + min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER)
+            self._leave_alone(error.retry_after or 0.0)
             return False
+
+    def _leave_alone(self, retry_after: float) -> None:
+        """Look no sooner than the service asked for, in seconds."""
+        self._not_before = time.monotonic() + min(retry_after, _LONGEST_RETRY_AFTER)
 
     @property
     def _limit(self) -> Limit:
@@ -162,14 +166,14 @@ class RiffusionSensor(BaseSensorOperator):
         :raises RiffusionRejected: if waiting won't help, or none of the three was a capacity answer.
         """
         bad_responses = 0
-        for reading_number in range(READINGS_UNTIL_HOPELESS):
+        for reading_number in range(READINGS_TO_CONFIRM):
             if reading_number:
                 time.sleep(_PAUSE)
             try:
                 reading = hook.get_capacity()
             except RiffusionBadResponse as error:
                 bad_responses += 1
-                if bad_responses == READINGS_UNTIL_HOPELESS:
+                if bad_responses == READINGS_TO_CONFIRM:
                     raise error.as_rejected() from None
                 self.log.warning("%s", error)
             else:

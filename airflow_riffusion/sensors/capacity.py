@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import PokeReturnValue
 
-from airflow_riffusion.core.ledger import Hopeless, SlotLedger
+from airflow_riffusion.core.ledger import SlotLedger, Unsatisfiable
 from airflow_riffusion.core.request import (
     SlotRequest,
     account_ids,
@@ -203,23 +203,25 @@ class CapacitySensor(RiffusionSensor):
                 granted = grant.to_xcom()
                 self.log.info("%s", grant_line(granted))
                 return PokeReturnValue(is_done=True, xcom_value=granted)
-            self.log.info("Waiting for %s: %s.", request, reading)
-            hopeless = self._hopeless(ledger, hook)
-            if hopeless is None:
+            doubt = self._unsatisfiable(ledger, hook)
+            self.log.info("Waiting for %s: %s.", request, hook.complete(reading))
+            if doubt is None:
                 return None
             if ledger.needs_accounts:
-                raise RiffusionRejected.hopeless(self.riffusion_conn_id, hopeless.reason)
+                raise RiffusionRejected.unsatisfiable(self.riffusion_conn_id, doubt.reason)
         return None
 
-    def _hopeless(self, ledger: SlotLedger, hook: RiffusionHook) -> Hopeless | None:
+    def _unsatisfiable(self, ledger: SlotLedger, hook: RiffusionHook) -> Unsatisfiable | None:
         """Return why the wait is in vain, if the last reading leaves doubt and the accounts prove it."""
-        hopeless = None
         for max_age in hook.ACCOUNTS_AGES if ledger.in_doubt else ():
             configured = hook.configured_accounts(max_age)
-            hopeless = next(iter(ledger.hopeless(configured, after=1)), None) if configured else None
-            if hopeless is None:
-                break
-        return hopeless
+            if configured is None:
+                self._leave_alone(hook.accounts_retry_after)
+                return None
+            unsatisfiable = ledger.unsatisfiable(configured, after=1)
+            if not unsatisfiable:
+                return None
+        return unsatisfiable[0] if ledger.in_doubt else None
 
     def _check_zero_worker_mode(self) -> None:
         from airflow_riffusion.compat import require_zero_worker_mode

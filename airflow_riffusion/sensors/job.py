@@ -122,8 +122,8 @@ class JobSensor(RiffusionSensor):
             self._jobs = JobLedger()
             self._jobs.join(uuid.uuid4().hex, self._wanted(), self._waiting_since(context) + self.hold)
         for reading in self._readings(self._hook()):
-            for sighting in self._jobs.observe(reading, time.time()):
-                job = sighting.job.to_xcom() if sighting.job is not None else None
+            for update in self._jobs.observe(reading, time.time()):
+                job = update.job.to_xcom() if update.job is not None else None
                 return PokeReturnValue(is_done=True, xcom_value=self._over(job))
             if not self._jobs.in_doubt(time.time()):
                 break

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from airflow.triggers.base import BaseEventTrigger
 
-    from airflow_riffusion.core.availability import Room
+    from airflow_riffusion.core.availability import Availability
 else:
     BaseEventTrigger = event_trigger_base()
 
@@ -98,14 +98,14 @@ class CapacityEventTrigger(BaseEventTrigger):
         while True:
             room = await self._room(request if edge.armed else None, needs_accounts=edge.in_doubt)
             risen = edge.observe(room)
-            self._complain(self._impossible(request, edge.hopeless) if edge.hopeless else None)
+            self._complain(self._impossible(request, edge.unsatisfiable) if edge.unsatisfiable else None)
             # First, so that a restart between the two doubles no event, but may lose one.
             await memory.keep(edge.armed)
             if risen:
                 log.info("There is room for %s: %s.", self._name(request), room.reading)
                 yield TriggerEvent(room.to_xcom(request.user_ids))
 
-    async def _room(self, wanted: SlotRequest | None, *, needs_accounts: bool) -> Room:
+    async def _room(self, wanted: SlotRequest | None, *, needs_accounts: bool) -> Availability:
         """Wait for the next reading, as long as it may take."""
         from airflow_riffusion.gate.gate import CapacityGate
 
@@ -126,7 +126,9 @@ class CapacityEventTrigger(BaseEventTrigger):
         self._complaint = complaint
 
     def _impossible(self, request: SlotRequest, reason: str) -> str:
-        return str(RiffusionRejected.hopeless(self.riffusion_conn_id, f"{request} waited for, but {reason}"))
+        return str(
+            RiffusionRejected.unsatisfiable(self.riffusion_conn_id, f"{request} waited for, but {reason}")
+        )
 
     def _name(self, request: SlotRequest) -> str:
         return f"{request} on connection '{self.riffusion_conn_id}'"

@@ -233,19 +233,22 @@ def _accounts(**more: Any) -> bytes:
     return json.dumps({"sane": entry}).encode()
 
 
-def _lists_no_account(accounts: bytes, status: str = "200 OK", jobs: int = 1) -> Behaviour:
+def _lists_no_account(
+    accounts: bytes, status: str | None = "200 OK", jobs: int = 1, **headers: str
+) -> Behaviour:
     """Answer as a service does that lists only accounts with a free slot, when there is none."""
     reading = {"executing": [{"job_id": "1", "user_id": "sane"}] * jobs, "available": []}
 
     def behave(service: FaultyService, connection: socket.socket) -> None:
         if service.requests[-1].startswith(b"GET /v1/riffusion/accounts "):
-            connection.sendall(answer(status, accounts))
+            connection.sendall(accounts if status is None else answer(status, accounts, **headers))
         else:
             connection.sendall(answer("200 OK", json.dumps(reading).encode()))
 
     return behave
 
 
+_ERROR_OF_AN_ACCOUNT = json.dumps({"error": {"message": ACCOUNT_SECRET, "account": "x"}}).encode()
 _LEAKING_ERROR = json.dumps({"error": f"broken: {ACCOUNT_SECRET}"}).encode()
 
 FULL_AND_NOT_LISTED = [
@@ -257,18 +260,21 @@ FULL_AND_NOT_LISTED = [
     Fault("accounts-500", _lists_no_account(_LEAKING_ERROR, "500 x"), UNAVAILABLE),
     Fault("accounts-error-in-200", _lists_no_account(_LEAKING_ERROR), UNAVAILABLE),
     Fault("accounts-html", _lists_no_account(b"<html>" + ACCOUNT_SECRET.encode()), UNAVAILABLE),
+    Fault("accounts-none-of-a-job", _lists_no_account(b"{}"), UNAVAILABLE),
+    Fault("accounts-error-in-200-of-an-account", _lists_no_account(_ERROR_OF_AN_ACCOUNT), UNAVAILABLE),
+    Fault("accounts-not-chunked", _lists_no_account(_accounts(), Transfer_Encoding="chunked"), UNAVAILABLE),
+    Fault("accounts-no-status", _lists_no_account(_accounts(), status=None), UNAVAILABLE),
     Fault("accounts-list", _lists_no_account(b"[" + _accounts() + b"]"), UNAVAILABLE),
 ]
 """All slots are taken, whatever is said of the accounts: the wait goes on."""
 
 RULED_OUT = [
-    Fault("none", _lists_no_account(b"{}", jobs=0), REJECTED, "the service has no account"),
     Fault("no-slots", _lists_no_account(_accounts(maxJobs=0)), REJECTED, "the accounts have 0 in all"),
     Fault(
         "logged-out",
         _lists_no_account(_accounts(error=ACCOUNT_SECRET)),
         REJECTED,
-        "account 'sane' needs its login renewed at useapi.net",
+        "account sane needs its login renewed at useapi.net",
     ),
 ]
 """No account can take the job, and none is listed: the wait ends."""

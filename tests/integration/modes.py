@@ -120,7 +120,8 @@ def replace_time(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     for module in (*own, "triggers.capacity", "triggers.job", "hooks.riffusion"):
         monkeypatch.setattr(f"airflow_riffusion.{module}.time", clock)
-    for module in ("answers", "riffusion"):
+    monkeypatch.setattr("airflow_riffusion.hooks.accounts.time", clock)
+    for module in ("errors", "riffusion"):
         monkeypatch.setattr(f"airflow_riffusion.hooks.{module}.datetime", clock)
     airflows = sys.modules[BaseSensorOperator.__module__]
     monkeypatch.setattr(airflows, "time", clock)

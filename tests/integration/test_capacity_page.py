@@ -24,11 +24,11 @@ from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
 from airflow_riffusion.compat import CAN_LIST_VARIABLES
-from airflow_riffusion.core.peers import HeldSlots, Notice
+from airflow_riffusion.core.peers import HeldSlots, PeerState
 from airflow_riffusion.emulator import EmulatorServer
 from airflow_riffusion.emulator.dialects import ACCOUNT_SECRET
 from airflow_riffusion.emulator.faults import Fault
-from airflow_riffusion.gate.peer_store import notice_prefix
+from airflow_riffusion.gate.peer_store import peer_key_prefix
 from airflow_riffusion.plugins.capacity_page import PageOnDemand
 from airflow_riffusion.plugins.page.app import MEDIA_TYPES, create_app
 from airflow_riffusion.plugins.page.cards import Cards
@@ -197,13 +197,13 @@ def test_page_full_accounts_that_are_not_listed_are_shown_as_full(client, connec
     assert [(each["account"], each["slots"], each["executing"]) for each in shown["accounts"]] == [
         ("alice", 2, 2)
     ]
-    assert shown["notes"] == ["account 'bob' needs its login renewed at useapi.net"]
+    assert shown["notes"] == ["account bob needs its login renewed at useapi.net"]
 
 
 def test_what_the_gates_hold_is_not_free(client, tables):
     holds = (HeldSlots(reply_ref="r", slots={"bob": 1}, one_job=True, lasts=60),)
-    notice = Notice(beat=1, flag=False, holds=holds)
-    tables.append(Tables(conn_ids=(CONN_ID,), notices={notice_prefix(CONN_ID) + "0": notice}))
+    state = PeerState(sequence=1, flag=False, holds=holds)
+    tables.append(Tables(conn_ids=(CONN_ID,), states={peer_key_prefix(CONN_ID) + "0": state}))
 
     slots = card(client("admin"))["slots"]
 

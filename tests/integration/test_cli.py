@@ -161,7 +161,7 @@ def test_cli_full_accounts_that_are_not_listed_are_shown_as_full(connect, capsys
     assert json.loads(said.out[said.out.index("{") :])["accounts"] == [
         {"user_id": "alice", "max_jobs": 2, "executing": 2, "available": 0}
     ]
-    assert said.err == "Note: account 'bob' needs its login renewed at useapi.net\n"
+    assert said.err == "Note: account bob needs its login renewed at useapi.net\n"
 
 
 def test_a_wrong_token_is_rejected(service, connect, capsys):

@@ -753,7 +753,7 @@ def test_after_a_hundred_oddities_no_more_are_kept_or_logged(connect, answering,
     for _ in range(2):
         hook.get_capacity()
 
-    assert len(hook._oddities) == 100
+    assert len(hook._warnings) == 100
     assert ["are not logged" in warning for warning in warnings] == [False] * 100 + [True]
 
 
@@ -856,7 +856,7 @@ class TestTheTokenStaysWhereItBelongs:
 
         capacity = RiffusionHook(connect(answering(body).url)).get_capacity()
 
-        assert TOKEN not in json.dumps(capacity.to_xcom()) + str(capacity.oddities)
+        assert TOKEN not in json.dumps(capacity.to_xcom()) + str(capacity.warnings)
         assert TOKEN not in "".join(capfd.readouterr())
 
     def test_an_answer_stays_whole_though_a_token_for_an_emulator_is_a_part_of_its_words(
@@ -910,7 +910,7 @@ class TestAccounts:
                 return self.now
 
         clock = Clock()
-        monkeypatch.setattr("airflow_riffusion.hooks.riffusion.time", clock)
+        monkeypatch.setattr("airflow_riffusion.hooks.accounts.time", clock)
         return clock
 
     def test_hook_accounts_are_asked_for_once_until_the_answer_is_too_old(self, connect, answering, clock):
@@ -963,7 +963,7 @@ class TestAccounts:
 
         said = "".join(capfd.readouterr())
         assert (
-            said.count("Connection 'riffusion_test': account 'b' needs its login renewed at useapi.net.") == 1
+            said.count("Connection 'riffusion_test': account b needs its login renewed at useapi.net.") == 1
         )
         assert "sess" not in said
 
@@ -974,6 +974,22 @@ class TestAccounts:
         connect(answering(b'{"executing": [], "available": []}').url)
         hook.forget_connection()
         assert hook.get_capacity().accounts == ()
+
+    def test_hook_accounts_of_another_token_are_not_mixed_up(self, connect, answering):
+        server = answering(self.BODY)
+        hook = RiffusionHook(connect(server.url))
+        hook.configured_accounts()
+
+        connect(server.url, password="user:1234-another")
+        hook.forget_connection()
+        hook.configured_accounts()
+        assert len(server.requests) == 2
+
+    def test_hook_accounts_are_asked_for_once_whatever_its_retries(self, connect, answering, naps):
+        server = answering(b"", "500 x")
+
+        assert RiffusionHook(connect(server.url), retries=3).configured_accounts() is None
+        assert len(server.requests) == 1
 
     def test_hook_connection_test_counts_full_accounts(self, connect, raw_server):
         def respond(connection):

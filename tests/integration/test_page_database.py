@@ -17,8 +17,8 @@ from airflow.models.base import Base
 from sqlalchemy import create_engine, delete, event, insert
 from sqlalchemy.orm import Session
 
-from airflow_riffusion.core.peers import HeldSlots, Notice
-from airflow_riffusion.gate.peer_store import notice_prefix
+from airflow_riffusion.core.peers import HeldSlots, PeerState
+from airflow_riffusion.gate.peer_store import peer_key_prefix
 from airflow_riffusion.plugins.page import database
 from airflow_riffusion.plugins.page.database import Onlooker, conn_ids_in_environment
 from airflow_riffusion.triggers.capacity import CapacityTrigger
@@ -129,20 +129,20 @@ def test_a_task_that_no_longer_waits_is_not_counted(session, defer):
 
 def test_what_was_decrypted_once_is_not_decrypted_again(session, defer, monkeypatch):
     defer(waits())
-    onlooker = Onlooker()
-    onlooker.look(session)
+    observer = Onlooker()
+    observer.look(session)
     monkeypatch.setattr(Trigger, "kwargs", property(lambda self: pytest.fail("decrypted again")))
 
-    assert onlooker.look(session).tasks["riffusion_default"].waiting == 1
+    assert observer.look(session).tasks["riffusion_default"].waiting == 1
 
 
 def test_of_thousands_some_are_looked_at_now_and_the_rest_next_time(session, defer, monkeypatch):
     monkeypatch.setattr(database, "_MOST_DECRYPTED", 4)
     for index in range(6):
         defer(waits(), map_index=index)
-    onlooker = Onlooker()
+    observer = Onlooker()
 
-    first, second = (onlooker.look(session) for _ in range(2))
+    first, second = (observer.look(session) for _ in range(2))
 
     assert (first.tasks["riffusion_default"].waiting, first.complete) == (4, False)
     assert (second.tasks["riffusion_default"].waiting, second.complete) == (6, True)
@@ -152,10 +152,10 @@ def test_triggers_that_can_not_be_decrypted_are_left_out_and_logged_once_togethe
     defer(waits(), "good")
     for index in range(3):
         defer(waits(), "bad", map_index=index).encrypted_kwargs = "gAAAAA-of-another-key"
-    onlooker = Onlooker()
+    observer = Onlooker()
 
-    assert onlooker.look(session).tasks["riffusion_default"].waiting == 1
-    onlooker.look(session)
+    assert observer.look(session).tasks["riffusion_default"].waiting == 1
+    observer.look(session)
     (record,) = (record for record in caplog.records if record.name == database.__name__)
     assert record.getMessage().startswith("The arguments of 3 triggers can't be read")
     assert record.exc_info
@@ -163,14 +163,14 @@ def test_triggers_that_can_not_be_decrypted_are_left_out_and_logged_once_togethe
 
 def test_a_trigger_that_has_the_id_of_one_that_is_gone_has_arguments_of_its_own(session, defer):
     gone = defer(waits("one", minutes=9), "gone")
-    onlooker = Onlooker()
-    onlooker.look(session)
+    observer = Onlooker()
+    observer.look(session)
     session.execute(delete(TaskInstance))
     session.execute(delete(Trigger))
     session.expunge_all()
     new = defer(waits("other", minutes=1), "new", created=NOON + timedelta(seconds=1))
 
-    tables = onlooker.look(session)
+    tables = observer.look(session)
 
     assert new.id == gone.id
     assert set(tables.tasks) == {"other"}
@@ -178,15 +178,15 @@ def test_a_trigger_that_has_the_id_of_one_that_is_gone_has_arguments_of_its_own(
 
 
 def test_triggers_that_are_gone_are_forgotten(session, defer):
-    onlooker = Onlooker()
+    observer = Onlooker()
     defer(waits(), "stays")
     gone = defer(waits(), "gone")
-    onlooker.look(session)
+    observer.look(session)
     session.execute(delete(TaskInstance).where(TaskInstance.trigger_id == gone.id))
 
-    onlooker.look(session)
+    observer.look(session)
 
-    assert len(onlooker._arguments) == 1
+    assert len(observer._arguments) == 1
 
 
 def test_of_more_than_can_be_counted_it_says_that_there_are_more(session, defer, monkeypatch):
@@ -227,13 +227,13 @@ def test_a_team_s_connections_are_left_out(session):
 
 def test_what_the_gates_hold_is_read_from_their_variables(session):
     holds = (HeldSlots(reply_ref="r", slots={"a": 1}, one_job=True, lasts=60),)
-    notice = Notice(beat=1, flag=False, holds=holds)
-    name = notice_prefix("riffusion_default") + "0123"
-    session.add(Variable(key=name, val=notice.model_dump_json()))
-    session.add(Variable(key=notice_prefix("other") + "4567", val="of a later version"))
+    state = PeerState(sequence=1, flag=False, holds=holds)
+    name = peer_key_prefix("riffusion_default") + "0123"
+    session.add(Variable(key=name, val=state.model_dump_json()))
+    session.add(Variable(key=peer_key_prefix("other") + "4567", val="of a later version"))
     session.add(Variable(key="riffusion", val="somebody's own"))
 
-    assert Onlooker().look(session).notices == {name: notice}
+    assert Onlooker().look(session).states == {name: state}
 
 
 def test_connections_in_the_environment_are_listed_if_they_are_of_our_type(connect, monkeypatch):

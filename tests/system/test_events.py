@@ -204,7 +204,7 @@ def test_the_runs_make_their_songs_unless_they_are_refused(story):
 
 def test_a_run_is_told_what_there_is_room_for(story):
     assert all(payload["room"] >= 2 for payload in story.payloads)
-    assert f"Room for {story.payloads[0]['room']} songs" in story.log
+    assert f"Availability for {story.payloads[0]['room']} songs" in story.log
 
 
 @pytest.mark.parametrize(

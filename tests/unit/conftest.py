@@ -9,9 +9,9 @@ from airflow.providers.common.compat.sdk import BaseSensorOperator
 
 from airflow_riffusion.gate import gate as gate_module
 from airflow_riffusion.hooks import riffusion as hook_module
-from tests.boards import MemoryBoard
 from tests.gates import FakeHook
 from tests.lazy import LazySequences
+from tests.peer_stores import MemoryPeerStore
 from tests.readings import FakeAccounts
 
 
@@ -99,9 +99,9 @@ def hook(monkeypatch):
 @pytest.fixture
 def board(monkeypatch):
     """Return the board of all gates."""
-    board = MemoryBoard()
+    board = MemoryPeerStore()
 
-    class OnlyBoard:
+    class OnlyStore:
         def __new__(cls, conn_id):
             return board
 
@@ -109,7 +109,7 @@ def board(monkeypatch):
         def is_within_reach():
             return True
 
-    monkeypatch.setattr(gate_module, "VariableBoard", OnlyBoard)
+    monkeypatch.setattr(gate_module, "VariablePeerStore", OnlyStore)
     return board
 
 

@@ -102,7 +102,7 @@ def test_a_pipe_gets_ids_in_full_without_colours_and_trailing_blanks(service, ca
 
 @pytest.mark.parametrize("output", ["table", "json", "yaml"])
 def test_what_was_odd_about_the_answer_is_told_on_stderr(service, capsys, output):
-    service.answers = [FREE.model_copy(update={"oddities": ("account 'a' is listed twice",)})]
+    service.answers = [FREE.model_copy(update={"warnings": ("account 'a' is listed twice",)})]
     main(["capacity", "--output", output])
 
     assert capsys.readouterr().err == "Note: account 'a' is listed twice\n"
@@ -145,7 +145,7 @@ def test_what_goes_wrong_again_and_again_is_told_once_and_when(service, capsys):
 
 
 def test_what_is_odd_again_and_again_is_told_once(service, capsys):
-    odd = FREE.model_copy(update={"oddities": ("account 'a' is listed twice",)})
+    odd = FREE.model_copy(update={"warnings": ("account 'a' is listed twice",)})
     service.answers = [odd, odd, FREE, odd]
     watch("--output", "json")
 

@@ -65,8 +65,8 @@ def test_on_a_terminal_a_new_reading_takes_the_place_of_what_went_wrong(service,
     assert last[0].startswith("riffusion_default (riffusion), 12:00:00 UTC: 3 of 4")
 
 
-def test_on_a_terminal_oddities_leave_room_for_the_reading(service, terminal):
-    service.answers = [FREE.model_copy(update={"oddities": tuple(f"odd {n}" for n in range(50))})]
+def test_on_a_terminal_warnings_leave_room_for_the_reading(service, terminal):
+    service.answers = [FREE.model_copy(update={"warnings": tuple(f"odd {n}" for n in range(50))})]
     watch()
     *_, last = frames(terminal())
 

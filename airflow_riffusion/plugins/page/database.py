@@ -20,8 +20,8 @@ from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import lazyload
 
-from airflow_riffusion.core.peers import Notice
-from airflow_riffusion.gate.peer_store import NOTICE_PREFIX
+from airflow_riffusion.core.peers import PeerState
+from airflow_riffusion.gate.peer_store import PEER_KEY_PREFIX
 from airflow_riffusion.plugins.page.view import Tasks, WaitingTask
 
 if TYPE_CHECKING:
@@ -55,19 +55,19 @@ class Tables:
     :param conn_ids: the connections of our type that are stored there, but for those of a team: only its own
         tasks can look them up.
     :param tasks: who waits, by connection; also by those that are stored elsewhere.
-    :param notices: what the gates hold, by the name of the Variable that says so; None if nobody knows.
+    :param states: what the gates hold, by the name of the Variable that says so; None if nobody knows.
     :param complete: False if not all tasks were counted.
     :param error: why it can't be read, in words for a person.
     """
 
     conn_ids: tuple[str, ...] = ()
     tasks: Mapping[str, Tasks] = field(default_factory=dict)
-    notices: Mapping[str, Notice] | None = field(default_factory=dict)
+    states: Mapping[str, PeerState] | None = field(default_factory=dict)
     complete: bool = True
     error: str | None = None
 
 
-UNREAD = Tables(notices=None, complete=False)
+UNREAD = Tables(states=None, complete=False)
 """What is known before the first look."""
 
 
@@ -108,7 +108,7 @@ class Onlooker:
         return Tables(
             conn_ids=tuple(session.scalars(stored)),
             tasks=tasks,
-            notices=_notices(session),
+            states=_peer_states(session),
             complete=complete,
         )
 
@@ -211,11 +211,11 @@ def _arguments(trigger: Trigger) -> _Arguments:
     )
 
 
-def _notices(session: Session) -> dict[str, Notice]:
+def _peer_states(session: Session) -> dict[str, PeerState]:
     found = {}
-    stored = select(Variable).where(Variable.key.startswith(NOTICE_PREFIX, autoescape=True))
+    stored = select(Variable).where(Variable.key.startswith(PEER_KEY_PREFIX, autoescape=True))
     for variable in session.scalars(stored):
-        # A notice in words that this version doesn't know, or that can't be decrypted, counts as none.
+        # A state in words that this version doesn't know, or that can't be decrypted, counts as none.
         with suppress(ValidationError):
-            found[variable.key] = Notice.model_validate_json(variable.val or "")
+            found[variable.key] = PeerState.model_validate_json(variable.val or "")
     return found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_riffusion.compat import CAN_LIST_VARIABLES
 from airflow_riffusion.exceptions import RiffusionError
-from airflow_riffusion.gate.peer_store import notice_prefix
+from airflow_riffusion.gate.peer_store import peer_key_prefix
 from airflow_riffusion.hooks.riffusion import RiffusionHook
 from airflow_riffusion.plugins.page.held import HeldByGates
 from airflow_riffusion.plugins.page.pace import Paced
@@ -102,10 +102,10 @@ class WatchedConnection:
         """Return what the gates hold; None where they don't say so."""
         if not CAN_LIST_VARIABLES or self._separate_triggerers:
             return None
-        if outcome is None or outcome.reading is None or tables.notices is None:
+        if outcome is None or outcome.reading is None or tables.states is None:
             return None
-        prefix, now = notice_prefix(self.conn_id), self._clock()
-        of_gates = {name: notice for name, notice in tables.notices.items() if name.startswith(prefix)}
+        prefix, now = peer_key_prefix(self.conn_id), self._clock()
+        of_gates = {name: state for name, state in tables.states.items() if name.startswith(prefix)}
         self._held.observe(of_gates, now)
         return self._held.slots(outcome.reading, now)
 

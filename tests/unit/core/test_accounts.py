@@ -5,19 +5,25 @@ import json
 import pytest
 
 from airflow_riffusion.core.accounts import ConfiguredAccounts, KnownAccounts
-from airflow_riffusion.core.capacity import CapacityFormatError
-from tests.readings import configured, job, reading
+from airflow_riffusion.core.capacity import Capacity, CapacityFormatError
+from tests.readings import NOON, configured, job, reading
 
 
-def parse(payload):
-    return ConfiguredAccounts.from_json(json.dumps(payload).encode())
+def parse(payload, account_field="user_id"):
+    return ConfiguredAccounts.from_json(json.dumps(payload).encode(), account_field=account_field)
 
 
-@pytest.mark.parametrize("field", ["user_id", "email", "account"])
-def test_accounts_every_spelling_of_an_id_is_read(field):
+@pytest.mark.parametrize("field", ["user_id", "email"])
+def test_accounts_id_is_what_the_service_calls_an_account(field):
     payload = {"key": {field: "a:b@x.com", "maxJobs": 4}, "other": {field: "c", "maxJobs": "3"}}
 
-    assert parse(payload) == configured(**{"a:b@x.com": 4, "c": 3})
+    assert parse(payload, field) == configured(**{"a:b@x.com": 4, "c": 3})
+
+
+def test_accounts_entry_with_another_id_besides_goes_by_its_key():
+    payload = {"a@x.com": {"user_id": "5f72c91e", "maxJobs": 4}}
+
+    assert parse(payload, "email") == configured(**{"a@x.com": 4})
 
 
 def test_accounts_entry_without_an_id_goes_by_its_key():
@@ -53,6 +59,7 @@ def test_accounts_none_are_configured_is_an_answer():
         b'"secret"',
         b'{"error": "secret", "code": 404}',
         b'{"error": {"code": 404, "message": "secret"}}',
+        b'{"error": {"code": 404, "message": "secret", "account": "a"}}',
         b'{"accounts": {"a": {"user_id": "a"}}, "total": 1}',
         b'{"accounts": {"a": {"user_id": "a", "token": "secret"}}}',
         b'{"a": {"user_id": "a", "maxJobs": 4}, "b": "secret"}',
@@ -60,7 +67,7 @@ def test_accounts_none_are_configured_is_an_answer():
 )
 def test_accounts_answer_of_another_kind_proves_nothing_and_is_not_quoted(body):
     with pytest.raises(CapacityFormatError) as caught:
-        ConfiguredAccounts.from_json(body)
+        ConfiguredAccounts.from_json(body, account_field="user_id")
 
     assert "secret" not in str(caught.value)
 
@@ -98,12 +105,29 @@ class TestKnownAccounts:
 
         assert list(known.complete(reading(b=1, c=1)).slots) == ["a", "b", "c", "d"]
 
-    def test_known_account_that_is_configured_no_longer_is_forgotten(self):
+    def test_known_account_that_two_answers_lack_is_forgotten(self):
         known = KnownAccounts()
         known.complete(reading(a=1, b=1))
-        known.learn(configured(a=10))
 
+        assert known.learn(configured(a=10)) == configured(a=10, b=10)
+        assert known.learn(configured(a=10)) == configured(a=10)
         assert known.complete(reading()).slots == {"a": 10}
+
+    def test_known_accounts_are_none_only_if_two_answers_say_so(self):
+        known = KnownAccounts()
+
+        assert known.learn(configured()) is None
+        assert known.learn(configured()) == configured()
+
+    def test_known_number_of_slots_outlasts_a_reading_without_it(self):
+        known = KnownAccounts()
+        known.learn(configured(a=4))
+        silent = Capacity.parse(
+            {"available": [{"user_id": "a", "available": 1}]}, service="riffusion", observed_at=NOON
+        )
+        known.complete(silent)
+
+        assert known.complete(reading()).slots == {"a": 4}
 
     def test_known_account_of_unknown_size_executes_what_is_seen_on_it(self):
         known = KnownAccounts()
@@ -116,14 +140,15 @@ class TestKnownAccounts:
         known = KnownAccounts()
         known.learn(configured("b", a=10))
 
-        assert known.complete(reading(a=1)).notes == ("account 'b' needs its login renewed at useapi.net",)
+        assert known.complete(reading(a=1)).notes == ("account b needs its login renewed at useapi.net",)
         assert known.complete(reading(a=1, b=1)).notes == ()
         assert known.complete(reading(a=1)).notes == ()
 
     def test_known_logged_out_account_gives_no_slots(self):
         known = KnownAccounts()
         known.complete(reading(a=1, b=1))
-        known.learn(configured("b", a=10))
+
+        assert known.learn(configured("b", a=10)) == configured("b", a=10)
 
         assert known.complete(reading(a=1)).slots == {"a": 10}
 
@@ -132,8 +157,9 @@ class TestKnownAccounts:
     ("seen", "lacks"),
     [
         (reading(a=1), False),
-        (reading(job("1", "a"), a=1), False),
-        (reading(job("1"), a=1), False),
+        (reading(job("1", "a"), a=(9, 10)), False),
+        (reading(job("1"), a=(9, 10)), False),
+        (reading(job("1"), job("2"), a=(9, 10)), True),
         (reading(), True),
         (reading(job("1", "b"), a=1), True),
         (reading(a=1).with_full_accounts({"a": 10, "b": 1}), True),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from airflow_riffusion.core.availability import RisingEdge, Room
+from airflow_riffusion.core.availability import Availability, RisingEdge
 from airflow_riffusion.core.capacity import Capacity
 from airflow_riffusion.core.ledger import SlotLedger
 from airflow_riffusion.core.request import SlotRequest
@@ -15,7 +15,7 @@ from tests.readings import NOON, configured, job, reading
 
 def room(**free):
     now = reading(**{account: (slots, 4) for account, slots in free.items()})
-    return Room(now, Counter(free))
+    return Availability(now, Counter(free))
 
 
 def rooms(number, **free):
@@ -51,7 +51,7 @@ class TestRisingEdge:
         assert observed(edge, room(a=4, b=1), room(a=0, b=2)) == [False, True]
 
     def test_slots_that_are_free_but_promised_are_no_room(self):
-        assert not RisingEdge(SlotRequest(slots=2)).observe(Room(reading(a=(2, 4)), Counter(a=1)))
+        assert not RisingEdge(SlotRequest(slots=2)).observe(Availability(reading(a=(2, 4)), Counter(a=1)))
 
     @pytest.mark.parametrize("blanks", [1, 2])
     def test_a_blank_reading_or_two_are_no_fall(self, blanks):
@@ -72,7 +72,11 @@ class TestRisingEdge:
         odd = Capacity.parse({"available": accounts}, service="riffusion", observed_at=NOON)
         edge = RisingEdge(SlotRequest())
 
-        assert observed(edge, room(a=0, b=2), Room(odd, Counter()), room(a=0, b=2)) == [True, False, False]
+        assert observed(edge, room(a=0, b=2), Availability(odd, Counter()), room(a=0, b=2)) == [
+            True,
+            False,
+            False,
+        ]
 
     def test_an_account_that_is_gone_for_good_is_believed_to_be(self):
         edge = RisingEdge(SlotRequest())
@@ -84,7 +88,7 @@ class TestRisingEdge:
 
         def seen(*accounts):
             now = Capacity.parse({"available": [*accounts, odd]}, service="riffusion", observed_at=NOON)
-            return Room(now, Counter({each.user_id: each.available for each in now.accounts}))
+            return Availability(now, Counter({each.user_id: each.available for each in now.accounts}))
 
         whole = {"user_id": "a", "maxJobs": 4, "available": 2}
         edge = RisingEdge(SlotRequest())
@@ -109,7 +113,7 @@ class TestRisingEdge:
 
     def test_slots_that_are_promised_and_given_back_are_neither_fall_nor_rise(self):
         edge = RisingEdge(SlotRequest(slots=2))
-        promised = Room(reading(a=(2, 4)), Counter())
+        promised = Availability(reading(a=(2, 4)), Counter())
 
         assert observed(edge, room(a=2), promised, room(a=2)) == [True, False, False]
 
@@ -123,7 +127,7 @@ class TestRisingEdge:
         told = []
         for each in (*rooms(3, a=4), room(a=4, b=4)):
             edge.observe(replace(each, configured=configured(a=4)))
-            told.append((edge.in_doubt, edge.hopeless))
+            told.append((edge.in_doubt, edge.unsatisfiable))
 
         assert told == [(False, None)] * 2 + [(True, "the accounts have 4 in all"), (False, None)]
 
@@ -134,17 +138,20 @@ class TestRisingEdge:
             edge.observe(replace(each, configured=accounts))
 
         assert edge.in_doubt
-        assert edge.hopeless is None
+        assert edge.unsatisfiable is None
 
-    def test_edge_account_that_is_full_and_not_listed_is_a_fall_if_its_job_is_seen(self):
-        edge, full = RisingEdge(SlotRequest()), reading(job("1", "a")).with_full_accounts({"a": 4})
+    def test_edge_account_that_is_full_and_not_listed_is_a_fall_if_its_jobs_are_seen(self):
+        jobs = [job(str(number), "a") for number in range(4)]
+        edge, full = RisingEdge(SlotRequest()), reading(*jobs).with_full_accounts({"a": 4})
 
-        assert observed(edge, room(a=1), Room(full, Counter()), room(a=1)) == [True, False, True]
+        assert observed(edge, room(a=1), Availability(full, Counter()), room(a=1)) == [True, False, True]
 
-    def test_edge_account_that_is_not_listed_and_shows_no_job_says_nothing(self):
-        edge, blank = RisingEdge(SlotRequest()), reading().with_full_accounts({"a": 4})
+    @pytest.mark.parametrize("jobs", [0, 1, 3])
+    def test_edge_account_that_is_not_listed_and_shows_too_few_jobs_says_nothing(self, jobs):
+        running = [job(str(number), "a") for number in range(jobs)]
+        edge, blank = RisingEdge(SlotRequest()), reading(*running).with_full_accounts({"a": 4})
 
-        assert observed(edge, room(a=1), Room(blank, Counter()), room(a=1)) == [True, False, False]
+        assert observed(edge, room(a=1), Availability(blank, Counter()), room(a=1)) == [True, False, False]
 
 
 class TestOthersWhoWant:
@@ -206,8 +213,8 @@ def test_the_payload_is_the_reading_and_the_room_of_the_accounts_asked_for():
     callback = {**job("1", "a"), "replyUrl": "https://me:secret@example.com/done?key=secret"}
     now = reading(callback, a=(3, 4), b=(1, 4))
 
-    payload = Room(now, Counter(a=2, b=1)).to_xcom(frozenset("a"))
+    payload = Availability(now, Counter(a=2, b=1)).to_xcom(frozenset("a"))
 
     assert payload == {**now.for_users({"a"}).to_xcom(), "room": 2}
     assert "secret" not in json.dumps(payload)
-    assert Room(now, Counter(a=2, b=1)).to_xcom()["room"] == 3
+    assert Availability(now, Counter(a=2, b=1)).to_xcom()["room"] == 3

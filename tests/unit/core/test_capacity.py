@@ -28,7 +28,7 @@ def test_the_documented_answer_is_read_whole(contract):
     assert first.started == datetime(2025, 2, 12, 1, 55, 16, 128000, tzinfo=UTC)
     assert first.elapsed == timedelta(minutes=3, seconds=57)
     assert first.reply_ref == "<optional reference>"
-    assert capacity.oddities == ()
+    assert capacity.warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_the_sibling_services_are_read_in_their_own_spelling(
 
     assert {account.user_id: account.available for account in capacity.accounts} == accounts
     assert (capacity.jobs[0].job_id, capacity.jobs[0].user_id) == (job_id, job_account)
-    assert capacity.oddities == ()
+    assert capacity.warnings == ()
 
 
 def test_the_xcom_has_the_documented_shape(contract):
@@ -103,7 +103,7 @@ def test_free_slots_are_what_every_number_of_the_account_supports(fields, availa
     capacity = account(**fields)
 
     assert capacity.available == available
-    assert capacity.oddities == ()
+    assert capacity.warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -141,14 +141,14 @@ def test_an_account_with_senseless_numbers_has_no_free_slot_and_is_noted(fields)
 
     assert capacity.available == 0
     assert [account.user_id for account in capacity.accounts] == ["a"]
-    assert len(capacity.oddities) == 1
+    assert len(capacity.warnings) == 1
 
 
 def test_an_account_without_id_does_not_count_and_is_noted():
     capacity = parse({"available": [{"maxJobs": 10, "executing": 0, "available": 10}]})
 
     assert (capacity.available, capacity.accounts) == (0, ())
-    assert "without id" in capacity.oddities[0]
+    assert "without id" in capacity.warnings[0]
 
 
 def test_of_an_account_listed_twice_the_first_counts():
@@ -156,7 +156,7 @@ def test_of_an_account_listed_twice_the_first_counts():
     capacity = parse({"available": [first, {**first, "available": 2, "executing": 0}]})
 
     assert capacity.available == 1
-    assert "twice" in capacity.oddities[0]
+    assert "twice" in capacity.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_what_is_no_object_in_a_list_is_noted_and_the_others_count(name, said):
     capacity = parse({name: ["text", {"user_id": "a", "available": 2}]})
 
     assert len(capacity.jobs) + len(capacity.accounts) == 1
-    assert [said in oddity for oddity in capacity.oddities] == [True]
+    assert [said in warning for warning in capacity.warnings] == [True]
 
 
 NUMBER_WITHOUT_SENSE = [{"user_id": LONG_TEXT, "available": LONG_TEXT}]
@@ -179,11 +179,11 @@ LISTED_TWICE = [{"user_id": LONG_TEXT, "available": 1}] * 2
     ("entries", "shown"), [(NUMBER_WITHOUT_SENSE, 2), (NO_NUMBERS, 1), (LISTED_TWICE, 1)]
 )
 def test_what_is_noted_shows_what_came_and_fits_in_a_line_of_the_log(entries, shown):
-    (oddity,) = parse({"available": entries}).oddities
+    (warning,) = parse({"available": entries}).warnings
 
-    assert oddity.count("long") == shown
-    assert oddity.isprintable()
-    assert len(oddity) < 200
+    assert warning.count("long") == shown
+    assert warning.isprintable()
+    assert len(warning) < 200
 
 
 @pytest.mark.parametrize(

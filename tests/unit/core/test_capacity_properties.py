@@ -82,7 +82,7 @@ def test_every_reading_becomes_plain_json_and_text(payload):
     if capacity is not None:
         json.dumps(capacity.to_xcom(), allow_nan=False).encode()
         str(capacity).encode()
-        " ".join(capacity.oddities).encode()
+        " ".join(capacity.warnings).encode()
 
 
 @given(st.binary() | ANY_JSON.map(lambda value: json.dumps(value).encode()))

@@ -18,7 +18,7 @@ def sightings(ledger, *readings, now=0.0):
     told = []
     for each in readings:
         seen = ledger.observe(each, now)
-        told.append([(sighting.watcher_id, sighting.job and sighting.job.job_id) for sighting in seen])
+        told.append([(update.watcher_id, update.job and update.job.job_id) for update in seen])
     return told
 
 

@@ -385,8 +385,8 @@ def test_a_held_slot_of_an_account_that_vanished_and_came_back_is_still_held(led
     assert ledger.at(2, reading(a=1, b=0)) == {}
 
 
-def hopeless(ledger, accounts):
-    return [(each.waiter_id, each.reason) for each in ledger.hopeless(accounts)]
+def unsatisfiable(ledger, accounts):
+    return [(each.waiter_id, each.reason) for each in ledger.unsatisfiable(accounts)]
 
 
 @pytest.mark.parametrize(
@@ -406,11 +406,11 @@ def test_ledger_request_that_no_account_can_serve_is_hopeless_after_three_readin
 
     for now in range(3):
         assert not ledger.needs_accounts
-        assert hopeless(ledger, accounts) == []
+        assert unsatisfiable(ledger, accounts) == []
         assert ledger.observe(reading(a=(1, 1), b=(0, 3)), now) == []
         assert ledger.in_doubt
     assert ledger.needs_accounts
-    assert hopeless(ledger, accounts) == [("x", reason)]
+    assert unsatisfiable(ledger, accounts) == [("x", reason)]
     assert len(ledger) == 1
 
 
@@ -429,7 +429,7 @@ def test_ledger_accounts_without_any_slot_make_a_request_hopeless(ledger, reques
     for now in range(3):
         ledger.observe(reading(a=(0, 0)), now)
 
-    assert hopeless(ledger, configured(a=0)) == [("x", reason)]
+    assert unsatisfiable(ledger, configured(a=0)) == [("x", reason)]
 
 
 @pytest.mark.parametrize(
@@ -448,7 +448,7 @@ def test_ledger_accounts_that_are_not_listed_may_serve_a_request(ledger, request
         assert ledger.observe(reading(), now) == []
 
     assert ledger.needs_accounts
-    assert hopeless(ledger, accounts) == []
+    assert unsatisfiable(ledger, accounts) == []
 
 
 def test_ledger_account_that_is_listed_counts_whatever_the_accounts_say(ledger):
@@ -456,17 +456,17 @@ def test_ledger_account_that_is_listed_counts_whatever_the_accounts_say(ledger):
     for now in range(3):
         ledger.observe(reading(b=(0, 1)), now)
 
-    assert hopeless(ledger, configured("b", a=2)) == []
+    assert unsatisfiable(ledger, configured("b", a=2)) == []
 
 
 @pytest.mark.parametrize(
     ("request_", "accounts", "reason"),
     [
-        (ask(user_ids=["x"]), configured("x", a=2), "account 'x' needs its login renewed at useapi.net"),
+        (ask(user_ids=["x"]), configured("x", a=2), "account x needs its login renewed at useapi.net"),
         (
             ask(slots=3),
             configured("x", "y", a=2),
-            "the accounts have 2 in all; accounts 'x', 'y' need their logins renewed at useapi.net",
+            "the accounts have 2 in all; accounts x, y need their logins renewed at useapi.net",
         ),
         (ask(slots=3, user_ids=["a"]), configured("x", a=2), "the accounts have 2 in all"),
         (ask(), configured(), "the service has no account"),
@@ -477,8 +477,28 @@ def test_ledger_account_that_is_logged_out_serves_nothing_and_is_named(ledger, r
     for now in range(3):
         ledger.observe(reading(), now)
 
-    ((_, said),) = hopeless(ledger, accounts)
+    ((_, said),) = unsatisfiable(ledger, accounts)
     assert said.endswith(f"asked for, but {reason}")
+
+
+def test_ledger_job_proves_its_account_whatever_the_accounts_say(ledger):
+    ledger.join("w", ask(slots=2, user_ids=["a"]))
+    for now in range(3):
+        ledger.observe(reading(job("1", "a")), now)
+
+    assert unsatisfiable(ledger, configured(b=1)) == []
+    assert len(unsatisfiable(ledger, configured("a", b=1))) == 1
+
+
+def test_ledger_message_names_no_more_accounts_than_can_be_read(ledger):
+    ledger.join("w", ask(user_ids=["x"]))
+    for now in range(3):
+        ledger.observe(reading(), now)
+    ((_, reason),) = unsatisfiable(ledger, configured(**{f"a\n{number}": 1 for number in range(5000)}))
+
+    assert len(reason) < 1000
+    assert "\n" not in reason
+    assert reason.endswith(" and 4980 more")
 
 
 def test_ledger_known_account_that_is_not_listed_is_kept_for_the_first_in_the_queue(ledger):
@@ -514,7 +534,7 @@ def test_ledger_hopeless_request_ends_no_other_wait(ledger):
     for now in range(3):
         ledger.observe(reading(a=(0, 2)), now)
 
-    assert [waiter_id for waiter_id, _ in hopeless(ledger, configured(a=2))] == ["too_much"]
+    assert [waiter_id for waiter_id, _ in unsatisfiable(ledger, configured(a=2))] == ["too_much"]
 
 
 def test_a_request_is_in_doubt_until_the_last_who_asks_for_it_has_left(ledger):

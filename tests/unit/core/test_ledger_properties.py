@@ -161,10 +161,10 @@ class LedgerMachine(RuleBasedStateMachine):
     def ask_for_accounts(self):
         """Let those waits end that no account can serve, and no other, whatever the readings listed."""
         accounts = configured(**self.service.max_jobs)
-        for hopeless in self.ledger.hopeless(accounts):
-            request = self.waiting.pop(hopeless.waiter_id)
+        for unsatisfiable in self.ledger.unsatisfiable(accounts):
+            request = self.waiting.pop(unsatisfiable.waiter_id)
             assert not possible(request, reading(**{name: (0, n) for name, n in accounts.slots.items()}))
-            self.ledger.leave(hopeless.waiter_id)
+            self.ledger.leave(unsatisfiable.waiter_id)
         self.known.learn(accounts)
 
     def nobody_was_passed_over(self, order, grants, seen):

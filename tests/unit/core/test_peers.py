@@ -4,14 +4,14 @@ import pytest
 
 from airflow_riffusion.core.ledger import SlotLedger
 from airflow_riffusion.core.peers import (
-    FLAG_EXPIRES,
     FORGOTTEN_AFTER,
     GONE_AFTER,
+    INTENT_EXPIRES,
     LONGEST_TURN,
-    NOTICE_EVERY,
+    PUBLISH_EVERY,
     HeldSlots,
-    Notice,
-    Siblings,
+    Peers,
+    PeerState,
     WantedSlots,
 )
 from airflow_riffusion.core.request import SlotRequest
@@ -24,15 +24,15 @@ def held(reference="r", lasts=60.0, one_job=True, **slots):
     return HeldSlots(reply_ref=reference, slots=slots or {"a": 1}, one_job=one_job, lasts=lasts)
 
 
-def notice(*holds, beat=1, flag=False, **wanted):
+def state(*holds, sequence=1, flag=False, **wanted):
     wants = [WantedSlots(slots=n, user_ids=frozenset(account)) for account, n in wanted.items()]
-    return Notice(beat=beat, flag=flag, holds=holds, wanted=wants)
+    return PeerState(sequence=sequence, flag=flag, holds=holds, wanted=wants)
 
 
-def siblings(now=0.0, **notices):
-    siblings = Siblings()
-    siblings.observe(notices, now)
-    return siblings
+def peers(now=0.0, **states):
+    peers = Peers()
+    peers.observe(states, now)
+    return peers
 
 
 def test_a_notice_tells_what_is_held_and_for_how_long_and_survives_the_way():
@@ -42,13 +42,13 @@ def test_a_notice_tells_what_is_held_and_for_how_long_and_survives_the_way():
     ledger.observe(reading(a=3, b=2), now=100)
     ledger.observe(reading(job("1", "a", "w"), a=3, b=2), now=101)
 
-    told = Notice.of(ledger.holds, 110, beat=7, flag=True)
+    told = PeerState.of(ledger.holds, 110, sequence=7, flag=True)
 
-    assert Notice.model_validate_json(told.model_dump_json()) == told
-    assert told == notice(
+    assert PeerState.model_validate_json(told.model_dump_json()) == told
+    assert told == state(
         held("w", lasts=50, one_job=False, a=2),
         held("a/song", lasts=80, b=2),
-        beat=7,
+        sequence=7,
         flag=True,
     )
 
@@ -58,7 +58,7 @@ def test_a_hold_for_one_slot_is_for_one_job():
     ledger.join("w", SlotRequest(hold=60))
     ledger.observe(FREE, now=0)
 
-    assert [one.one_job for one in Notice.of(ledger.holds, 0, beat=1, flag=False).holds] == [True]
+    assert [one.one_job for one in PeerState.of(ledger.holds, 0, sequence=1, flag=False).holds] == [True]
 
 
 def test_a_hold_that_is_over_is_told_to_last_no_longer():
@@ -66,7 +66,7 @@ def test_a_hold_that_is_over_is_told_to_last_no_longer():
     ledger.join("w", SlotRequest(hold=60))
     ledger.observe(FREE, now=0)
 
-    assert [one.lasts for one in Notice.of(ledger.holds, 61, beat=1, flag=False).holds] == [0]
+    assert [one.lasts for one in PeerState.of(ledger.holds, 61, sequence=1, flag=False).holds] == [0]
 
 
 @pytest.mark.parametrize(
@@ -74,94 +74,94 @@ def test_a_hold_that_is_over_is_told_to_last_no_longer():
     [
         "no JSON",
         "{}",
-        '{"beat": 1, "flag": false, "holds": [{"slots": {"a": -1}}]}',
-        '{"beat": 1, "flag": false, "holds": '
+        '{"sequence": 1, "flag": false, "holds": [{"slots": {"a": -1}}]}',
+        '{"sequence": 1, "flag": false, "holds": '
         '[{"reply_ref": "r", "slots": {"a": 1}, "one_job": true, "lasts": NaN}]}',
-        '{"beat": 1, "flag": true, "references": false, "holds": '
+        '{"sequence": 1, "flag": true, "references": false, "holds": '
         '[{"reply_ref": "r", "slots": {"a": 1}, "one_job": true, "lasts": Infinity}]}',
     ],
 )
 def test_what_makes_no_sense_counts_as_a_raised_flag(text):
-    told, understood = Notice.read(text)
+    told, understood = PeerState.read(text)
 
     assert not understood
     assert told.flag
-    assert told != Notice.read(f"{text} ")[0]
+    assert told != PeerState.read(f"{text} ")[0]
 
 
 def test_what_makes_sense_is_understood():
-    told = Notice.of([], 0.0, beat=3, flag=False, wanted={None: 2, frozenset("ab"): 1})
-    assert Notice.read(told.model_dump_json()) == (told, True)
+    told = PeerState.of([], 0.0, sequence=3, flag=False, wanted={None: 2, frozenset("ab"): 1})
+    assert PeerState.read(told.model_dump_json()) == (told, True)
 
-    told = notice(held(), beat=3)
+    told = state(held(), sequence=3)
 
-    assert Notice.read(told.model_dump_json()) == (told, True)
+    assert PeerState.read(told.model_dump_json()) == (told, True)
 
 
 def test_all_that_siblings_hold_is_taken():
-    known = siblings(x=notice(held("1", a=1), held("2", a=1, b=2)), y=notice(held("3", b=1)))
+    known = peers(x=state(held("1", a=1), held("2", a=1, b=2)), y=state(held("3", b=1)))
 
     assert known.taken(FREE, 0) == {"a": 2, "b": 3}
 
 
 def test_a_hold_counts_for_as_long_as_it_lasts_from_when_it_was_first_seen():
-    known = siblings(now=100, x=notice(held(lasts=60)))
-    known.observe({"x": notice(held(lasts=60))}, 130)
+    known = peers(now=100, x=state(held(lasts=60)))
+    known.observe({"x": state(held(lasts=60))}, 130)
 
     assert known.taken(FREE, 159.9)
     assert not known.taken(FREE, 160)
 
 
 def test_a_new_notice_replaces_the_one_before():
-    known = siblings(now=100, x=notice(held(lasts=60), beat=1))
-    known.observe({"x": notice(beat=2)}, 101)
+    known = peers(now=100, x=state(held(lasts=60), sequence=1))
+    known.observe({"x": state(sequence=2)}, 101)
 
     assert not known.taken(FREE, 101)
 
 
 def test_a_hold_whose_one_job_is_executing_takes_nothing_from_what_is_free():
-    known = siblings(x=notice(held("seen"), held("unseen")))
+    known = peers(x=state(held("seen"), held("unseen")))
 
     assert known.taken(reading(job("1", "a", "seen"), a=5), 0) == {"a": 1}
 
 
 def test_a_hold_for_several_jobs_counts_until_its_own_gate_says_otherwise():
-    known = siblings(x=notice(held("r", one_job=False, a=2)))
+    known = peers(x=state(held("r", one_job=False, a=2)))
 
     assert known.taken(reading(job("1", "a", "r"), a=5), 0) == {"a": 2}
 
 
 def test_a_flag_is_up_until_it_expires():
-    known = siblings(now=100, x=notice(flag=True), y=notice())
+    known = peers(now=100, x=state(flag=True), y=state())
 
-    assert known.flag_is_up(100 + FLAG_EXPIRES - 0.1)
-    assert not known.flag_is_up(100 + FLAG_EXPIRES)
+    assert known.intends_to_grant(100 + INTENT_EXPIRES - 0.1)
+    assert not known.intends_to_grant(100 + INTENT_EXPIRES)
 
 
 def test_no_flag_is_up_where_nobody_has_raised_one():
-    assert not siblings(x=notice()).flag_is_up(0)
+    assert not peers(x=state()).intends_to_grant(0)
 
 
 def test_a_flag_counts_beside_one_that_has_expired():
-    known = siblings(now=100, killed=notice(flag=True))
-    known.observe({"killed": notice(flag=True), "x": notice(flag=True)}, 100 + FLAG_EXPIRES)
+    known = peers(now=100, killed=state(flag=True))
+    known.observe({"killed": state(flag=True), "x": state(flag=True)}, 100 + INTENT_EXPIRES)
 
-    assert known.flag_is_up(100 + FLAG_EXPIRES)
+    assert known.intends_to_grant(100 + INTENT_EXPIRES)
 
 
 def test_a_flag_that_is_raised_anew_does_not_expire_with_the_one_before():
-    known = siblings(now=100, x=notice(flag=True, beat=1))
-    known.observe({"x": notice(flag=True, beat=3)}, 115)
+    known = peers(now=100, x=state(flag=True, sequence=1))
+    known.observe({"x": state(flag=True, sequence=3)}, 115)
 
-    assert known.flag_is_up(115 + FLAG_EXPIRES - 0.1)
+    assert known.intends_to_grant(115 + INTENT_EXPIRES - 0.1)
 
 
 def test_a_flag_outlasts_the_turn_that_it_was_raised_for():
-    assert FLAG_EXPIRES >= LONGEST_TURN + 10
+    assert INTENT_EXPIRES >= LONGEST_TURN + 10
 
 
 def test_who_says_nothing_new_for_long_is_gone_but_not_what_it_held():
-    known = siblings(now=100, x=notice(held(lasts=1000)))
+    known = peers(now=100, x=state(held(lasts=1000)))
 
     assert known.alive(100 + GONE_AFTER - 0.1) == 1
     assert known.alive(100 + GONE_AFTER) == 0
@@ -169,32 +169,32 @@ def test_who_says_nothing_new_for_long_is_gone_but_not_what_it_held():
 
 
 def test_what_all_want_counts_until_they_are_gone():
-    known = siblings(now=100, x=notice(a=2), y=notice(a=3, b=1))
+    known = peers(now=100, x=state(a=2), y=state(a=3, b=1))
     assert known.wanted(100 + GONE_AFTER - 0.1) == {frozenset("a"): 5, frozenset("b"): 1}
 
-    known.observe({"x": notice(a=2), "y": notice(a=4, beat=2)}, 200)
+    known.observe({"x": state(a=2), "y": state(a=4, sequence=2)}, 200)
     assert known.wanted(100 + GONE_AFTER) == {frozenset("a"): 4}
 
 
 def test_the_notice_of_an_older_version_says_that_nobody_wants_anything():
-    told, understood = Notice.read('{"beat": 1, "flag": false, "holds": []}')
+    told, understood = PeerState.read('{"sequence": 1, "flag": false, "holds": []}')
 
     assert (told.wanted, understood) == ((), True)
 
 
 def test_who_says_the_same_anew_is_alive():
-    known = siblings(now=100, x=notice(beat=1))
-    known.observe({"x": notice(beat=2)}, 100 + GONE_AFTER)
+    known = peers(now=100, x=state(sequence=1))
+    known.observe({"x": state(sequence=2)}, 100 + GONE_AFTER)
 
     assert known.alive(100 + GONE_AFTER) == 1
 
 
 def test_nobody_is_gone_who_missed_one_notice():
-    assert GONE_AFTER > 2 * NOTICE_EVERY
+    assert GONE_AFTER > 2 * PUBLISH_EVERY
 
 
 def test_whose_notice_is_deleted_is_gone():
-    known = siblings(x=notice(held()))
+    known = peers(x=state(held()))
     known.observe({}, 1)
 
     assert not known.alive(1)
@@ -202,7 +202,7 @@ def test_whose_notice_is_deleted_is_gone():
 
 
 def test_who_was_silent_for_very_long_is_forgotten_once_its_holds_are_over():
-    known = siblings(now=100, x=notice(), y=notice(held(lasts=FORGOTTEN_AFTER + 60)))
+    known = peers(now=100, x=state(), y=state(held(lasts=FORGOTTEN_AFTER + 60)))
 
     assert known.forgotten(100 + FORGOTTEN_AFTER - 0.1) == []
     assert known.forgotten(100 + FORGOTTEN_AFTER) == ["x"]

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from airflow_riffusion.core.peers import HeldSlots, Notice
+from airflow_riffusion.core.peers import HeldSlots, PeerState
 from airflow_riffusion.core.request import SlotRequest
 from airflow_riffusion.exceptions import RiffusionRejected, RiffusionUnavailable
 from airflow_riffusion.gate.gate import CapacityGate
@@ -21,18 +21,18 @@ def wait(gate, waiter_id, *, poke_interval=5.0, **request):
     return asyncio.create_task(gate.wait(waiter_id, SlotRequest(**request), poke_interval))
 
 
-def notice(*, beat=1, flag=False, **lasts):
-    """Return a sibling's notice, with holds for one slot of account "a"."""
+def state(*, sequence=1, flag=False, **lasts):
+    """Return a peer's state, with holds for one slot of account "a"."""
     holds = [
         HeldSlots(reply_ref=ref, slots={"a": 1}, one_job=True, lasts=each) for ref, each in lasts.items()
     ]
-    return Notice(beat=beat, flag=flag, holds=holds).model_dump_json()
+    return PeerState(sequence=sequence, flag=flag, holds=holds).model_dump_json()
 
 
 def published(board):
     """Return what is held by the board, and whether a flag is up."""
-    notices = [Notice.model_validate_json(text) for text in board.texts.values()]
-    return {held.reply_ref for each in notices for held in each.holds}, any(each.flag for each in notices)
+    states = [PeerState.model_validate_json(text) for text in board.texts.values()]
+    return {held.reply_ref for each in states for held in each.holds}, any(each.flag for each in states)
 
 
 async def cancel_after(waiter, seconds):
@@ -130,7 +130,7 @@ def test_a_hundred_and_fifty_songs_of_three_triggerers_are_made_without_a_refusa
 
 def test_a_newcomer_that_sees_a_sibling_first_lets_it_notice(hook, board):
     hook.answer = reading(a=1)
-    board.texts["sibling"] = notice()
+    board.texts["peer"] = state()
 
     async def scenario():
         began = loop_time()
@@ -142,7 +142,7 @@ def test_a_newcomer_that_sees_a_sibling_first_lets_it_notice(hook, board):
 
 def test_a_flag_that_stays_up_keeps_a_gate_from_granting_only_until_it_expires(hook, board):
     hook.answer = reading(a=1)
-    board.texts["sibling"] = notice(flag=True)
+    board.texts["peer"] = state(flag=True)
 
     async def scenario():
         began = loop_time()
@@ -150,12 +150,12 @@ def test_a_flag_that_stays_up_keeps_a_gate_from_granting_only_until_it_expires(h
         return loop_time() - began
 
     assert 45 <= run(scenario()) <= 50
-    assert not Notice.model_validate_json(board.texts.popitem()[1]).flag
+    assert not PeerState.model_validate_json(board.texts.popitem()[1]).flag
 
 
 def test_what_a_killed_triggerer_had_granted_is_not_granted_again_until_its_hold_is_over(hook, board):
     hook.answer = reading(a=1)
-    board.texts["killed"] = notice(song=60.0)
+    board.texts["killed"] = state(song=60.0)
 
     async def scenario():
         began = loop_time()
@@ -167,7 +167,7 @@ def test_what_a_killed_triggerer_had_granted_is_not_granted_again_until_its_hold
 
 def test_a_slot_in_use_elsewhere_is_not_subtracted_twice(hook, board):
     hook.answer = reading(job("1", "a", "song"), a=1)
-    board.texts["sibling"] = notice(song=1000.0)
+    board.texts["peer"] = state(song=1000.0)
 
     async def scenario():
         return await wait(CapacityGate("conn"), "w", poke_interval=1)
@@ -178,7 +178,7 @@ def test_a_slot_in_use_elsewhere_is_not_subtracted_twice(hook, board):
 def test_a_turn_grants_by_a_reading_that_is_newer_than_what_the_siblings_say(hook, board):
     async def scenario():
         gate = CapacityGate("conn")
-        board.texts["sibling"] = notice()
+        board.texts["peer"] = state()
         waiter = wait(gate, "w")
         await asyncio.sleep(30)
         hook.next_answers = [reading(a=1), FULL]
@@ -194,7 +194,7 @@ def test_a_turn_grants_by_a_reading_that_is_newer_than_what_the_siblings_say(hoo
 def test_a_turn_no_longer_counts_as_held_what_its_own_reading_shows_in_use(hook, board):
     async def scenario():
         gate = CapacityGate("conn")
-        board.texts["sibling"] = notice()
+        board.texts["peer"] = state()
         first, second = wait(gate, "first", since=1), wait(gate, "second", since=2)
         await asyncio.sleep(30)
         hook.answer = reading(a=1)
@@ -248,7 +248,7 @@ def test_a_look_that_showed_nobody_is_not_believed_for_long(hook, board):
         gate = CapacityGate("conn")
         waiter = wait(gate, "w", poke_interval=1)
         await asyncio.sleep(20)
-        board.texts["newcomer"] = notice(song=1000.0)
+        board.texts["newcomer"] = state(song=1000.0)
         hook.answer = reading(a=1)
         await asyncio.sleep(20)
         told = waiter.done()
@@ -263,14 +263,14 @@ def test_who_was_out_of_touch_so_long_that_siblings_think_it_gone_takes_no_turn_
 
     async def scenario():
         gate = CapacityGate("conn")
-        board.texts["sibling"] = notice()
+        board.texts["peer"] = state()
         waiter = wait(gate, "w", poke_interval=1)
         await asyncio.sleep(30)
         ids = board.ids
 
         async def slow_ids():
             await asyncio.sleep(120)
-            board.texts["sibling"] = notice(beat=2)
+            board.texts["peer"] = state(sequence=2)
             board.ids = ids
             return await ids()
 
@@ -289,10 +289,10 @@ def test_who_seldom_reads_is_granted_a_slot_at_its_first_reading_beside_a_siblin
     async def scenario():
         gate = CapacityGate("conn")
         waiter = wait(gate, "w", poke_interval=poke_interval)
-        for beat in range(100):
-            board.texts["sibling"] = notice(beat=beat)
+        for sequence in range(100):
+            board.texts["peer"] = state(sequence=sequence)
             await asyncio.sleep(20)
-            if beat == 50:
+            if sequence == 50:
                 hook.answer, free_since = reading(a=1), loop_time()
             if waiter.done():
                 break
@@ -306,10 +306,10 @@ def test_a_siblings_job_does_not_settle_what_is_held_here(hook, board):
 
     async def scenario():
         gate = CapacityGate("conn")
-        board.texts["sibling"] = notice()
+        board.texts["peer"] = state()
         waiters = [wait(gate, "w1", since=1), wait(gate, "w2", since=2)]
         await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
-        hook.answer = reading(job("1", "a", "of the sibling"), a=1)
+        hook.answer = reading(job("1", "a", "of the peer"), a=1)
         await asyncio.sleep(60)
         told = waiters[1].done()
         await cancel(*waiters)
@@ -359,12 +359,12 @@ def test_one_failing_call_after_a_long_time_without_any_grants_nothing(hook, boa
         gate = CapacityGate("conn")
         await cancel(wait(gate, "before"))
         await asyncio.sleep(1000)
-        board.texts["sibling"] = notice(song=1000.0)
+        board.texts["peer"] = state(song=1000.0)
         hook.answer = reading(a=1)
         if fault == "unreachable":
             board.unreachable = True
         else:
-            board.unreadable.add("sibling")
+            board.unreadable.add("peer")
         waiter = wait(gate, "w")
         await asyncio.sleep(60)
         board.unreachable = False
@@ -380,7 +380,7 @@ def test_one_failing_call_after_a_long_time_without_any_grants_nothing(hook, boa
 def test_no_two_requests_come_within_a_second(hook, board):
     async def scenario():
         gate = CapacityGate("conn")
-        board.texts["sibling"] = notice()
+        board.texts["peer"] = state()
         await cancel(wait(gate, "known"))
         await asyncio.sleep(20)
         hook.answer = reading(a=9)
@@ -395,7 +395,7 @@ def test_no_two_requests_come_within_a_second(hook, board):
 def test_a_second_reading_that_fails_is_not_made_up_for_before_its_time(hook, board):
     async def scenario():
         gate = CapacityGate("conn")
-        board.texts["sibling"] = notice()
+        board.texts["peer"] = state()
         first = wait(gate, "first", poke_interval=5)
         await asyncio.sleep(20)
         hook.next_answers = [reading(a=1), RiffusionUnavailable("429", status=429, retry_after=60.0)]
@@ -420,7 +420,7 @@ def test_a_turn_that_takes_too_long_comes_to_nothing_and_says_so_once(hook, boar
 
     async def scenario():
         gate = CapacityGate("conn")
-        board.texts["sibling"] = notice()
+        board.texts["peer"] = state()
         get_capacity = hook.aget_capacity
 
         async def slow():
@@ -447,7 +447,7 @@ def test_what_is_given_back_last_of_all_is_told_to_siblings_before_the_gate_rest
 
     async def scenario():
         gate = CapacityGate("conn")
-        board.texts["sibling"] = notice()
+        board.texts["peer"] = state()
         await wait(gate, "w", hold=1000)
         held = published(board)[0]
         gate.give_back("w")
@@ -459,7 +459,7 @@ def test_what_is_given_back_last_of_all_is_told_to_siblings_before_the_gate_rest
 
 
 def test_who_was_silent_for_long_comes_back_under_another_name(hook, board):
-    """A sibling may be deleting the old notice just now."""
+    """A peer may be deleting the old state just now."""
 
     async def scenario():
         gate = CapacityGate("conn")
@@ -481,7 +481,7 @@ def test_who_was_silent_for_long_comes_back_under_another_name(hook, board):
 
 
 def test_who_was_held_up_for_long_says_that_it_is_there_before_it_grants_as_if_alone(hook, board):
-    """Siblings that came meanwhile take its notice for one of a gate that has gone."""
+    """Peers that came meanwhile take its state for one of a gate that has gone."""
     hook.next_answers = [reading(a=1)]
     hook.answer = reading(job("1", "a", "first"), a=1)
     written = []
@@ -524,7 +524,7 @@ def test_trouble_that_came_and_went_counts_anew_when_somebody_waits_again(hook, 
 
 
 def test_a_gate_that_shares_no_longer_may_guess_whose_job_it_is(hook, board):
-    board.texts["sibling"] = notice()
+    board.texts["peer"] = state()
     hook.answer = reading(a=1)
 
     async def scenario():
@@ -541,7 +541,7 @@ def test_a_gate_that_shares_no_longer_may_guess_whose_job_it_is(hook, board):
     assert run(scenario()) < 10  # The hold would last for two minutes.
 
 
-@pytest.mark.parametrize("trouble", ["the siblings can't be reached", "the triggerers are separate"])
+@pytest.mark.parametrize("trouble", ["the peers can't be reached", "the triggerers are separate"])
 def test_news_that_can_not_be_told_keep_nobody_reading(hook, board, trouble):
     async def scenario():
         gate = CapacityGate("conn")
@@ -608,7 +608,7 @@ def test_nothing_is_granted_while_siblings_cant_be_reached_unless_that_lasts(hoo
 def test_a_service_that_fails_in_the_middle_of_a_turn_lowers_the_flag(hook, board):
     async def scenario():
         gate = CapacityGate("conn")
-        board.texts["sibling"] = notice()
+        board.texts["peer"] = state()
         waiter = wait(gate, "w")
         await asyncio.sleep(30)
         hook.next_answers = [reading(a=1), RiffusionRejected("401"), RiffusionRejected("401")]
@@ -624,7 +624,7 @@ def test_a_service_that_fails_in_the_middle_of_a_turn_lowers_the_flag(hook, boar
 def test_the_last_waiter_that_leaves_in_the_middle_of_a_turn_leaves_no_flag_up(hook, board):
     async def scenario():
         gate = CapacityGate("conn")
-        board.texts["sibling"] = notice()
+        board.texts["peer"] = state()
         waiter = wait(gate, "w")
         await asyncio.sleep(30)
         put = board.put
@@ -672,7 +672,7 @@ def test_who_leaves_while_its_grant_is_published_gives_it_back(hook, board):
 def test_what_is_released_is_told_so_that_siblings_dont_count_it(hook, board):
     async def scenario():
         gate = CapacityGate("conn")
-        board.texts["sibling"] = notice()
+        board.texts["peer"] = state()
         others = [wait(gate, "w1", since=1), wait(gate, "w2", since=2)]
         await asyncio.sleep(30)
         hook.answer = reading(a=1)
@@ -688,7 +688,7 @@ def test_what_is_released_is_told_so_that_siblings_dont_count_it(hook, board):
 
 def test_a_silent_siblings_notice_is_deleted_after_ten_minutes(hook, board):
     async def scenario():
-        board.texts["dead"] = notice()
+        board.texts["dead"] = state()
         waiter = wait(CapacityGate("conn"), "w")
         await asyncio.sleep(590)
         before = "dead" in board.texts
@@ -714,19 +714,19 @@ def test_a_gate_whose_notice_was_deleted_comes_anew(hook, board):
 
 def test_a_notice_that_makes_no_sense_is_named_and_passed_over(hook, board, caplog):
     hook.answer = reading(a=1)
-    board.texts["odd"] = '{"beat": "x"}'
+    board.texts["odd"] = '{"sequence": "x"}'
 
     async def scenario():
         await wait(CapacityGate("conn"), "w")
 
     run(scenario())
-    assert caplog.text.count("the notice of another triggerer's gate (odd) makes no sense") == 1
+    assert caplog.text.count("the state of another triggerer's gate (odd) makes no sense") == 1
 
 
 def test_separate_triggerers_ask_nobody(hook, board):
     hook.answer = reading(a=1)
     hook.settings.separate_triggerers = True
-    board.texts["sibling"] = notice(song=1000.0)
+    board.texts["peer"] = state(song=1000.0)
 
     async def scenario():
         await wait(CapacityGate("conn"), "w")
@@ -738,7 +738,7 @@ def test_separate_triggerers_ask_nobody(hook, board):
 def test_the_log_says_what_siblings_hold_and_how_many_there_are(hook, board, caplog):
     caplog.set_level(logging.INFO, "airflow_riffusion")
     hook.answer = reading(a=(1, 2))
-    board.texts["sibling"] = notice(song=1000.0)
+    board.texts["peer"] = state(song=1000.0)
 
     async def scenario():
         waiter = wait(CapacityGate("conn"), "w", poke_interval=20)

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from airflow_riffusion.core.peers import Notice
+from airflow_riffusion.core.peers import PeerState
 from airflow_riffusion.core.request import SlotRequest
 from airflow_riffusion.gate.gate import CapacityGate
 from tests.gates import cancel
@@ -44,12 +44,12 @@ def wait(gate, waiter_id, **request):
     return asyncio.create_task(gate.wait(waiter_id, SlotRequest(**request), 5.0))
 
 
-def wanted_slots(notice):
-    return sum(each.slots for each in notice.wanted)
+def wanted_slots(state):
+    return sum(each.slots for each in state.wanted)
 
 
-def notices(board):
-    return [Notice.model_validate_json(text) for text in board.texts.values()]
+def states(board):
+    return [PeerState.model_validate_json(text) for text in board.texts.values()]
 
 
 @pytest.mark.parametrize("slots", [1, 2])
@@ -66,11 +66,11 @@ def test_there_is_no_room_while_tasks_wait_in_another_triggerer(hook, board, slo
 
     async def scenario():
         looking, queue = CapacityGate("conn"), CapacityGate("conn")
-        onlooker = look(looking, seen)
+        observer = look(looking, seen)
         songs = [asyncio.create_task(song(queue, number)) for number in range(100)]
         await asyncio.sleep(900)
         left = sum(not task.done() for task in songs)
-        await cancel(onlooker, *songs)
+        await cancel(observer, *songs)
         return left
 
     assert run(scenario()) > 20
@@ -89,9 +89,9 @@ def test_there_is_room_again_when_they_are_gone(hook, board):
         await cancel(*waiters)
         await asyncio.sleep(20)
         service.jobs.clear()
-        onlooker = look(looking, seen)
+        observer = look(looking, seen)
         await asyncio.sleep(20)
-        await cancel(onlooker)
+        await cancel(observer)
 
     run(scenario())
     assert set(seen) == {4}
@@ -102,20 +102,20 @@ def test_who_begins_to_wait_in_vain_is_told_of_by_a_gate_alone_and_who_goes_is_a
         gate = CapacityGate("conn")
         first = wait(gate, "first")
         await asyncio.sleep(2)
-        wanted = [[wanted_slots(notice) for notice in notices(board)]]
+        wanted = [[wanted_slots(state) for state in states(board)]]
         others = [wait(gate, f"w{number}", slots=2) for number in range(3)]
         await asyncio.sleep(70)
-        wanted.append([wanted_slots(notice) for notice in notices(board)])
+        wanted.append([wanted_slots(state) for state in states(board)])
         await cancel(first, *others)
         await asyncio.sleep(20)
-        wanted.append([wanted_slots(notice) for notice in notices(board)])
+        wanted.append([wanted_slots(state) for state in states(board)])
         return wanted
 
     assert run(scenario()) == [[1], [7], [0]]
 
 
 def test_beside_others_a_gate_tells_each_change_of_what_is_wanted(hook, board):
-    board.texts["sibling"] = Notice(beat=1, flag=False, holds=()).model_dump_json()
+    board.texts["peer"] = PeerState(sequence=1, flag=False, holds=()).model_dump_json()
 
     async def scenario():
         gate = CapacityGate("conn")
@@ -123,7 +123,7 @@ def test_beside_others_a_gate_tells_each_change_of_what_is_wanted(hook, board):
         await asyncio.sleep(2)
         waiters += [wait(gate, f"w{number}") for number in range(3)]
         await asyncio.sleep(7)
-        wanted = max(wanted_slots(notice) for notice in notices(board))
+        wanted = max(wanted_slots(state) for state in states(board))
         await cancel(*waiters)
         return wanted
 
@@ -135,27 +135,27 @@ def test_who_only_looks_on_says_nothing_and_is_no_sibling(hook, board):
 
     async def scenario():
         looking, granting = CapacityGate("conn"), CapacityGate("conn")
-        onlooker = look(looking, [])
+        observer = look(looking, [])
         await asyncio.sleep(300)
         calls = Counter(board.calls)
         began = asyncio.get_running_loop().time()
         await wait(granting, "w")
         took = asyncio.get_running_loop().time() - began
-        await cancel(onlooker)
+        await cancel(observer)
         return calls, took
 
     calls, took = run(scenario())
     assert calls.keys() == {"ids"}
-    assert took < 2  # A newcomer beside a sibling would wait ten seconds.
+    assert took < 2  # A newcomer beside a peer would wait ten seconds.
 
 
 def test_who_knows_enough_does_not_look_closely(hook, board):
     hook.answer = reading(a=(2, 4))
 
     async def scenario():
-        onlooker = look(CapacityGate("conn"), [], request=None)
+        observer = look(CapacityGate("conn"), [], request=None)
         await asyncio.sleep(300)
-        await cancel(onlooker)
+        await cancel(observer)
 
     run(scenario())
     assert board.calls == []
@@ -166,9 +166,9 @@ def test_where_too_little_is_free_there_is_nothing_to_look_for(hook, board, free
     hook.answer = reading(a=(free, 4))
 
     async def scenario():
-        onlooker = look(CapacityGate("conn"), [], request=SlotRequest(slots=2))
+        observer = look(CapacityGate("conn"), [], request=SlotRequest(slots=2))
         await asyncio.sleep(300)
-        await cancel(onlooker)
+        await cancel(observer)
 
     run(scenario())
     assert board.calls == []
@@ -179,17 +179,17 @@ def test_if_one_looks_closely_all_are_told(hook, board):
 
     async def scenario():
         gate = CapacityGate("conn")
-        onlookers = look(gate, [], request=None), look(gate, [])
+        observers = look(gate, [], request=None), look(gate, [])
         await asyncio.sleep(20)
-        await cancel(*onlookers)
+        await cancel(*observers)
 
     run(scenario())
     assert "ids" in board.calls
 
 
 def test_what_is_shown_is_left_of_the_newest_reading(hook, board):
-    """A gate beside siblings takes a second one before it grants anything."""
-    board.texts["sibling"] = Notice(beat=1, flag=False, holds=()).model_dump_json()
+    """A gate beside peers takes a second one before it grants anything."""
+    board.texts["peer"] = PeerState(sequence=1, flag=False, holds=()).model_dump_json()
     hook.next_answers = [reading(a=(2, 4))]
     hook.answer = reading(a=(1, 4))
     seen = []
@@ -212,11 +212,11 @@ def test_a_gate_that_only_holds_goes_on_saying_so(hook, board):
         gate = CapacityGate("conn")
         await wait(gate, "never seen in use", hold=1000)
         await asyncio.sleep(400)
-        (notice,) = notices(board)
-        return notice.beat, [held.reply_ref for held in notice.holds]
+        (state,) = states(board)
+        return state.sequence, [held.reply_ref for held in state.holds]
 
-    beat, held = run(scenario())
-    assert beat >= 5
+    sequence, held = run(scenario())
+    assert sequence >= 5
     assert held == ["never seen in use"]
 
 
@@ -225,14 +225,14 @@ def test_jobs_that_began_while_nobody_waited_settle_no_hold(hook, board):
 
     async def scenario():
         gate = CapacityGate("conn")
-        onlooker = look(gate, [])
+        observer = look(gate, [])
         await asyncio.sleep(10)
         service.jobs = ["somebody else's"]
         await asyncio.sleep(20)
         await wait(gate, "w", hold=600)
         await asyncio.sleep(60)
-        held = [held.reply_ref for notice in notices(board) for held in notice.holds]
-        await cancel(onlooker)
+        held = [held.reply_ref for state in states(board) for held in state.holds]
+        await cancel(observer)
         return held
 
     assert run(scenario()) == ["w"]
@@ -243,14 +243,14 @@ def test_who_looked_on_and_begins_to_wait_is_a_newcomer(hook, board):
 
     async def scenario():
         gate, other = CapacityGate("conn"), CapacityGate("conn")
-        onlooker, waiter = look(gate, []), wait(other, "in vain", slots=4, user_ids=frozenset("a"))
+        observer, waiter = look(gate, []), wait(other, "in vain", slots=4, user_ids=frozenset("a"))
         service.jobs = ["1"]
         await asyncio.sleep(120)
         began = asyncio.get_running_loop().time()
         mine = wait(gate, "w")
         await mine
         took = asyncio.get_running_loop().time() - began
-        await cancel(onlooker, waiter)
+        await cancel(observer, waiter)
         return took
 
     assert 10 <= run(scenario()) < 25
@@ -258,15 +258,15 @@ def test_who_looked_on_and_begins_to_wait_is_a_newcomer(hook, board):
 
 @pytest.mark.parametrize(("wanted", "room"), [(frozenset("b"), 4), (frozenset("a"), 0), (None, 0)])
 def test_what_others_want_counts_on_the_accounts_that_they_can_use(hook, board, wanted, room):
-    notice = Notice.of([], 0.0, beat=1, flag=False, wanted={wanted: 10})
-    board.texts["sibling"] = notice.model_dump_json()
+    state = PeerState.of([], 0.0, sequence=1, flag=False, wanted={wanted: 10})
+    board.texts["peer"] = state.model_dump_json()
     hook.answer = reading(a=(4, 4))
     seen = []
 
     async def scenario():
-        onlooker = look(CapacityGate("conn"), seen)
+        observer = look(CapacityGate("conn"), seen)
         await asyncio.sleep(20)
-        await cancel(onlooker)
+        await cancel(observer)
 
     run(scenario())
     assert set(seen) == {room}
@@ -279,7 +279,7 @@ def test_a_queue_that_grows_is_told_at_the_next_reading(hook, board):
         await asyncio.sleep(2)
         waiters += [wait(gate, f"w{number}") for number in range(99)]
         await asyncio.sleep(7)
-        wanted = [wanted_slots(notice) for notice in notices(board)]
+        wanted = [wanted_slots(state) for state in states(board)]
         await cancel(*waiters)
         return wanted
 
@@ -291,9 +291,9 @@ def test_siblings_that_cannot_be_reached_are_left_alone_for_a_minute(hook, board
     hook.answer = reading(a=(2, 4))
 
     async def scenario():
-        onlooker = look(CapacityGate("conn"), [])
+        observer = look(CapacityGate("conn"), [])
         await asyncio.sleep(290)
-        await cancel(onlooker)
+        await cancel(observer)
 
     run(scenario())
     assert len(board.calls) <= 5
@@ -305,9 +305,9 @@ def test_siblings_that_cannot_be_reached_keep_nobody_from_looking(hook, board):
     seen = []
 
     async def scenario():
-        onlooker = look(CapacityGate("conn"), seen)
+        observer = look(CapacityGate("conn"), seen)
         await asyncio.sleep(60)
-        await cancel(onlooker)
+        await cancel(observer)
 
     run(scenario())
     assert set(seen) == {2}

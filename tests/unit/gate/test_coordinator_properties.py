@@ -19,8 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from airflow_riffusion.core.ledger import SlotLedger
 from airflow_riffusion.core.request import Grant, SlotRequest
-from airflow_riffusion.gate.coordinator import Sharing
-from airflow_riffusion.gate.peer_store import SiblingsUnreachable
+from airflow_riffusion.gate.coordinator import Coordinator
+from airflow_riffusion.gate.peer_store import PeersUnreachable
 from tests.readings import job, reading
 
 HOLD = 60.0
@@ -49,8 +49,8 @@ class SteppedLoop(asyncio.SelectorEventLoop):
             self.run_forever()
 
 
-class NeverGivesUp(Sharing):
-    """Grants nothing while siblings can't be reached, however long that lasts."""
+class NeverGivesUp(Coordinator):
+    """Grants nothing while peers can't be reached, however long that lasts."""
 
     def _unreached(self, error):
         pass
@@ -85,7 +85,7 @@ class Triggerer:
     async def get(self, gate_id):
         try:
             return await self.step(lambda: self.world.board.get(gate_id))
-        except SiblingsUnreachable:
+        except PeersUnreachable:
             return None  # as Airflow does
 
     async def put(self, gate_id, text):
@@ -109,7 +109,7 @@ class Triggerer:
 
     async def poll(self):
         """Do what a gate does with a reading."""
-        with suppress(SiblingsUnreachable):  # or rather the service, if it was a reading that failed
+        with suppress(PeersUnreachable):  # or rather the service, if it was a reading that failed
             seen = await self.read()
             await self.sharing.prepare()
             self.ledger.take_in(seen, self.world.loop.now)
@@ -124,7 +124,7 @@ class Triggerer:
             self.steps.pop(0).answer.set_result(step.result)
 
     def fail(self):
-        self.steps.pop(0).answer.set_exception(SiblingsUnreachable("lost"))
+        self.steps.pop(0).answer.set_exception(PeersUnreachable("lost"))
 
 
 class World:

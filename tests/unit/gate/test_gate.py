@@ -367,7 +367,7 @@ class TestAccountsThatAreNotListed:
         hook.answer = reading(b=(0, 1))
 
         async def scenario():
-            with pytest.raises(RiffusionRejected, match="account 'a' needs its login renewed"):
+            with pytest.raises(RiffusionRejected, match="account a needs its login renewed"):
                 await wait("w", user_ids=frozenset("a"))
 
         run(scenario())

@@ -40,9 +40,9 @@ def test_onlookers_and_waiters_share_one_request_per_interval(hook):
 
 def test_an_onlooker_keeps_the_pace_it_asked_for(hook):
     async def scenario():
-        onlooker = look([], poke_interval=30)
+        observer = look([], poke_interval=30)
         await asyncio.sleep(400)
-        await cancel(onlooker)
+        await cancel(observer)
 
     run(scenario())
     assert all(30 <= pause <= 33.1 for pause in hook.pauses)
@@ -51,9 +51,9 @@ def test_an_onlooker_keeps_the_pace_it_asked_for(hook):
 
 def test_the_smallest_interval_of_all_counts(hook):
     async def scenario():
-        onlookers = [look([], poke_interval=each) for each in (30, 10)]
+        observers = [look([], poke_interval=each) for each in (30, 10)]
         await asyncio.sleep(100)
-        await cancel(*onlookers)
+        await cancel(*observers)
 
     run(scenario())
     assert len(hook.asked_at) >= 9
@@ -61,9 +61,9 @@ def test_the_smallest_interval_of_all_counts(hook):
 
 def test_no_interval_is_shorter_than_a_second(hook):
     async def scenario():
-        onlooker = look([], poke_interval=0.1)
+        observer = look([], poke_interval=0.1)
         await asyncio.sleep(10)
-        await cancel(onlooker)
+        await cancel(observer)
 
     run(scenario())
     assert min(hook.pauses) >= 1
@@ -73,13 +73,13 @@ def test_a_first_reading_waits_for_the_tasks_that_a_restarted_triggerer_gets_bac
     hook.answer = reading(a=1)
 
     async def scenario():
-        onlooker = look([])
+        observer = look([])
         await asyncio.sleep(0.3)
         later = wait("later", since=2)
         await asyncio.sleep(0.3)
         earlier = wait("earlier", since=1)
         grant = await earlier
-        await cancel(onlooker, later)
+        await cancel(observer, later)
         return grant.grant_id, later.cancelled()
 
     assert run(scenario()) == ("earlier", True)
@@ -90,10 +90,10 @@ def test_it_is_shown_what_the_granted_leave(hook):
     hook.answer = reading(a=(3, 4))
 
     async def scenario():
-        onlooker = look(seen)
+        observer = look(seen)
         await asyncio.gather(wait("first"), wait("second"))
         await asyncio.sleep(0)
-        await cancel(onlooker)
+        await cancel(observer)
 
     run(scenario())
     assert seen == [{"a": 1}]
@@ -120,12 +120,12 @@ def test_an_onlooker_hurries_no_reading_and_takes_no_place(hook):
     async def scenario():
         waiter = wait("w", poke_interval=60)
         await asyncio.sleep(5)
-        onlookers = [look([], poke_interval=60) for _ in range(5)]
+        observers = [look([], poke_interval=60) for _ in range(5)]
         await asyncio.sleep(54)
         asked = len(hook.asked_at)
         hook.answer = reading(a=1)
         grant = await waiter
-        await cancel(*onlookers)
+        await cancel(*observers)
         return asked, grant.grant_id
 
     assert run(scenario()) == (1, "w")
@@ -136,9 +136,9 @@ def test_an_unavailable_service_is_waited_for(hook):
     hook.next_answers = [RiffusionUnavailable("503")] * 5
 
     async def scenario():
-        onlooker = look(seen)
+        observer = look(seen)
         await asyncio.sleep(3600)
-        await cancel(onlooker)
+        await cancel(observer)
 
     run(scenario())
     assert seen
@@ -159,10 +159,10 @@ def test_a_rejection_is_told_to_each(hook):
 def test_whoever_comes_and_goes_leaves_nothing_behind(hook, turns):
     async def scenario():
         for _ in range(20):
-            onlooker = look([])
+            observer = look([])
             for _ in range(turns):
                 await asyncio.sleep(0)
-            onlooker.cancel()
+            observer.cancel()
         await asyncio.sleep(0.001)
         return our_tasks()
 
@@ -172,12 +172,12 @@ def test_whoever_comes_and_goes_leaves_nothing_behind(hook, turns):
 def test_it_is_no_room_what_other_triggerers_hold(hook, monkeypatch):
     seen = []
     hook.answer = reading(a=(3, 4))
-    monkeypatch.setattr("airflow_riffusion.gate.coordinator.Siblings.taken", lambda *_: {"a": 2})
+    monkeypatch.setattr("airflow_riffusion.gate.coordinator.Peers.taken", lambda *_: {"a": 2})
 
     async def scenario():
-        onlooker = look(seen)
+        observer = look(seen)
         await asyncio.sleep(2)
-        await cancel(onlooker)
+        await cancel(observer)
 
     run(scenario())
     assert seen == [{"a": 1}]

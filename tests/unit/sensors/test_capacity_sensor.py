@@ -258,7 +258,7 @@ class TestPoking:
         answers.append(FREE)
         answers.configured = configured("x", **FREE.slots)
 
-        with pytest.raises(RiffusionRejected, match="account 'x' needs its login renewed"):
+        with pytest.raises(RiffusionRejected, match="account x needs its login renewed"):
             sensor(user_ids=["x"]).execute(context())
 
     def test_the_timeout_fails_it(self, answers):

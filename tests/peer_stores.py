@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from airflow_riffusion.gate.peer_store import SiblingsUnreachable
+from airflow_riffusion.gate.peer_store import PeersUnreachable
 
 
-class MemoryBoard:
-    """All gates' notices, and how often they were read and written."""
+class MemoryPeerStore:
+    """All gates' states, and how often they were read and written."""
 
     def __init__(self) -> None:
         self.texts: dict[str, str] = {}
@@ -33,4 +33,4 @@ class MemoryBoard:
     def _call(self, name: str) -> None:
         self.calls.append(name)
         if self.unreachable:
-            raise SiblingsUnreachable("no API server")
+            raise PeersUnreachable("no API server")

@@ -1,0 +1,79 @@
+"""Which accounts a connection's service has: asked seldom, and remembered."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from airflow_riffusion.core.accounts import ConfiguredAccounts, KnownAccounts
+from airflow_riffusion.core.capacity import login_needed
+from airflow_riffusion.exceptions import RiffusionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_riffusion.core.capacity import Capacity
+
+log = logging.getLogger(__name__)
+
+# Seconds.
+GOOD_FOR_WAITING = 600.0
+GOOD_FOR_GIVING_UP = 10.0
+_RETRIED_AFTER = 60.0
+_LONGEST_RETRY_AFTER = 600.0
+
+
+class AccountDirectory:
+    """
+    Remembers the accounts of one connection, and asks for them at most so often.
+
+    :param conn_id: the connection, for the log.
+    :param ask: sends ``GET accounts``, and raises a :class:`RiffusionError` if that fails.
+    :ivar retry_after: seconds for which the service asked to be left alone when it was asked last.
+    """
+
+    def __init__(self, conn_id: str, ask: Callable[[], ConfiguredAccounts]) -> None:
+        self.retry_after = 0.0
+        self._conn_id = conn_id
+        self._ask = ask
+        self._known = KnownAccounts()
+        self._configured: ConfiguredAccounts | None = None
+        self._answered_at = self._not_before = float("-inf")
+        self._last_error: str | None = None
+        self._logged_out: tuple[str, ...] = ()
+
+    def complete(self, reading: Capacity) -> Capacity:
+        """Return a reading with the known accounts that it does not list, as full ones."""
+        return self._known.complete(reading)
+
+    def configured(self, max_age: float) -> ConfiguredAccounts | None:
+        """Return the accounts by an answer that is at most so many seconds old; None if there is none."""
+        if self._configured is not None and time.monotonic() - self._answered_at <= max_age:
+            return self._configured
+        if time.monotonic() < self._not_before:
+            return None
+        try:
+            answer = self._ask()
+        except RiffusionError as error:
+            self._failed(str(error), getattr(error, "retry_after", None) or 0.0)
+            return None
+        self._log_logged_out(answer.logged_out)
+        self._configured = self._known.learn(answer)
+        if self._configured is None:
+            self._failed(f"connection '{self._conn_id}' has none, GET accounts says. It is asked once more.")
+            return None
+        self._answered_at, self._last_error = time.monotonic(), None
+        return self._configured
+
+    def _failed(self, error: str, retry_after: float = 0.0) -> None:
+        self.retry_after = min(retry_after, _LONGEST_RETRY_AFTER)
+        self._not_before = time.monotonic() + max(_RETRIED_AFTER, self.retry_after)
+        if error != self._last_error:
+            self._last_error = error
+            log.warning("Which accounts the service has can't be found out: %s", error)
+
+    def _log_logged_out(self, logged_out: tuple[str, ...]) -> None:
+        if logged_out and logged_out != self._logged_out:
+            log.warning("Connection '%s': %s.", self._conn_id, login_needed(logged_out))
+        self._logged_out = logged_out
