@@ -25,7 +25,7 @@ class Backoff:
     The pauses between requests that fail: longer each time, and never shorter than ``Retry-After`` asks for.
 
     :param interval: the shortest pause, in seconds.
-    :param longest: the longest pause that failures alone bring about; the interval for pauses of equal length.
+    :param longest: the longest pause that failures alone bring about; the interval for equal pauses.
     :param uniform: draws a pause between two bounds, so that clients don't come back all at once.
     """
 
