@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -51,3 +53,13 @@ def connect(monkeypatch: pytest.MonkeyPatch):
         return conn_id
 
     return store
+
+
+@pytest.fixture
+def restore_process(monkeypatch: pytest.MonkeyPatch):
+    """Restore what the command line sets for the rest of its process."""
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
+    on_sigterm, disabled = signal.getsignal(signal.SIGTERM), logging.root.manager.disable
+    yield
+    signal.signal(signal.SIGTERM, on_sigterm)
+    logging.disable(disabled)

@@ -1,9 +1,8 @@
-"""The console script ``airflow-riffusion``: Airflow before 3.2 knows no commands of providers."""
+"""The console script ``airflow-riffusion``: before 3.2, Airflow can't run commands of providers."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
 from airflow_riffusion.cli.definition import COMMANDS, GROUP_HELP
@@ -12,13 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """
-    Run a command.
-
-    :param arguments: the command line's, without the program's name; by default this process's.
-    :return: the exit code.
-    """
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command, which exits by itself."""
     parser = argparse.ArgumentParser(
         prog="airflow-riffusion", description=f"{GROUP_HELP}.", allow_abbrev=False
     )
@@ -31,9 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             subparser.add_argument(*flags, **settings)
         subparser.set_defaults(run=command.run)
     options = parser.parse_args(arguments)
-    exit_code: int = options.run(options)
-    return exit_code
+    options.run(options)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

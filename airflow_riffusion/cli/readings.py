@@ -1,85 +1,56 @@
-"""Takes readings, and says by the exit code how that went."""
+"""The readings of ``capacity``, and the exit codes that say how they went."""
 
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NoReturn
 
-from airflow_riffusion.cli.lookup import explained
-from airflow_riffusion.cli.streams import complain
-from airflow_riffusion.cli.views import opened_view
-from airflow_riffusion.core.ledger import READINGS_TO_CONFIRM
-from airflow_riffusion.exceptions import (
-    RiffusionBadResponse,
-    RiffusionConnectionNotFound,
-    RiffusionError,
-    RiffusionRejected,
-    RiffusionUnavailable,
-)
+from rich.live import Live
+
+from airflow_riffusion import exceptions
+from airflow_riffusion.cli.lookup import explain_not_found
+from airflow_riffusion.cli.output import Printer, Screen, open_console, print_error
+from airflow_riffusion.core.backoff import Backoff
 from airflow_riffusion.hooks.riffusion import RiffusionHook
 
 if TYPE_CHECKING:
-    from airflow_riffusion.cli.views import View
+    from argparse import Namespace
+
     from airflow_riffusion.core.capacity import Capacity
 
-READING_TAKEN = 0
-UNAVAILABLE = 1
-REJECTED = 2
 
-_LONGEST_RETRY_AFTER = 600.0  # seconds
-
-
-def show(conn_id: str, output: str, *, interval: float | None = None) -> int:
-    """
-    Show a reading, or one after another until somebody interrupts it.
-
-    A single reading is a single request: whether it helps to try again, the exit code says.
-
-    :param conn_id: the Airflow connection.
-    :param output: ``table``, ``json`` or ``yaml``.
-    :param interval: seconds between readings; None for a single one.
-    :return: 0 if the reading was taken, or nobody reads on; 1 if the service is unavailable, or its answer
-        is no capacity answer; 2 if it says no, or the connection can't work.
-    """
-    hook = RiffusionHook(conn_id)
+def show(options: Namespace) -> None:
+    """Show one reading, or with ``--watch`` one after another; exit if there is none."""
+    hook, console = RiffusionHook(options.conn_id), open_console()
+    printer = Printer(console, options.conn_id, options.output)
     try:
-        with opened_view(output, conn_id, watch=interval is not None) as view:
-            if interval is None:
-                view.show(_read(hook))
-            else:
-                _watch(view, hook, interval)
-    except RiffusionError as error:
-        complain(str(error))
-        return REJECTED if isinstance(error, RiffusionRejected) else UNAVAILABLE
-    except BrokenPipeError:
-        pass  # Whoever read this has seen enough.
-    return READING_TAKEN
+        if not options.watch:
+            printer.show(_read(hook))
+        elif options.output == "table" and console.is_interactive:
+            # The alternate screen is redrawn as a whole: a resize leaves nothing of earlier drawings.
+            with Live(console=console, screen=True, refresh_per_second=1) as live:
+                _watch(hook, options.interval, Screen(live, options.conn_id))
+        else:
+            _watch(hook, options.interval, printer)
+    except exceptions.RiffusionError as error:
+        print_error(str(error))
+        raise SystemExit(2 if isinstance(error, exceptions.RiffusionRejected) else 1) from None
 
 
-def _watch(view: View, hook: RiffusionHook, interval: float) -> NoReturn:
-    """
-    Show a reading per interval, without end.
-
-    :param interval: seconds from one answer to the next request, unless the service wants more.
-    :raises RiffusionRejected: if the service or the connection says no.
-    """
-    bad_responses = 0
+def _watch(hook: RiffusionHook, interval: float, view: Printer | Screen) -> NoReturn:
+    """Show a reading per interval until the service or the connection says no."""
+    backoff = Backoff(interval, longest=interval)
     while True:
         pause = interval
         try:
             view.show(_read(hook))
-            bad_responses = 0
-        except (RiffusionBadResponse, RiffusionUnavailable) as error:
-            if isinstance(error, RiffusionBadResponse):
-                bad_responses += 1
-                if bad_responses == READINGS_TO_CONFIRM:
-                    raise error.as_rejected() from None
-            else:
-                bad_responses = 0
-                pause = max(interval, min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER))
-            now = datetime.now(tz=UTC)
-            view.trouble(error, now, now + timedelta(seconds=pause))
+            backoff.succeeded()
+        except (exceptions.RiffusionBadResponse, exceptions.RiffusionUnavailable) as error:
+            bad = error if isinstance(error, exceptions.RiffusionBadResponse) else None
+            pause = backoff.failed(0.0, getattr(error, "retry_after", None), bad_answer=bad is not None)
+            if bad is not None and backoff.gives_up:
+                raise bad.as_rejected() from None
+            view.report(f"{error} Next reading in {pause:g} s.")
         time.sleep(pause)
 
 
@@ -87,5 +58,5 @@ def _read(hook: RiffusionHook) -> Capacity:
     hook.forget_connection()  # It may have changed since the last reading.
     try:
         return hook.get_complete_capacity()
-    except RiffusionConnectionNotFound as error:
-        raise explained(error, hook.riffusion_conn_id) from None
+    except exceptions.RiffusionConnectionNotFound as error:
+        raise explain_not_found(error, hook.riffusion_conn_id) from None

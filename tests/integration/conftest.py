@@ -177,11 +177,11 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def begin(
-        *arguments: str, environ: dict[str, str] | None = None, program: Path = script, **streams: Any
+        *arguments: str, environ: dict[str, str] | None = None, **streams: Any
     ) -> subprocess.Popen[str]:
         kept = {name: value for name, value in os.environ.items() if name not in _OUTPUT}
         begun = subprocess.Popen(
-            [program, *arguments],
+            [script, *arguments],
             env=kept | (environ or {}),
             text=True,
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import signal
 import sys
 from datetime import UTC, datetime
 
@@ -114,7 +113,7 @@ def board(monkeypatch):
 
 
 class Service:
-    """Answers with what the test says; then somebody presses Ctrl-C."""
+    """Gives the answers that the test sets; after the last, Ctrl-C is pressed."""
 
     def __init__(self):
         self.answers = []
@@ -139,14 +138,11 @@ class Service:
 
 
 @pytest.fixture
-def service(monkeypatch):
-    """Return what answers the commands in place of the service."""
+def service(monkeypatch, restore_process):
+    """Return what answers the command line in place of the service."""
     from airflow_riffusion.cli import readings as readings_module
 
     service = Service()
     monkeypatch.setattr(readings_module, "RiffusionHook", service.hook)
     monkeypatch.setattr(readings_module.time, "sleep", service.sleep)
-    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
-    before = signal.getsignal(signal.SIGTERM)
-    yield service
-    signal.signal(signal.SIGTERM, before)
+    return service

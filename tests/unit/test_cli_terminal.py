@@ -1,13 +1,15 @@
-"""``--watch`` on a terminal: what it draws, and when it had better not draw."""
+"""``capacity`` on a terminal; the terminal itself is rich's console."""
 
 from __future__ import annotations
 
+import io
 import re
 
 import pytest
+from rich.cells import cell_len
+from rich.console import Console
 
 from airflow_riffusion.cli import readings as readings_module
-from airflow_riffusion.cli import views as views_module
 from airflow_riffusion.cli.__main__ import main
 from airflow_riffusion.exceptions import RiffusionRejected, RiffusionUnavailable
 from tests.readings import job, reading
@@ -17,99 +19,89 @@ DOWN = RiffusionUnavailable("503 Service Unavailable.")
 REJECTED = RiffusionRejected("401 Unauthorized: check the API token.")
 
 
-def watch(*arguments):
-    return main(["capacity", "--watch", *arguments])
-
-
 @pytest.fixture
-def terminal(monkeypatch, capsys):
-    """Return a function that returns what was written to a terminal that knows colours."""
-    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "100"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setattr(views_module, "_is_terminal", lambda: True)
-    return lambda: capsys.readouterr().out
+def console(monkeypatch):
+    console = Console(
+        file=io.StringIO(), force_terminal=True, width=100, height=24, _environ={"TERM": "xterm-256color"}
+    )
+    monkeypatch.setattr(readings_module, "open_console", lambda: console)
+    return console
 
 
-def frames(drawn):
-    """Return the lines of what a terminal showed, one drawing after another."""
-    for frame in re.split(r"\r\x1b\[2K(?:\x1b\[1A\x1b\[2K)*", drawn):
-        yield re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", frame).splitlines()
+def watch():
+    with pytest.raises(SystemExit):
+        main(["capacity", "--watch"])
 
 
-def test_on_a_terminal_what_went_wrong_stays_above_the_newest_reading(service, terminal):
-    service.answers = [FREE, DOWN]
-    watch("--interval", "600")
-    *_, last = frames(terminal())
-
-    assert re.fullmatch(r"Next look at \d\d:\d\d:\d\d UTC\.", last[0])
-    assert last[1] == "503 Service Unavailable."
-    assert last[2] == ""
-    assert "3 of 4 slots free" in last[3]
+def frames(console):
+    """Return the lines of each drawing: one begins where the cursor is sent home."""
+    drawn = console.file.getvalue().partition("\x1b[?1049l")[0]
+    return [
+        re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", frame).split("\n") for frame in re.split(r"\x1b\[H", drawn)[1:]
+    ]
 
 
-def test_on_a_terminal_a_reading_with_none_newer_says_so(service, terminal):
+def test_screen_error_stays_above_the_newest_reading(service, console):
     service.answers = [FREE, DOWN]
     watch()
-    drawn = terminal()
+    last = frames(console)[-1]
 
-    assert drawn.count("last reading at 12:00:00 UTC, none newer: 3 of 4 slots free") >= 1
-    assert "\x1b[2mriffusion_default (riffusion), last reading" in drawn
+    assert re.match(r"\d\d:\d\d:\d\d UTC: 503 Service Unavailable\. Next reading in 5 s\.", last[0])
+    assert "3 of 4 slots free" in last[1]
 
 
-def test_on_a_terminal_a_new_reading_takes_the_place_of_what_went_wrong(service, terminal):
+def test_screen_new_reading_replaces_the_error(service, console):
     service.answers = [FREE, DOWN, FREE]
     watch()
-    *_, last = frames(terminal())
 
-    assert last[0].startswith("riffusion_default (riffusion), 12:00:00 UTC: 3 of 4")
-
-
-def test_on_a_terminal_warnings_leave_room_for_the_reading(service, terminal):
-    service.answers = [FREE.model_copy(update={"warnings": tuple(f"odd {n}" for n in range(50))})]
-    watch()
-    *_, last = frames(terminal())
-
-    assert last[:5] == ["odd 0", "odd 1", "odd 2", "and 47 more notes", ""]
-    assert "3 of 4 slots free" in last[5]
+    assert frames(console)[-1][0].startswith("riffusion_default (riffusion), 12:00:00 UTC: 3 of 4")
 
 
-@pytest.mark.parametrize("term", ["dumb", "unknown"])
-def test_a_terminal_that_can_not_draw_anew_gets_one_table_after_another(service, terminal, monkeypatch, term):
-    monkeypatch.setenv("TERM", term)
-    shown = []
-    monkeypatch.setattr(readings_module.time, "sleep", lambda seconds: shown.append(terminal()))
-    service.answers = [FREE, FREE]
+def test_screen_many_notes_leave_room_for_the_reading(service, console):
+    service.answers = [FREE.model_copy(update={"warnings": tuple(f"note {n}" for n in range(50))})]
     watch()
 
-    assert ["3 of 4 slots free" in each for each in shown] == [True, True]
-    assert "\x1b" not in "".join(shown)
+    assert "3 of 4 slots free" in frames(console)[-1][3]
 
 
-def test_a_pipe_stays_a_pipe_if_colours_are_forced(service, terminal, monkeypatch):
-    monkeypatch.setattr(views_module, "_is_terminal", lambda: False)
-    long = "x" * 1024
-    service.answers = [reading(job(long, "a", long), a=(3, 4))]
+def test_screen_control_characters_never_reach_the_terminal(service, console):
+    service.answers = [FREE.model_copy(update={"warnings": ("\x1b[31mnote",)}), RiffusionUnavailable("\x9bX")]
     watch()
-    drawn = terminal()
+    written = console.file.getvalue()
 
-    assert drawn.count(long) == 2
-    assert "\x1b[?25l" not in drawn
-    assert "\x1b[32m3 of 4 slots free" in drawn
+    assert "\x1b[31mnote" not in written
+    assert "\x9b" not in written
 
 
-def test_a_terminal_gets_its_cursor_back(service, terminal):
+def test_screen_terminal_that_shrinks_is_redrawn_as_a_whole(service, console, monkeypatch):
+    sizes = [(100, 24), (40, 10), (60, 6)]
+    after = iter([*sizes[1:], sizes[-1]])
+
+    def resize(seconds):
+        console.width, console.height = next(after)
+
+    monkeypatch.setattr(readings_module.time, "sleep", resize)
+    service.answers = [FREE, FREE, FREE]
+    watch()
+
+    for frame, (width, height) in zip(frames(console)[-3:], sizes, strict=True):
+        assert [cell_len(line) for line in frame] == [width] * height
+
+
+def test_screen_end_gives_the_terminal_back(service, console, capsys):
     service.answers = [FREE, REJECTED]
     watch()
+    written = console.file.getvalue()
 
-    drawn = terminal()
-    assert drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l")
+    assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
+    assert written.rindex("\x1b[?1049l") > written.rindex("\x1b[?1049h")
+    assert capsys.readouterr().err == "401 Unauthorized: check the API token.\n"
 
 
-def test_one_reading_on_a_terminal_is_drawn_once(service, terminal):
+def test_capacity_on_a_terminal_is_printed_once_in_colour(service, console):
     service.answers = [FREE]
-    main(["capacity"])
+    with pytest.raises(SystemExit):
+        main(["capacity"])
 
-    drawn = terminal()
-    assert "\x1b[32m3 of 4 slots free" in drawn
-    assert "\x1b[?25l" not in drawn
+    assert "\x1b[32m3 of 4 slots free" in console.file.getvalue()
+    assert "\x1b[?1049h" not in console.file.getvalue()
