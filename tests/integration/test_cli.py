@@ -92,9 +92,10 @@ def test_capacity_full_accounts_that_are_not_listed_are_shown_as_full(connect, r
             emulator.service.submit("polka")
         emulator.service.log_out("bob")
         connect(emulator.url)
+        capsys.readouterr()  # what the emulator logs
         assert capacity("--conn-id", "riffusion_test", "--output", "json") == 0
+        shown = capsys.readouterr()
 
-    shown = capsys.readouterr()
     assert json.loads(shown.out)["accounts"] == [
         {"user_id": "alice", "max_jobs": 2, "executing": 2, "available": 0}
     ]
