@@ -99,7 +99,7 @@ def test_capacity_full_accounts_that_are_not_listed_are_shown_as_full(connect, r
     assert json.loads(shown.out)["accounts"] == [
         {"user_id": "alice", "max_jobs": 2, "executing": 2, "available": 0}
     ]
-    assert shown.err == "Note: account 'bob' needs its login renewed at useapi.net\n"
+    assert shown.err == "Note: account bob needs its login renewed at useapi.net\n"
 
 
 def test_capacity_wrong_token_exits_with_2(service, connect, capsys):

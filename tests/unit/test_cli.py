@@ -95,7 +95,7 @@ def test_capacity_note_is_printed_to_stderr(service, capsys, output):
     service.answers = [LOGGED_OUT]
     capacity("--output", output)
 
-    assert capsys.readouterr().err == "Note: account 'a' needs its login renewed at useapi.net\n"
+    assert capsys.readouterr().err == "Note: account a needs its login renewed at useapi.net\n"
 
 
 @pytest.mark.parametrize(
@@ -145,10 +145,17 @@ def test_watch_sigterm_exits_with_0(service, monkeypatch):
 
 
 def test_watch_errors_are_survived(service, capsys):
-    service.answers = [DOWN, BAD, BAD, BAD, FREE]
+    service.answers = [DOWN, BAD, BAD, FREE]
 
     assert watch("--output", "json") == 0
     assert json.loads(capsys.readouterr().out) == FREE.to_xcom()
+
+
+def test_watch_three_bad_answers_in_a_row_exit_with_2(service, capsys):
+    service.answers = [BAD, BAD, BAD, FREE]
+
+    assert watch("--output", "json") == 2
+    assert "Several readings in a row" in capsys.readouterr().err
 
 
 def test_watch_rejection_exits_with_2(service):
