@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from airflow_riffusion.core.accounts import ConfiguredAccounts, KnownAccounts
+from airflow_riffusion.core.backoff import Backoff, capped
 from airflow_riffusion.core.capacity import login_needed
 from airflow_riffusion.exceptions import RiffusionError
 
@@ -21,7 +22,6 @@ log = logging.getLogger(__name__)
 GOOD_FOR_WAITING = 600.0
 GOOD_FOR_GIVING_UP = 10.0
 _RETRIED_AFTER = 60.0
-_LONGEST_RETRY_AFTER = 600.0
 
 
 class AccountDirectory:
@@ -39,7 +39,8 @@ class AccountDirectory:
         self._ask = ask
         self._known = KnownAccounts()
         self._configured: ConfiguredAccounts | None = None
-        self._answered_at = self._not_before = float("-inf")
+        self._answered_at = float("-inf")
+        self._backoff = Backoff(_RETRIED_AFTER, longest=_RETRIED_AFTER)
         self._last_error: str | None = None
         self._logged_out: tuple[str, ...] = ()
 
@@ -51,24 +52,25 @@ class AccountDirectory:
         """Return the accounts by an answer that is at most so many seconds old; None if there is none."""
         if self._configured is not None and time.monotonic() - self._answered_at <= max_age:
             return self._configured
-        if time.monotonic() < self._not_before:
+        if time.monotonic() < self._backoff.not_before:
             return None
         try:
             answer = self._ask()
         except RiffusionError as error:
-            self._failed(str(error), getattr(error, "retry_after", None) or 0.0)
+            self._failed(str(error), getattr(error, "retry_after", None))
             return None
         self._log_logged_out(answer.logged_out)
         self._configured = self._known.learn(answer)
         if self._configured is None:
             self._failed(f"connection '{self._conn_id}' has none, GET accounts says. It is asked once more.")
             return None
+        self._backoff.succeeded()
         self._answered_at, self._last_error = time.monotonic(), None
         return self._configured
 
-    def _failed(self, error: str, retry_after: float = 0.0) -> None:
-        self.retry_after = min(retry_after, _LONGEST_RETRY_AFTER)
-        self._not_before = time.monotonic() + max(_RETRIED_AFTER, self.retry_after)
+    def _failed(self, error: str, retry_after: float | None = None) -> None:
+        self.retry_after = capped(retry_after)
+        self._backoff.failed(time.monotonic(), retry_after)
         if error != self._last_error:
             self._last_error = error
             log.warning("Which accounts the service has can't be found out: %s", error)

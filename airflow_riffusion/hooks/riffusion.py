@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from urllib3.exceptions import HTTPError
 
 from airflow_riffusion import metrics
 from airflow_riffusion.core.accounts import ConfiguredAccounts
+from airflow_riffusion.core.backoff import Backoff
 from airflow_riffusion.core.capacity import Capacity, CapacityFormatError
 from airflow_riffusion.exceptions import (
     RiffusionBadResponse,
@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 
 # A DELETE that is repeated finds nothing to delete.
 _HARMLESS_TWICE = ("GET", "DELETE")
-_FIRST_BACKOFF = 1.0
-_LONGEST_BACKOFF = 30.0
+# Seconds between two tries.
+_SHORTEST_PAUSE = 0.5
+_LONGEST_PAUSE = 30.0
 _ACCOUNTS_ENDPOINT = "accounts"
 # Seconds, less than a reading may take: readings wait for it.
 _ACCOUNTS_TIMEOUT = 5.0
@@ -289,19 +290,17 @@ class RiffusionHook(BaseHook):
 
     def _send(self, method: str, endpoint: str, json: Any = None) -> bytes:
         """Send a request, several times if need be and harmless, and return the body of the good answer."""
-        tries_left = self.retries if method in _HARMLESS_TWICE else 0
-        backoff = _FIRST_BACKOFF
+        backoff = Backoff(_SHORTEST_PAUSE, longest=_LONGEST_PAUSE)
+        retries = self.retries if method in _HARMLESS_TWICE else 0
         while True:
             try:
                 return self._send_once(self.settings, method, endpoint, json)
             except RiffusionUnavailable as error:
-                delay = max(error.retry_after or 0, random.uniform(backoff / 2, backoff))
-                if not tries_left or delay > _LONGEST_BACKOFF:
+                pause = backoff.failed(0.0, error.retry_after)
+                if backoff.failures > retries or pause > _LONGEST_PAUSE:
                     raise
-                self.log.warning("%s Trying again in %.1f s.", error, delay)
-            time.sleep(delay)
-            tries_left -= 1
-            backoff = min(_LONGEST_BACKOFF, backoff * 2)
+                self.log.warning("%s Trying again in %.1f s.", error, pause)
+            time.sleep(pause)
 
     def _send_once(
         self, settings: ConnectionSettings, method: str, endpoint: str, json: Any, *, secret: bool = False

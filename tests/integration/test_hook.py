@@ -651,7 +651,7 @@ def test_an_unavailable_service_is_asked_again_as_often_as_wanted(connect, answe
         RiffusionHook(connect(server.url), retries=3).get_capacity()
 
     assert len(server.requests) == 4
-    assert [0.5 <= naps[0] <= 1, 1 <= naps[1] <= 2, 2 <= naps[2] <= 4] == [True] * 3
+    assert all(0.5 <= nap <= longest for nap, longest in zip(naps, (1, 2, 4), strict=True))
 
 
 def test_retries_wait_as_long_as_the_service_asks(connect, answering, naps):
@@ -930,7 +930,7 @@ class TestAccounts:
 
     @pytest.mark.parametrize("status", ["404 Not Found", "401 x", "500 x", "200 OK"])
     def test_hook_accounts_that_cannot_be_had_are_asked_for_again_after_a_minute(
-        self, connect, answering, clock, capfd, status
+        self, connect, answering, clock, caplog, status
     ):
         server = answering(b'{"error": "sess-1234"}', status)
         hook = RiffusionHook(connect(server.url))
@@ -941,7 +941,7 @@ class TestAccounts:
         clock.now += 60
         assert hook.configured_accounts() is None
         assert len(server.requests) == 2
-        said = "".join(capfd.readouterr())
+        said = caplog.text
         assert said.count("Which accounts the service has can't be found out: ") == 1
         assert "sess" not in said
 
@@ -955,13 +955,13 @@ class TestAccounts:
         assert len(server.requests) == 1
 
     def test_hook_accounts_that_are_logged_out_are_named_in_the_log_and_nothing_else_is(
-        self, connect, answering, capfd
+        self, connect, answering, caplog
     ):
         hook = RiffusionHook(connect(answering(self.BODY).url))
         hook.configured_accounts()
         hook.configured_accounts(max_age=-1)
 
-        said = "".join(capfd.readouterr())
+        said = caplog.text
         assert (
             said.count("Connection 'riffusion_test': account b needs its login renewed at useapi.net.") == 1
         )

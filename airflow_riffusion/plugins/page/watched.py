@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_riffusion.compat import CAN_LIST_VARIABLES
+from airflow_riffusion.core.backoff import capped
 from airflow_riffusion.exceptions import RiffusionError
 from airflow_riffusion.gate.peer_store import peer_key_prefix
 from airflow_riffusion.hooks.riffusion import RiffusionHook
@@ -34,7 +35,6 @@ PATIENCE = 3.0
 
 # All in seconds.
 _CONNECTION_LASTS = 60.0
-_LONGEST_PAUSE = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class WatchedConnection:
                 return pause.outcome
             outcome = Outcome(Reading.of(self._hook.get_complete_capacity()), None, tried_at)
         except RiffusionError as error:
-            return self._failed(settings, tried_at, str(error), getattr(error, "retry_after", None) or 0.0)
+            return self._failed(settings, tried_at, str(error), getattr(error, "retry_after", None))
         except Exception:
             log.exception("The capacity page can't take a reading by connection '%s'.", self.conn_id)
             return self._failed(settings, tried_at, "No reading could be taken: see the API server's log.")
@@ -136,12 +136,16 @@ class WatchedConnection:
         return self._hook.settings
 
     def _failed(
-        self, settings: ConnectionSettings | None, tried_at: datetime, error: str, retry_after: float = 0.0
+        self,
+        settings: ConnectionSettings | None,
+        tried_at: datetime,
+        error: str,
+        retry_after: float | None = None,
     ) -> Outcome:
         before = self._outcome.answer.reading if self._outcome.answer else None
         outcome = Outcome(before, error, tried_at)
         if settings is not None:
-            pause = min(max(INTERVAL, retry_after), _LONGEST_PAUSE)
+            pause = max(INTERVAL, capped(retry_after))
             self._pause = _Pause(settings, self._clock() + pause, outcome)
         # A person may mend the connection meanwhile.
         self._looked_up_at = float("-inf")

@@ -53,9 +53,9 @@ def test_loading_the_plugin_imports_nothing_of_the_page():
 
     imported = [name for name in json.loads(done.stdout.splitlines()[-1]) if "packaging" not in name]
     assert imported == [
+        "airflow_riffusion.compat",
         "airflow_riffusion.plugins",
         "airflow_riffusion.plugins.capacity_page",
-        "airflow_riffusion.compat",
     ]
 
 
