@@ -38,15 +38,28 @@ class SteppedLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.busy = False
         super().__init__(_InstantSelector())
 
     def time(self) -> float:
         return self.now
 
+    def call_soon(self, *arguments, **options):
+        self.busy = True
+        return super().call_soon(*arguments, **options)
+
+    def call_at(self, *arguments, **options):
+        self.busy = True
+        return super().call_at(*arguments, **options)
+
     def settle(self) -> None:
+        """Do what is due, and what that makes due, until nothing is."""
         for _ in range(20):
-            self.call_soon(self.stop)
+            self.busy = False
+            super().call_soon(self.stop)
             self.run_forever()
+            if not self.busy:
+                break
 
 
 class NeverGivesUp(Coordinator):
