@@ -1,10 +1,13 @@
+# make install      installs what the others need, which they do by themselves as well
 # make demo         songs on a real Airflow against the emulator; KEEP=1 leaves both running
 # make test         unit and integration tests
 # make test-system  tests on a real Airflow and in a real browser (needs chromium, postgresql and redis-server)
-# make test-matrix  unit and integration tests on each Airflow from 2.11 to 3.3, and a run on a real 2.11 and 3.1
+# make test-scale   the same with three times as many songs and tasks, in an hour
+# make test-matrix  unit and integration tests on each Airflow from 2.11 to 3.3, and a run on a real 2.11 and 3.1;
+#                   tests that need no Airflow run once on each Python, without the one that `make test` uses
 # make lint         ruff and mypy
 # make wheel        builds the wheel and looks at it in a venv of its own
-# make bench        the figures of the README, in a quarter of an hour
+# make bench        the figures of the README, in a quarter of an hour; SMOKE=1 only tries the benchmarks out
 # make constraints  resolves the pinned versions anew
 # make clean        removes all that the others made
 
@@ -12,7 +15,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DELETE_ON_ERROR:
-.PHONY: demo test test-system test-matrix lint wheel bench constraints clean
+.PHONY: install demo test test-system test-scale test-matrix lint wheel bench constraints clean
 
 PYTHON ?= python3
 WORK := .work
@@ -21,14 +24,20 @@ BIN := $(VENV)/bin
 CONSTRAINTS := constraints/airflow-3.3.txt
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --build-constraint $(CONSTRAINTS)
 
+install: $(VENV)/.dev
+
 demo: $(VENV)/.demo
 	@$(BIN)/python -m dev.demo --home $(WORK)/demo $(if $(KEEP),--keep)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest tests/unit tests/integration
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit tests/integration
 
+# What test_versions.py looks at on older Airflows, other system tests see on this one.
 test-system: $(VENV)/.cluster
-	$(BIN)/python -m pytest tests/system
+	$(BIN)/python -m pytest tests/system --ignore tests/system/test_versions.py
+
+test-scale: export SCALE := full
+test-scale: test-system
 
 test-matrix: $(VENV)/.uv
 	@$(BIN)/python -m dev.matrix --home $(WORK)/matrix
@@ -52,7 +61,7 @@ wheel: $(VENV)/.dev
 	bin/airflow-riffusion capacity --help | grep -F -- --interval
 
 bench: $(VENV)/.dev
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m $(if $(SMOKE),pytest tests/benchmarks,benchmarks)
 
 # An older Airflow may not start with what its web server needs in a newer version (3.0.6 and 3.2.2 don't), so a file
 # can say of which day that is to be.

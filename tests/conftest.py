@@ -25,9 +25,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test by its folder, so that no test can run unmarked."""
     for item in items:
         kind = item.path.relative_to(TESTS).parts[0]
-        if kind not in ("unit", "integration", "system"):
+        if kind not in ("unit", "integration", "system", "benchmarks"):
             raise pytest.UsageError(
-                f"{item.path} must lie below tests/unit, tests/integration or tests/system"
+                f"{item.path} must lie below tests/unit, tests/integration, tests/system or tests/benchmarks"
             )
         item.add_marker(kind)
 

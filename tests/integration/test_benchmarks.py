@@ -1,39 +1,13 @@
-"""The benchmarks run and give figures; what the figures are, no test can say on a shared machine."""
+"""The table of the benchmarks; `make bench SMOKE=1` tries out the benchmarks themselves."""
 
 from __future__ import annotations
 
 import pytest
 
-from benchmarks import imports, machine, model, readings
+from benchmarks import machine
 from benchmarks.table import Row, render
-from tests.versions import needs_airflow_3
 
 pytest.importorskip("airflow.providers.http", reason="the peer is not installed")
-
-
-@needs_airflow_3  # what it compares with
-def test_imports_are_measured():
-    rows = imports.measure(1, warm_up=0)
-
-    assert [row.figure for row in rows] == ["ms, median", "new modules"] * 2
-    assert all(row.ours > 0 and row.peer > 0 for row in rows)
-
-
-def test_readings_are_measured():
-    rows = readings.measure(2, rounds=2, warm_up=1)
-
-    assert [row.figure for row in rows] == ["ms, median", "ms, p95"] * 5
-    assert all(row.ours > 0 and row.peer > 0 for row in rows)
-
-
-def test_the_model_shows_what_it_costs_to_wait_and_that_none_is_refused_or_passed_over():
-    rows = {(row.measured, row.figure): row for row in model.measure([100], intervals=[5])}
-
-    for figure in ("refused submissions", "order violations"):
-        assert rows["100 tasks", figure].ours == 0 < rows["100 tasks", figure].peer
-    for figure in ("status requests", "throughput, %"):
-        assert rows["100 tasks, a reading per 5 s", figure].met
-    assert rows["100 tasks, a reading per 5 s", "slot idle between two jobs, s"].ratio > 1
 
 
 @pytest.mark.parametrize(
