@@ -105,7 +105,7 @@ def checking_arguments() -> Iterator[None]:
     except RiffusionArgumentError:
         raise
     except ValueError as error:
-        raise RiffusionArgumentError(f"{error}.") from None
+        raise RiffusionArgumentError(f"{str(error).removesuffix('.')}.") from None
 
 
 class RiffusionBadResponse(RiffusionError):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, MappingView, Set
 from dataclasses import dataclass
 from datetime import timedelta
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
 
 _LONGEST = timedelta.max.total_seconds()
+_TEXT = str | bytes | bytearray | memoryview
 _WHOLE_NUMBER = re.compile(r"([0-9]{1,9})(?:\.0+)?")
 
 
@@ -144,7 +144,7 @@ def whole_number(name: str, value: object) -> int:
     elif isinstance(value, float) and value.is_integer():
         number = int(value)
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise ValueError(f"{name} must be a positive whole number, not {value!r}")
+        raise ValueError(f"{name} must be a positive whole number, not {value!r:.200}")
     return number
 
 
@@ -163,26 +163,35 @@ def identifier(name: str, value: object) -> str:
 
 def reference(name: str, value: object) -> str:
     """
-    Return a ``replyRef`` as text; any number is one, too, for a native template makes one of "2026.11".
+    Return a ``replyRef`` as text; a whole number is one, too.
+
+    A number with a fraction is not: native templates make the same one of "2026.1" and "2026.10", and jobs
+    of one reference are taken for one.
 
     :param name: the argument's name, for the error.
     :raises ValueError: if it is none, or empty.
     """
-    return identifier(name, str(value) if isinstance(value, float) and isfinite(value) else value)
+    if isinstance(value, float):
+        raise ValueError(
+            f"{name} must be text, not {value!r}: a native template made a number of it; begin it with a "
+            "letter"
+        )
+    return identifier(name, value)
 
 
 def plain(value: object) -> Any:
     """
     Return a value of which other tasks' outputs may be a part, at any depth, as what JSON knows.
 
-    Airflow gives the outputs of a mapped task as a lazy sequence: any sequence or set that is no text becomes
-    a list. What JSON doesn't know is left as it is.
+    Airflow gives the outputs of a mapped task as a lazy sequence, and a native template gives generators and
+    views of a dict: any collection or iterator that is no text becomes a list. What else JSON doesn't know is
+    left as it is.
     """
     if isinstance(value, Mapping):
         return {name: plain(item) for name, item in value.items()}
-    if isinstance(value, Set):
-        return [plain(item) for item in sorted(value, key=str)]
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview):
+    if isinstance(value, Set) and not isinstance(value, MappingView):  # a view has an order
+        value = sorted(value, key=str)
+    if isinstance(value, Collection | Iterator) and not isinstance(value, _TEXT):
         return [plain(item) for item in value]
     return value
 
@@ -205,7 +214,7 @@ def seconds(name: str, value: object, *, zero: bool = False) -> float:
         or (number == 0 and not zero)
     ):
         bound = "0 or more" if zero else "more than 0"
-        raise ValueError(f"{name} must be seconds or a timedelta, finite and {bound}, not {value!r}")
+        raise ValueError(f"{name} must be seconds or a timedelta, finite and {bound}, not {value!r:.200}")
     return float(number)
 
 
@@ -217,7 +226,7 @@ def boolean(name: str, value: object) -> bool:
     :raises ValueError: if it is none.
     """
     if not isinstance(value, bool):
-        raise ValueError(f"{name} must be True or False, not {value!r}")
+        raise ValueError(f"{name} must be True or False, not {value!r:.200}")
     return value
 
 
@@ -243,7 +252,7 @@ def checked_endpoint(value: object) -> str:
     path = unquote(value.partition("?")[0]) if isinstance(value, str) else ""
     leads_out = "://" in path or ".." in path.split("/") or set(path) & set("#\\")
     if not isinstance(value, str) or not path.strip("/") or leads_out or not value.isprintable():
-        raise ValueError(f"an endpoint is a path below v1/<service>/, not {value!r}")
+        raise ValueError(f"an endpoint is a path below v1/<service>/, not {value!r:.200}")
     return value
 
 
@@ -256,9 +265,10 @@ def account_ids(value: object) -> frozenset[str] | None:
     """
     if value is None:
         return None
-    if isinstance(value, str | Mapping) or not isinstance(value, Collection) or not value:
+    ids = plain(value)
+    if not isinstance(ids, list) or not ids:
         raise ValueError(f"user_ids must be a list of account ids, or None for all, not {value!r:.200}")
-    return frozenset(identifier("each of user_ids", user_id) for user_id in value)
+    return frozenset(identifier("each of user_ids", user_id) for user_id in ids)
 
 
 def is_template(value: object) -> bool:

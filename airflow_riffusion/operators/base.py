@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 
 from airflow_riffusion.compat import is_deferral_timeout
-from airflow_riffusion.core.request import SlotRequest, conn_id
+from airflow_riffusion.core.request import SlotRequest, conn_id, plain
 from airflow_riffusion.core.submission import Submission
 from airflow_riffusion.core.timeouts import Limit
 from airflow_riffusion.exceptions import checking_arguments
@@ -46,10 +47,11 @@ class SongOperator(BaseOperator):
     def _wait_for_slot(self, song: Song, *, pause: float = 0.0) -> NoReturn:
         from airflow_riffusion.triggers.submission import SubmissionTrigger
 
+        submission = self._submission()
         with checking_arguments():
             request = SlotRequest.checked(
                 slots=self.slots,
-                user_ids=self._submission().among(self.user_ids),
+                user_ids=submission.among(self.user_ids),
                 same_account=self.same_account,
                 hold=self.hold,
                 priority=self.priority_weight,
@@ -122,7 +124,10 @@ class SongOperator(BaseOperator):
         with checking_arguments():
             return conn_id(self.riffusion_conn_id)
 
-    @checking_arguments()
     def _submission(self) -> Submission:
         """Return what is to be submitted, checked (again): templates are rendered by now."""
-        return Submission.checked(self.endpoint, self.json)
+        # Outputs of other tasks are fetched here, and only once. If that fails, no argument is wrong.
+        with suppress(RecursionError):  # then the check below says so
+            self.json, self.user_ids = plain(self.json), plain(self.user_ids)
+        with checking_arguments():
+            return Submission.checked(self.endpoint, self.json)

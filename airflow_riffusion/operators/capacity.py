@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_riffusion.core.request import account_ids, conn_id, is_template
+from airflow_riffusion.core.request import account_ids, conn_id, is_template, plain
 from airflow_riffusion.exceptions import checking_arguments
 
 if TYPE_CHECKING:
@@ -63,8 +63,9 @@ class CapacityOperator(BaseOperator):
         """
         from airflow_riffusion.hooks.riffusion import RiffusionHook
 
+        user_ids = plain(self.user_ids)  # fetches another task's output: if that fails, no argument is wrong
         with checking_arguments():
-            name, accounts = conn_id(self.riffusion_conn_id), account_ids(self.user_ids)
+            name, accounts = conn_id(self.riffusion_conn_id), account_ids(user_ids)
         reading = RiffusionHook(name, retries=_RETRIES).get_complete_capacity().for_users(accounts)
         self.log.info("%s", reading)
         return reading.to_xcom()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_riffusion.compat import worker_is_gone
-from airflow_riffusion.core.request import SlotRequest, conn_id, grant_line, seconds
+from airflow_riffusion.core.request import SlotRequest, conn_id, grant_line, plain, seconds
 from airflow_riffusion.exceptions import RiffusionRejected
 
 if TYPE_CHECKING:
@@ -157,6 +157,7 @@ class CapacityTrigger(BaseTrigger):
             return
         try:
             super().render_template_fields(context, jinja_env)
+            self.user_ids = plain(self.user_ids)  # of a generator, each filter is applied only now
         except Exception as error:  # noqa: BLE001 - whatever it is, a worker may know more, and says so if not
             self._not_rendered = error
 
@@ -173,7 +174,7 @@ class CapacityTrigger(BaseTrigger):
         since = self._since()
         try:
             if self._not_rendered is not None:
-                raise ValueError(f"a template can't be rendered: {self._not_rendered!r}")
+                raise ValueError(f"a template can't be rendered: {self._not_rendered!r:.200}")
             request = self._request(since)
             gate = CapacityGate.of(conn_id(self.riffusion_conn_id))
         except ValueError as error:

@@ -8,6 +8,7 @@ from airflow_riffusion.core.request import (
     Grant,
     SlotRequest,
     account_ids,
+    boolean,
     checked_endpoint,
     conn_id,
     grant_line,
@@ -62,7 +63,10 @@ def test_account_ids_may_be_numbers_and_are_compared_as_text():
     assert account_ids(None) is None
 
 
-@pytest.mark.parametrize("given", [("a", 1), {"a", 1}, frozenset(["a", "1"]), {"a": 0, 1: 0}.keys()])
+@pytest.mark.parametrize(
+    "given",
+    [("a", 1), {"a", 1}, frozenset(["a", "1"]), {"a": 0, 1: 0}.keys(), {0: "a", 1: 1}.values(), iter("a1")],
+)
 def test_account_ids_may_come_in_any_collection(given):
     assert account_ids(given) == {"a", "1"}
 
@@ -104,12 +108,18 @@ def test_a_connection_whose_id_a_native_template_took_for_a_number_is_named_by_i
     assert conn_id(4711) == "4711"
 
 
-@pytest.mark.parametrize(("value", "expected"), [("ref", "ref"), (42, "42"), (2026.11, "2026.11"), (0, "0")])
-def test_a_reference_may_be_any_number(value, expected):
+@pytest.mark.parametrize(("value", "expected"), [("ref", "ref"), (42, "42"), (0, "0")])
+def test_a_reference_may_be_a_whole_number(value, expected):
     assert reference("replyRef", value) == expected
 
 
-@pytest.mark.parametrize("value", ["", None, True, ["ref"], float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [20261101.1, 2e9, float("nan"), float("inf")])
+def test_reference_float_is_rejected_because_two_texts_may_have_become_it(value):
+    with pytest.raises(ValueError, match="a native template made a number of it; begin it with a letter"):
+        reference("replyRef", value)
+
+
+@pytest.mark.parametrize("value", ["", None, True, ["ref"]])
 def test_anything_else_is_no_reference(value):
     with pytest.raises(ValueError, match="replyRef must be text"):
         reference("replyRef", value)
@@ -124,6 +134,20 @@ def test_what_other_tasks_give_becomes_what_json_knows_at_any_depth(lazy_sequenc
         "seed": 1.5,
         "no": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (map(str.upper, ["b", "a"]), ["B", "A"]),
+        ({"b": 1, "a": 2}.keys(), ["b", "a"]),
+        ({"b": 1, "a": 2}.values(), [1, 2]),
+        ({"b": {1}}.items(), [["b", [1]]]),
+    ],
+    ids=["generator", "keys", "values", "items"],
+)
+def test_plain_what_native_templates_give_becomes_a_list_in_its_order(value, expected):
+    assert plain({"tags": value}) == {"tags": expected}
 
 
 @pytest.mark.parametrize("value", ["text", b"bytes", bytearray(b"bytes")])
@@ -141,6 +165,22 @@ def test_the_query_of_an_endpoint_may_hold_what_a_path_may_not():
     endpoint = "music/?next=https://example.com/../#x"
 
     assert checked_endpoint(endpoint) == endpoint
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        lambda text: whole_number("slots", text),
+        lambda text: seconds("hold", text),
+        lambda text: boolean("same_account", text),
+        lambda text: checked_endpoint("../" + text),
+    ],
+    ids=["whole_number", "seconds", "boolean", "checked_endpoint"],
+)
+def test_check_error_quotes_a_long_value_shortened(check):
+    with pytest.raises(ValueError, match="not '") as caught:
+        check("x" * 5000)
+    assert len(str(caught.value)) < 300
 
 
 def test_what_a_dag_author_leaves_out_is_what_a_request_has_by_itself():

@@ -79,3 +79,16 @@ def test_the_accounts_may_come_from_a_mapped_task(hook, lazy_sequence):
     operator = CapacityOperator(task_id="t", user_ids=lazy_sequence(["a"]))
 
     assert operator.execute({})["available"] == 1
+
+
+def test_another_tasks_output_that_cant_be_fetched_is_no_wrong_argument(hook):
+    def unreadable():
+        yield "a"
+        raise ValueError("the bucket is away")
+
+    operator = CapacityOperator(task_id="t", user_ids="{{ accounts }}")
+    operator.user_ids = unreadable()
+
+    with pytest.raises(ValueError, match=r"^the bucket is away$") as caught:
+        operator.execute({})
+    assert not isinstance(caught.value, AirflowFailException)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import UserList
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -238,12 +239,12 @@ class TestWaitingForASlot:
 
         assert service.asked[0][2]["replyRef"] == began["reply_ref"] == "d/r/song/3"
 
-    @pytest.mark.parametrize("given", [True, "x" * 1025, ["ref"]])
+    @pytest.mark.parametrize("given", [True, "x" * 1025, ["ref"], 20261101.1])
     def test_a_reference_that_cant_be_one_is_an_error(self, given):
         with pytest.raises(AirflowFailException, match="json's replyRef must"):
             song(json={"replyRef": given}).execute(context())
 
-    @pytest.mark.parametrize(("given", "sent"), [(42, "42"), (2026.11, "2026.11"), (0, "0")])
+    @pytest.mark.parametrize(("given", "sent"), [(42, "42"), (0, "0")])
     def test_a_number_as_a_reference_is_sent_as_text(self, service, given, sent):
         task = song(json={"replyRef": given})
         began = deferral(task.execute, context()).trigger.song
@@ -261,6 +262,41 @@ class TestWaitingForASlot:
         sent = service.asked[0][2]
         assert (sent["tags"], sent["deep"]) == (["sad", "slow"], [{"pair": [1, 2]}])
         json.dumps(sent)
+
+    def test_what_native_templates_give_is_sent_as_lists(self, service):
+        task = song(json={"tags": map(str.upper, ["sad"])}, user_ids=["a"])
+        task.user_ids = map(str.lower, ["A"])  # as it is rendered
+        began = deferral(task.execute, context()).trigger
+        service.answer = RiffusionUnavailable("503")
+
+        again = deferral(task.submit, context(), granted(began.song)).trigger
+
+        assert service.asked[0][2]["tags"] == ["SAD"]
+        assert began.user_ids == again.user_ids == ["a"]
+
+    def test_another_tasks_output_that_cant_be_fetched_is_no_wrong_argument(self):
+        class Unreadable(UserList):
+            def __iter__(self):
+                raise ValueError("the bucket is away")
+
+        for fields in ({"json": {"tags": Unreadable()}}, {"user_ids": Unreadable("a")}):
+            task = song()
+            vars(task).update(fields)
+            with pytest.raises(ValueError, match=r"^the bucket is away$") as caught:
+                task.execute(context())
+            assert not isinstance(caught.value, AirflowFailException)
+
+    def test_submit_operator_fetches_another_tasks_output_once(self):
+        class Counting(UserList):
+            fetched = 0
+
+            def __iter__(self):
+                Counting.fetched += 1
+                return super().__iter__()
+
+        deferral(song(json={"tags": Counting(["sad"])}).execute, context())
+
+        assert Counting.fetched == 1
 
     def test_the_accounts_may_come_from_a_mapped_task(self, lazy_sequence):
         task = song(user_ids=lazy_sequence(["b", "a"]))

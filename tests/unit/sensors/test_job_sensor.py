@@ -152,9 +152,8 @@ class TestDeferring:
         }
         assert (deferred.method_name, deferred.timeout.total_seconds()) == ("execute_complete", 100)
 
-    @pytest.mark.parametrize(("given", "sent"), [(4711, "4711"), (2026.11, "2026.11")])
-    def test_a_reference_may_be_a_number(self, given, sent):
-        assert self.defer(job_id=None, reply_ref=given).trigger.reply_ref == sent
+    def test_a_reference_may_be_a_whole_number(self):
+        assert self.defer(job_id=None, reply_ref=4711).trigger.reply_ref == "4711"
 
     def test_a_shorter_execution_timeout_counts_and_is_said(self, clock):
         fields = {"timeout": 90, "execution_timeout": timedelta(seconds=60)}

@@ -159,6 +159,8 @@ class TestRenderingTheArguments:
             ("{{ accounts }}", {"a", "1"}),
             ("{{ '1, 2' }}", {"1", "2"}),
             (["{{ 1 }}"], {"1"}),
+            ("{{ ['A'] | map('lower') }}", {"a"}),
+            ("{{ {0: 'a'}.values() }}", {"a"}),
             ("{{ none }}", None),
         ],
     )
@@ -192,6 +194,16 @@ class TestRenderingTheArguments:
 
         assert event.payload["status"] == "unread"
         assert gate.waited_for is None
+
+    def test_a_filter_that_fails_when_its_values_are_read_is_left_to_a_worker(self, gate):
+        (event,) = events_of(self.started(user_ids="{{ [1] | map('no_filter') }}", native=True))
+
+        assert event.payload["status"] == "unread"
+
+    def test_trigger_message_of_unread_arguments_is_short(self, gate):
+        (event,) = events_of(CapacityTrigger(slots="x" * 5000))
+
+        assert len(event.payload["message"]) < 300
 
     def test_what_a_worker_has_rendered_is_not_rendered_again(self, gate):
         trigger = self.started(native=True)
