@@ -16,6 +16,7 @@ from airflow_riffusion.core.request import (
     boolean,
     grant_line,
     is_template,
+    plain,
     whole_number,
 )
 from airflow_riffusion.exceptions import RiffusionRejected, checking_arguments
@@ -31,6 +32,26 @@ if TYPE_CHECKING:
 
     from airflow_riffusion.compat import AccountIds, Templated
     from airflow_riffusion.hooks.riffusion import RiffusionHook
+
+
+class _StartTriggerArgs:
+    """
+    What the triggerer starts a sensor with, by the options that the task has when Airflow asks.
+
+    A cluster policy or ``add_outlets()`` may change them after the sensor was made. The class itself has
+    none: Airflow would take them for those of every mapped sensor.
+    """
+
+    def __get__(self, sensor: CapacitySensor | None, owner: type) -> StartTriggerArgs | None:
+        if sensor is None or sensor._started_with is None:  # noqa: SLF001 - it is this class's own
+            return None
+        from airflow_riffusion.sensors.zero_worker import TASK_OPTIONS, with_task_options
+
+        options = {name: getattr(sensor, name) for name in TASK_OPTIONS}
+        return with_task_options(sensor._started_with, options)  # noqa: SLF001
+
+    def __set__(self, sensor: CapacitySensor, args: StartTriggerArgs | None) -> None:
+        sensor._started_with = args  # noqa: SLF001
 
 
 class CapacitySensor(RiffusionSensor):
@@ -64,6 +85,9 @@ class CapacitySensor(RiffusionSensor):
     """
 
     template_fields: Sequence[str] = ("riffusion_conn_id", "user_ids", "slots")
+    start_trigger_args = _StartTriggerArgs()
+    _started_with: StartTriggerArgs | None = None
+    _start_priority: int | None = None
 
     @checking_arguments()
     def __init__(
@@ -102,7 +126,7 @@ class CapacitySensor(RiffusionSensor):
         if start_from_trigger or end_from_trigger:
             self._check_zero_worker_mode()
         if start_from_trigger:
-            self.start_trigger_args = self._start_args(start_trigger_args)
+            self._start_with(start_trigger_args)
 
     @classmethod
     def start_args(cls, **arguments: Any) -> StartTriggerArgs:
@@ -138,7 +162,7 @@ class CapacitySensor(RiffusionSensor):
         :return: the reading and what was granted, as plain JSON.
         """
         self._began = time.time()
-        request = self._checked(self._request)
+        request = self._checked_request()
         if not self.deferrable:
             return super().execute(context)
         if self.end_from_trigger and self.outlets:
@@ -177,7 +201,7 @@ class CapacitySensor(RiffusionSensor):
         if status == "unread":
             self.log.info("The triggerer can't read the arguments, so a worker does: %s", event["message"])
             self._began = event["since"]
-            self._wait_in_triggerer(self._checked(self._request))
+            self._wait_in_triggerer(self._checked_request())
         if status == "rejected":
             raise RiffusionRejected(str(event.get("message")))
         granted = event.get("result") if status == "granted" else None
@@ -231,11 +255,23 @@ class CapacitySensor(RiffusionSensor):
         if not self.deferrable:
             raise ValueError(f"{name} needs deferrable=True")
 
-    def _start_args(self, given: StartTriggerArgs | None) -> StartTriggerArgs:
-        from airflow_riffusion.sensors.zero_worker import OWN_ARGUMENTS, TASK_OPTIONS, with_task_options
+    def _start_with(self, given: StartTriggerArgs | None) -> None:
+        """Let the triggerer and a worker have the same arguments: either may have to read them."""
+        from airflow_riffusion.sensors.zero_worker import OWN_ARGUMENTS, arguments_of
 
-        own = given or self.start_args(**{name: getattr(self, name) for name in OWN_ARGUMENTS})
-        return with_task_options(own, {name: getattr(self, name) for name in TASK_OPTIONS})
+        if given is None:
+            given = self.start_args(**{name: getattr(self, name) for name in OWN_ARGUMENTS})
+        else:
+            for name, value in arguments_of(given).items():
+                setattr(self, name, value)
+            self._start_priority = (given.trigger_kwargs or {}).get("priority")
+        self.start_trigger_args = given
+
+    def _checked_request(self) -> SlotRequest:
+        with self._soft_fail():
+            # Another task's output is fetched here, and only once. If that fails, no argument is wrong.
+            self.user_ids = plain(self.user_ids)
+        return self._checked(self._request)
 
     def _request(self) -> SlotRequest:
         """Return what is asked for, checked (again): templates are rendered by now."""
@@ -244,6 +280,6 @@ class CapacitySensor(RiffusionSensor):
             user_ids=self.user_ids,
             same_account=self.same_account,
             hold=self.hold,
-            priority=self.priority_weight,
+            priority=self.priority_weight if self._start_priority is None else self._start_priority,
             since=self._began,
         )

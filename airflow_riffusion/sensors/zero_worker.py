@@ -13,7 +13,6 @@ from airflow.triggers.base import StartTriggerArgs
 
 from airflow_riffusion.compat import require_zero_worker_mode
 from airflow_riffusion.core.request import account_ids, boolean, conn_id, is_template, seconds, whole_number
-from airflow_riffusion.core.timeouts import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,6 +76,18 @@ def start_args(
     )
 
 
+def arguments_of(args: StartTriggerArgs) -> dict[str, Any]:
+    """
+    Return those of the sensor's own arguments that the triggerer would start with.
+
+    :param args: what it would start with.
+    """
+    arguments = {name: value for name, value in (args.trigger_kwargs or {}).items() if name in OWN_ARGUMENTS}
+    if args.timeout is not None:
+        arguments["timeout"] = args.timeout.total_seconds()
+    return arguments
+
+
 def with_task_options(args: StartTriggerArgs, options: Mapping[str, Any]) -> StartTriggerArgs:
     """
     Return what the triggerer starts with if these options are to count there.
@@ -86,11 +97,9 @@ def with_task_options(args: StartTriggerArgs, options: Mapping[str, Any]) -> Sta
         worker: nothing else tells Airflow of their events.
     """
     kwargs = dict(args.trigger_kwargs or {})
-    timeout = args.timeout
+    limits = [limit for limit in (args.timeout, options.get("execution_timeout")) if limit is not None]
+    timeout = min(limits, default=None)
     if timeout is not None:
-        timeout = timedelta(
-            seconds=Limit.of(timeout.total_seconds(), options.get("execution_timeout")).seconds
-        )
         kwargs["timeout"] = timeout.total_seconds()
     kwargs["end_from_trigger"] = kwargs.get("end_from_trigger", False) and not options.get("outlets")
     kwargs["do_xcom_push"] = options.get("do_xcom_push", True)
@@ -142,6 +151,9 @@ class _ZeroWorkerPartial(OperatorPartial):
 
 
 def _only_text_templates(name: str, value: object) -> None:
+    if isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            _only_text_templates(name, item)
     if hasattr(value, "resolve"):
         raise ValueError(
             f"{name} can't be another task's output with start_from_trigger; use a template such as "

@@ -1,16 +1,27 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, Asset
+from airflow.providers.common.compat.sdk import (
+    DAG,
+    AirflowSensorTimeout,
+    AirflowTaskTimeout,
+    Asset,
+    TaskDeferred,
+)
 from airflow.triggers.base import StartTriggerArgs
 
+from airflow_riffusion.compat import HAS_ZERO_WORKER_MODE
 from airflow_riffusion.sensors.capacity import CapacitySensor
 from airflow_riffusion.triggers.capacity import CapacityTrigger
 from tests.versions import needs_zero_worker_mode
 
 pytestmark = needs_zero_worker_mode
+
+if HAS_ZERO_WORKER_MODE:
+    from airflow.serialization.serialized_objects import BaseSerialization, DagSerialization
 
 
 def test_the_arguments_travel_to_the_triggerer():
@@ -117,6 +128,119 @@ class TestWhatEveryOperatorHas:
         assert args.trigger_kwargs["end_from_trigger"] is True
 
 
+@pytest.mark.parametrize("mapped", [False, True])
+class TestArgumentsGivenAsAWholeInAWorker:
+    """A worker needs them when the triggerer can't read them, and in ``airflow dags test``."""
+
+    GIVEN = {
+        "riffusion_conn_id": "{{ conn }}",
+        "slots": "{{ 1 + 1 }}",
+        "user_ids": ["b", "{{ account }}"],
+        "same_account": True,
+        "hold": 60,
+        "poke_interval": 7,
+        "timeout": 90,
+        "priority_weight": 5,
+        "end_from_trigger": True,
+    }
+
+    def sensor(self, mapped, **fields):
+        with DAG("d"):
+            fields["start_trigger_args"] = CapacitySensor.start_args(**self.GIVEN)
+            if not mapped:
+                return CapacitySensor(task_id="t", start_from_trigger=True, **fields)
+            partial = CapacitySensor.partial(task_id="t", start_from_trigger=True, **fields)
+            return partial.expand(doc_md=["a"]).unmap({"doc_md": "a"})
+
+    def deferral(self, resume):
+        with pytest.raises(TaskDeferred) as caught:
+            resume()
+        return caught.value
+
+    @pytest.mark.parametrize("event", [None, {"status": "unread", "since": 1.0, "message": "why"}])
+    def test_sensor_waits_for_what_they_ask(self, mapped, event):
+        waiting = self.sensor(mapped)
+        waiting.render_template_fields({"conn": "mine", "account": "a"})
+
+        deferred = self.deferral(
+            lambda: waiting.execute_complete({}, event) if event else waiting.execute({})
+        )
+
+        arguments = deferred.trigger.serialize()[1]
+        del arguments["since"], arguments["timeout"]
+        assert arguments == {
+            "riffusion_conn_id": "mine",
+            "slots": 2,
+            "user_ids": ["a", "b"],
+            "same_account": True,
+            "hold": 60.0,
+            "poke_interval": 7.0,
+            "priority": 5,
+            "end_from_trigger": True,
+            "do_xcom_push": True,
+            "multiple_outputs": False,
+        }
+
+    def test_sensor_timeout_of_the_wait_is_theirs(self, mapped):
+        waiting = self.sensor(mapped)
+        waiting.render_template_fields({"conn": "mine", "account": "a"})
+
+        assert 89 < self.deferral(lambda: waiting.execute({})).timeout.total_seconds() <= 90
+
+    def test_sensor_timeout_of_theirs_is_said_and_not_retried(self, mapped):
+        waiting = self.sensor(mapped, execution_timeout=timedelta(seconds=300))
+
+        with pytest.raises(AirflowSensorTimeout, match="within the timeout of 90 s"):
+            waiting.resume_execution("__fail__", {"error": "Trigger timeout"}, {})
+
+    def test_sensor_shorter_execution_timeout_is_said(self, mapped):
+        waiting = self.sensor(mapped, execution_timeout=timedelta(seconds=60))
+
+        with pytest.raises(AirflowTaskTimeout, match="within the execution_timeout of 60 s"):
+            waiting.resume_execution("__fail__", {"error": "Trigger timeout"}, {})
+
+    def test_sensor_weight_of_the_task_stays_its_own(self, mapped):
+        assert self.sensor(mapped, priority_weight=3).priority_weight == 3
+
+
+def test_start_args_without_a_timeout_get_the_execution_timeout():
+    given = replace(CapacitySensor.start_args(), timeout=None)
+
+    args = _mapped(start_trigger_args=given, execution_timeout=timedelta(seconds=30)).start_trigger_args
+
+    assert (args.timeout, args.trigger_kwargs["timeout"]) == (timedelta(seconds=30), 30.0)
+
+
+class TestOptionsThatChangeBeforeTheDagIsStored:
+    def stored(self, change, **fields):
+        with DAG("d") as dag:
+            change(CapacitySensor(task_id="t", start_from_trigger=True, end_from_trigger=True, **fields))
+        args = DagSerialization.from_dict(DagSerialization.to_dict(dag)).get_task("t").start_trigger_args
+        return args.timeout, BaseSerialization.deserialize(args.trigger_kwargs)
+
+    def test_outlets_added_later_end_the_task_in_a_worker(self):
+        _, kwargs = self.stored(lambda sensor: sensor.add_outlets([Asset("songs")]))
+
+        assert kwargs["end_from_trigger"] is False
+
+    def test_execution_timeout_set_by_a_policy_counts(self):
+        def policy(sensor):
+            sensor.execution_timeout = timedelta(seconds=30)
+
+        timeout, kwargs = self.stored(policy, timeout=60)
+
+        assert (timeout, kwargs["timeout"]) == (timedelta(seconds=30), 30.0)
+
+
+def test_sensor_that_starts_in_a_worker_has_no_start_args_mapped_or_not():
+    with DAG("d") as dag:
+        CapacitySensor(task_id="one")
+        CapacitySensor.partial(task_id="many").expand(slots=[1, 2])
+
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    assert [stored.get_task(name).start_trigger_args for name in ("one", "many")] == [None, None]
+
+
 def test_arguments_given_both_ways_are_an_error_when_the_dag_is_parsed():
     with DAG("d"), pytest.raises(ValueError, match="slots would be lost"):
         CapacitySensor.partial(
@@ -148,8 +272,9 @@ def test_a_mapped_sensors_arguments_are_checked_when_the_dag_is_parsed(arguments
 def test_another_tasks_output_is_an_error_when_the_dag_is_parsed():
     with DAG("d"):
         other = CapacitySensor(task_id="other")
-        with pytest.raises(ValueError, match="use a template"):
-            CapacitySensor(task_id="t", start_from_trigger=True, slots=other.output)
+        for task_id, output in (("a", {"slots": other.output}), ("b", {"user_ids": [other.output]})):
+            with pytest.raises(ValueError, match="use a template"):
+                CapacitySensor(task_id=task_id, start_from_trigger=True, **output)
 
 
 @pytest.mark.parametrize("argument", ["start_from_trigger", "end_from_trigger"])
