@@ -43,7 +43,7 @@ class RiffusionSensor(BaseSensorOperator):
 
     An unavailable service never ends the wait, only ``timeout`` and ``execution_timeout`` do. A rejection, or
     an argument that can't be what it should, ends it at once, without retries. ``soft_fail`` and
-    ``never_fail`` skip the task instead, but for ``execution_timeout``.
+    ``never_fail`` skip the task instead, in every mode, but for ``execution_timeout``.
 
     :param riffusion_conn_id: the Airflow connection. (templated)
     :param poke_interval: seconds, or a timedelta, between readings.
@@ -86,6 +86,25 @@ class RiffusionSensor(BaseSensorOperator):
         :raises RiffusionUnavailable: if it can't look, and waiting helps.
         :raises RiffusionRejected: if waiting won't help.
         """
+
+    def execute(self, context: Context) -> Any:
+        """
+        Wait here; Airflow's own way, but for what ``soft_fail`` and ``never_fail`` skip when a time is up.
+
+        :return: what the wait ended with.
+        :raises AirflowSensorTimeout: if the sensor's own ``timeout`` was up: no retry.
+        :raises AirflowTaskTimeout: if it was Airflow's ``execution_timeout``.
+        """
+        try:
+            return super().execute(context)
+        except AirflowSkipException as skip:
+            # Airflow skips it if the time was up during a look, and fails it if that was between two.
+            if isinstance(skip.__cause__, AirflowTaskTimeout):
+                raise skip.__cause__ from None
+            raise
+        except AirflowSensorTimeout:
+            with self._soft_fail():  # Airflow heeds soft_fail only
+                raise
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """

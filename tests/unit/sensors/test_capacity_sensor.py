@@ -112,7 +112,7 @@ class TestArguments:
             mapped.unmap({"slots": "two"})
 
     def test_an_argument_that_is_airflows_own_fails_likewise(self):
-        with pytest.raises(AirflowFailException, match="mutually exclusive"):
+        with pytest.raises(AirflowFailException, match=r"mutually exclusive.*[^.]\.$"):
             sensor(soft_fail=True, never_fail=True)
 
 
@@ -267,11 +267,26 @@ class TestPoking:
         with pytest.raises(AirflowSensorTimeout):
             sensor(timeout=60).execute(context())
 
-    def test_with_soft_fail_the_timeout_skips_the_task(self, answers):
+    @pytest.mark.parametrize("setting", ["soft_fail", "never_fail"])
+    def test_with_soft_fail_the_timeout_skips_the_task(self, answers, setting):
         answers.append(FULL)
 
         with pytest.raises(AirflowSkipException):
-            sensor(timeout=60, soft_fail=True).execute(context())
+            sensor(timeout=60, **{setting: True}).execute(context())
+
+    @pytest.mark.parametrize("setting", [{}, {"soft_fail": True}, {"never_fail": True}])
+    def test_sensor_execution_timeout_during_a_poke_fails_it_as_in_every_mode(self, answers, setting):
+        answers.append(AirflowTaskTimeout("300 s"))
+
+        with pytest.raises(AirflowTaskTimeout, match="300 s"):
+            sensor(**setting).execute(context())
+
+    def test_sensor_accounts_that_a_native_template_gives_count_in_every_poke(self, answers):
+        answers += [FULL, FREE]
+        waiting = sensor(user_ids="{{ accounts }}")
+        waiting.user_ids = map(str.lower, ["B"])
+
+        assert waiting.execute(context())["granted"] == {"b": 1}
 
 
 @needs_airflow_3  # the older one asks the database
