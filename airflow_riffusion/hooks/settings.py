@@ -58,6 +58,7 @@ class ConnectionSettings:
         """
         try:
             _no_login(connection.login)
+            _no_schema(connection.schema)
             extra = _extra(connection.extra)
             return cls(
                 conn_id=conn_id,
@@ -115,6 +116,15 @@ def _no_login(login: str | None) -> None:
         )
 
 
+def _no_schema(schema: str | None) -> None:
+    # Not quoted either. In a connection URI it is the path.
+    if schema:
+        raise ValueError(
+            "it has a schema, which must be empty: the service belongs into the extra field 'service', https "
+            "or http into the host; a connection URI has no path"
+        )
+
+
 def _token(password: str | None) -> str:
     if not password:
         raise ValueError("the API token is missing; it belongs into the password field")
@@ -132,26 +142,30 @@ def _origin(host: str | None, port: int | None, allow_http: bool) -> str:
         raise ValueError("the base URL must look like https://api.useapi.net") from None
     name = parts.hostname
     try:
-        port = parts.port or port
+        own_port = parts.port
     except ValueError:
-        port = -1
-    if port and not 0 < port < 65536:
+        own_port = -1
+    if own_port is not None and port and port != own_port:
+        raise ValueError("the base URL and the port field have different ports: give it in one of them")
+    if own_port is None:
+        own_port = port or None  # Airflow's form sends 0 for none
+    if own_port is not None and not 0 < own_port < 65536:
         raise ValueError("the port in the base URL must be a number from 1 to 65535")
     if parts.scheme not in ("http", "https") or not name or not name.isascii() or " " in name:
         raise ValueError("the base URL must look like https://api.useapi.net")
     if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError("the base URL must not have a path, a query or a user name: only scheme, host, port")
-    if not _can_be_a_host(name):
+    if not can_be_a_host(name):
         raise ValueError(
             "the base URL has a host that can't exist: the parts between its dots have 1 to 63 of a-z, 0-9, "
             f"'-' and '_', and all of them at most {_LONGEST_HOST}, or it is an IP address"
         )
     if parts.scheme == "http" and not allow_http and not _is_this_machine(name):
         raise ValueError("plain http would send the API token unencrypted; use https, or set allow_http")
-    return _without_default_port(parts, port)
+    return _without_default_port(parts, own_port)
 
 
-def _can_be_a_host(name: str) -> bool:
+def can_be_a_host(name: str) -> bool:
     """Return whether a name can be looked up at all; whether there is such a host, only DNS knows."""
     name = name.removesuffix(".")
     try:
@@ -183,7 +197,7 @@ def _service(service: object) -> str:
     if service in (None, ""):
         return SERVICES[0]
     if service not in SERVICES:
-        raise ValueError(f"service must be one of {', '.join(SERVICES)}, not {service!r}")
+        raise ValueError(f"service must be one of {', '.join(SERVICES)}, not {service!r:.60}")
     return str(service)
 
 
@@ -194,7 +208,7 @@ def _timeout(timeout: object) -> float:
         try:
             timeout = float(timeout)
         except ValueError:
-            raise ValueError(f"timeout must be a number of seconds, not {timeout!r}") from None
+            raise ValueError(f"timeout must be a number of seconds, not {timeout!r:.60}") from None
     number = seconds("timeout", timeout)
     if number > LONGEST_TIMEOUT:
         raise ValueError(f"timeout must be at most {LONGEST_TIMEOUT:g} seconds, not {number:g}")
@@ -208,5 +222,5 @@ def _flag(name: str, extra: dict[str, Any]) -> bool:
     if isinstance(value, str) and value.strip().lower() in flags:
         return flags[value.strip().lower()]
     if value is not None and not isinstance(value, bool):
-        raise ValueError(f"{name} must be true or false, not {value!r}")
+        raise ValueError(f"{name} must be true or false, not {value!r:.60}")
     return bool(value)

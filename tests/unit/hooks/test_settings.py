@@ -12,9 +12,11 @@ from airflow_riffusion.hooks.settings import ConnectionSettings
 TOKEN = "user:1234-abcDEF"
 
 
-def settings(host=None, *, port=None, login=None, password=TOKEN, extra=None, **fields):
+def settings(host=None, *, port=None, login=None, schema=None, password=TOKEN, extra=None, **fields):
     extra = json.dumps(fields) if fields else extra
-    connection = SimpleNamespace(host=host, port=port, login=login, password=password, extra=extra)
+    connection = SimpleNamespace(
+        host=host, port=port, login=login, schema=schema, password=password, extra=extra
+    )
     return ConnectionSettings.of("my_conn", connection)
 
 
@@ -38,7 +40,8 @@ def test_the_form_stores_empty_fields_as_null():
         ("API.example.com/", None, "https://api.example.com"),
         ("https://api.example.com:443", None, "https://api.example.com"),
         ("https://api.example.com", 8443, "https://api.example.com:8443"),
-        ("https://api.example.com:8443", 9999, "https://api.example.com:8443"),
+        ("https://api.example.com:8443", 8443, "https://api.example.com:8443"),
+        ("https://api.example.com:8443", 0, "https://api.example.com:8443"),
         ("api.example.com", 0, "https://api.example.com"),  # what Airflow's form sends for "no port"
         ("http://localhost:8099", None, "http://localhost:8099"),
         ("http://127.0.0.1:8099", None, "http://127.0.0.1:8099"),
@@ -68,11 +71,17 @@ def test_the_base_url_is_scheme_host_and_port(host, port, origin):
         "https://user:pw@ho\u2100st",
         "api.example.com:0x50",
         "api.example.com:65536",
+        "api.example.com:0",
     ],
 )
 def test_a_base_url_that_is_more_or_less_than_that_is_rejected(host):
     with pytest.raises(RiffusionRejected, match=r"Connection 'my_conn': the (base URL|port)"):
         settings(host)
+
+
+def test_settings_two_different_ports_are_rejected():
+    with pytest.raises(RiffusionRejected, match="the base URL and the port field have different ports"):
+        settings("https://api.example.com:8443", port=9999)
 
 
 @pytest.mark.parametrize("port", [-1, 65536])
@@ -165,6 +174,13 @@ def test_a_login_is_rejected_without_showing_what_may_be_the_token(login, passwo
     assert "1234-abcDEF" not in str(caught.value)
 
 
+@pytest.mark.parametrize("schema", ["kling", "https", TOKEN])
+def test_settings_schema_is_rejected_without_showing_it(schema):
+    with pytest.raises(RiffusionRejected, match="it has a schema, which must be empty") as caught:
+        settings(schema=schema)
+    assert TOKEN not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "uri",
     [
@@ -184,6 +200,7 @@ def test_a_connection_uri_is_read_with_its_extras(uri):
     ("uri", "says"),
     [
         ("riffusion://user:1234-abcDEF@api.useapi.net", "it has a login"),
+        ("riffusion://:user%3A1234-abcDEF@api.useapi.net/kling", "it has a schema"),
         ("riffusion://:user%3A1234-abcDEF@/?serivce=kling", "no extra field 'serivce'"),
         ("riffusion://:user%3A1234-abcDEF@/?__extra__=%7B%22serivce%22%3A+1%7D", "no extra field 'serivce'"),
     ],
