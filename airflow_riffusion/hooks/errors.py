@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -22,7 +23,7 @@ from airflow_riffusion.exceptions import (
 )
 from airflow_riffusion.hooks.session import AnswerTooLarge
 from airflow_riffusion.hooks.settings import CAPACITY_ENDPOINT
-from airflow_riffusion.hooks.surroundings import proxy_variable, unusable_file
+from airflow_riffusion.hooks.surroundings import authorities_variable, proxy_variable, unusable_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +46,30 @@ _NO_TLS = {
     "UNSUPPORTED_PROTOCOL",
     "TLSV1_ALERT_PROTOCOL_VERSION",
 }
+# And for a peer with which this machine can't agree on TLS, now or later.
+_NO_AGREEMENT = {
+    "SSLV3_ALERT_HANDSHAKE_FAILURE",
+    "TLSV1_ALERT_INSUFFICIENT_SECURITY",
+    "TLSV1_UNRECOGNIZED_NAME",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+    "DH_KEY_TOO_SMALL",
+    "UNSAFE_LEGACY_RENEGOTIATION_DISABLED",
+}
+
+
+@dataclass(frozen=True)
+class _Peer:
+    """
+    What answered, or should have: the service, also through a proxy, or the proxy itself.
+
+    :param name: how a message calls it.
+    :param setting: where its address comes from.
+    :param without_tls: how that would begin, or be, without TLS.
+    """
+
+    name: str
+    setting: str
+    without_tls: str
 
 
 def error_of_answer(
@@ -92,55 +117,69 @@ def error_of_network(
         message = f"The request to {url} can't be sent: {unusable}. Correct the variable, or unset it."
         return RiffusionRejected(message, url=url, detail=unusable)
     causes = list(_causes(error))
-    where, check = url, f"the base URL in connection '{settings.conn_id}'"
     variable = proxy_variable(url)
-    if variable is not None:
-        where = f"{url} through the proxy in {variable}"
-        if malformed := _error_of_malformed_proxy(causes, url, variable):
-            return malformed
-        if any(isinstance(cause, ProxyError) for cause in causes):
-            where, check = f"the proxy in {variable}", variable
-            if refused := _error_of_refused_tunnel(causes[-1], url, variable):
-                return refused
+    if variable and (error_of_proxy := _error_of_proxy(causes, url, variable)):
+        return error_of_proxy
+    peer = _peer(causes, url, variable, settings)
     for cause in causes:
         if isinstance(cause, AnswerTooLarge):
             return RiffusionBadResponse(
-                f"The answer from {where} is too large: {cause}. Check {check}.",
+                f"The answer from {peer.name} is too large: {cause}. Check {peer.setting}.",
                 url=url,
                 detail=str(cause),
             )
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return RiffusionRejected(
-                f"The TLS certificate of {where} can't be verified ({cause.verify_message}): check {check}, "
-                "or make this machine trust its authority.",
-                url=url,
-                detail=cause.verify_message,
-            )
-        if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:
-            plain = "http://" if check == variable else settings.origin.replace("https", "http", 1)
-            return RiffusionRejected(
-                f"There is no TLS at {where}, or none that this machine speaks ({cause.reason}): check "
-                f"{check}. Is {plain} meant?",
-                url=url,
-                detail=cause.reason,
-            )
+        if isinstance(cause, ssl.SSLError) and (error_of_tls := _error_of_tls(cause, url, peer)):
+            return error_of_tls
         if isinstance(cause, TimeoutError | requests.Timeout | ReadTimeoutError):
             detail = f"no complete answer within {settings.timeout:g} s"
-            return RiffusionUnavailable(f"No answer from {where} ({detail}).", url=url, detail=detail)
+            return RiffusionUnavailable(f"No answer from {peer.name} ({detail}).", url=url, detail=detail)
     detail = _detail(causes[-1], settings.token, quoting=quoting and variable is None)
     if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError | HTTPError):
-        return RiffusionUnavailable(f"No answer from {where} ({detail}).", url=url, detail=detail)
+        return RiffusionUnavailable(f"No answer from {peer.name} ({detail}).", url=url, detail=detail)
     return RiffusionRejected(f"The request to {url} can't be sent ({detail}).", url=url, detail=detail)
 
 
-def _error_of_malformed_proxy(
-    causes: list[BaseException], url: str, variable: str
-) -> RiffusionRejected | None:
-    """Return the error if the proxy's address is none. It is never quoted: it may have a password."""
+def _peer(causes: list[BaseException], url: str, variable: str | None, settings: ConnectionSettings) -> _Peer:
+    """Return what is at fault: the proxy if it was not passed, else the service."""
+    if variable and any(isinstance(cause, ProxyError) for cause in causes):
+        return _Peer(f"the proxy in {variable}", variable, "http://")
+    through = f" through the proxy in {variable}" if variable else ""
+    setting = f"the base URL in connection '{settings.conn_id}'"
+    return _Peer(url + through, setting, settings.origin.replace("https", "http", 1))
+
+
+def _error_of_tls(cause: ssl.SSLError, url: str, peer: _Peer) -> RiffusionRejected | None:
+    """Return the error if no later handshake can succeed either."""
+    detail = cause.reason
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        detail = cause.verify_message
+        trust = "make this machine trust its authority"
+        if variable := authorities_variable(url):
+            trust = f"add its authority to what {variable} names"
+        said = f"The TLS certificate of {peer.name} can't be verified ({detail})"
+        mend = f"{peer.setting}, or {trust}."
+    elif detail in _NO_TLS:
+        said = f"There is no TLS at {peer.name}, or none that this machine speaks ({detail})"
+        mend = f"{peer.setting}. Is {peer.without_tls} meant?"
+    elif detail in _NO_AGREEMENT:
+        said = f"No TLS can be agreed on with {peer.name} ({detail})"
+        mend = f"{peer.setting}."
+    else:
+        return None
+    return RiffusionRejected(f"{said}: check {mend}", url=url, detail=detail)
+
+
+def _error_of_proxy(causes: list[BaseException], url: str, variable: str) -> RiffusionRejected | None:
+    """Return the error if the proxy can't be used, or says no. It is never quoted: it may have a password."""
     if any(isinstance(cause, requests.exceptions.InvalidSchema) for cause in causes):
         detail = "is a SOCKS proxy, which is not supported: name an HTTP proxy, or put the host into NO_PROXY"
     elif any(isinstance(cause, requests.exceptions.InvalidURL | LocationValueError) for cause in causes):
-        detail = "is malformed: it must look like http://proxy.example.com:3128"
+        detail = (
+            "is malformed: it must look like http://proxy.example.com:3128, with the special characters of a "
+            "user name or password percent-encoded"
+        )
+    elif any(isinstance(cause, ProxyError) for cause in causes):
+        return _error_of_refused_tunnel(causes[-1], url, variable)
     else:
         return None
     detail = f"the proxy in {variable} {detail}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -335,8 +336,14 @@ class RiffusionHook(BaseHook):
     def _lookup_failed(self, error: Exception) -> NoReturn:
         conn_id = self.riffusion_conn_id
         if isinstance(error, AirflowNotFoundException):
+            mend = "create it under Admin → Connections"
+            if (variable := f"AIRFLOW_CONN_{conn_id.upper()}") in os.environ:
+                # Airflow says no more of one that it can't read.
+                mend = (
+                    f"the variable {variable} is set, but holds no connection that Airflow reads; correct it"
+                )
             raise RiffusionConnectionNotFound(
-                f"The connection '{conn_id}' does not exist ({error}): create it under Admin → Connections."
+                f"The connection '{conn_id}' does not exist ({error}): {mend}."
             ) from error
         raise RiffusionUnavailable(f"The connection '{conn_id}' can't be looked up: {error!r}") from error
 

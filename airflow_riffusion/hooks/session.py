@@ -17,12 +17,13 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from requests.exceptions import InvalidProxyURL, InvalidSchema
-from requests.utils import select_proxy
+from requests.utils import prepend_scheme_if_needed, select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import ConnectionPool, HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.util import Timeout
+from urllib3.util import Timeout, parse_url
 
 from airflow_riffusion import __version__
+from airflow_riffusion.hooks.settings import can_be_a_host
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -120,8 +121,9 @@ class _BoundedAdapter(HTTPAdapter):
     ) -> ConnectionPool:
         """Turn all that a malformed proxy makes requests raise into one error, which doesn't quote it."""
         try:
-            scheme = urlsplit(select_proxy(request.url or "", proxies) or "").scheme
-            if not scheme.startswith("socks"):
+            proxy = select_proxy(request.url or "", proxies) or ""
+            if not urlsplit(proxy).scheme.startswith("socks"):
+                _check_proxy(proxy)
                 return super().get_connection_with_tls_context(request, verify, proxies, cert)
         except (ValueError, TypeError):
             raise InvalidProxyURL("the proxy is malformed", request=request) from None
@@ -140,6 +142,19 @@ class _BoundedAdapter(HTTPAdapter):
         if not isinstance(timeout, Timeout):
             timeout = Timeout(total=timeout if isinstance(timeout, int | float) else self._timeout)
         return super().send(request, stream, timeout, verify, cert, proxies)
+
+
+def _check_proxy(proxy: str) -> None:
+    """
+    Check that a proxy is scheme, user info, host and port: of more, requests takes what it understands.
+
+    :raises ValueError: if it is not, or its host can't exist.
+    """
+    if proxy:
+        parts = parse_url(prepend_scheme_if_needed(proxy, "http"))  # type: ignore[no-untyped-call]
+        more = (parts.path or "").strip("/") or parts.query or parts.fragment
+        if more or not can_be_a_host((parts.host or "").strip("[]")):
+            raise ValueError
 
 
 def _use_bounded_pools(manager: _Manager) -> _Manager:

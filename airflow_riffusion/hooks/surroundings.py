@@ -21,18 +21,27 @@ def unusable_file(url: str) -> str | None:
     """
     if not _counts_for(url):
         return None
-    # requests takes the first that is set.
-    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        if path := os.environ.get(variable):
-            if reason := _why_no_certificates(path):
-                return f"{variable} names {path!r}, from which no certificate can be read ({reason})"
-            break
+    if variable := authorities_variable(url):
+        bundle = os.environ[variable]
+        if reason := _why_no_certificates(bundle):
+            return f"{variable} names {bundle!r}, from which no certificate can be read ({reason})"
     if path := os.environ.get("SSLKEYLOGFILE"):
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).keylog_filename = path
         except OSError as error:
             return f"SSLKEYLOGFILE names {path!r}, which can't be written ({error.strerror})"
     return None
+
+
+def authorities_variable(url: str) -> str | None:
+    """
+    Return which variable names the authorities to trust; None if the usual ones are.
+
+    :param url: the address that is asked.
+    """
+    # requests takes the first that is set.
+    variables = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if _counts_for(url) else ()
+    return next((variable for variable in variables if os.environ.get(variable)), None)
 
 
 def proxy_variable(url: str) -> str | None:

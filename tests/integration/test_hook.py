@@ -12,6 +12,7 @@ import tracemalloc
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
+import certifi
 import pytest
 import requests
 from airflow.models import Connection
@@ -300,13 +301,27 @@ def test_tls_works_with_an_authority_that_the_machine_trusts(
     assert RiffusionHook(connect(server.url)).get_capacity().available == 18
 
 
-def test_a_certificate_that_cant_be_verified_is_rejected(connect, answering, contract, tls):
+def test_a_certificate_that_cant_be_verified_is_rejected(connect, answering, contract, tls, monkeypatch):
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(variable, raising=False)
     server = answering(contract(), tls=tls)
 
     with pytest.raises(RiffusionRejected, match="can't be verified") as caught:
         RiffusionHook(connect(server.url)).get_capacity()
     assert "make this machine trust its authority" in str(caught.value)
     assert server.requests == []
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_certificate_error_names_the_variable_that_says_which_authorities_to_trust(
+    connect, answering, contract, tls, monkeypatch, variable
+):
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv(variable, certifi.where())
+    server = answering(contract(), tls=tls)
+
+    with pytest.raises(RiffusionRejected, match=f"or add its authority to what {variable} names"):
+        RiffusionHook(connect(server.url)).get_capacity()
 
 
 @pytest.mark.parametrize("service", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n"])
@@ -323,6 +338,30 @@ def test_a_server_that_speaks_an_old_tls_only_is_rejected(connect, plain_server)
     port = plain_server(b"\x15\x03\x01\x00\x02\x02\x46")  # the alert "protocol version"
 
     with pytest.raises(RiffusionRejected, match="or none that this machine speaks"):
+        RiffusionHook(connect(f"https://127.0.0.1:{port}")).get_capacity()
+
+
+@pytest.mark.parametrize(
+    ("alert", "reason"),
+    [
+        (40, "SSLV3_ALERT_HANDSHAKE_FAILURE"),
+        (71, "TLSV1_ALERT_INSUFFICIENT_SECURITY"),
+        (112, "TLSV1_UNRECOGNIZED_NAME"),
+        (116, "TLSV13_ALERT_CERTIFICATE_REQUIRED"),
+    ],
+)
+def test_hook_server_that_will_never_agree_on_tls_is_rejected(connect, plain_server, alert, reason):
+    port = plain_server(b"\x15\x03\x03\x00\x02\x02" + bytes([alert]))
+
+    with pytest.raises(RiffusionRejected, match=rf"^No TLS can be .* \({reason}\): check the base") as caught:
+        RiffusionHook(connect(f"https://127.0.0.1:{port}")).get_capacity()
+    assert "http://" not in str(caught.value)
+
+
+def test_hook_server_with_a_passing_tls_fault_is_unavailable(connect, plain_server):
+    port = plain_server(b"\x15\x03\x03\x00\x02\x02\x50")  # the alert "internal error"
+
+    with pytest.raises(RiffusionUnavailable, match="TLSV1_ALERT_INTERNAL_ERROR"):
         RiffusionHook(connect(f"https://127.0.0.1:{port}")).get_capacity()
 
 
@@ -423,7 +462,8 @@ class TestProxies:
 
     @pytest.fixture(autouse=True)
     def alone(self, monkeypatch):
-        for variable in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
+        proxies = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy")
+        for variable in (*proxies, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
             monkeypatch.delenv(variable, raising=False)
 
     @pytest.fixture
@@ -464,12 +504,20 @@ class TestProxies:
             "http://me:s3cret@[::1:3128",
             "http://me:s3cret@a..b:3128",
             f"http://me:s3cret@{'a' * 64}:3128",
+            "http//me:s3cret@proxy:3128",
+            "'http://proxy:3128'",
+            '"http://me:s3cret@proxy:3128"',
+            "http://http://proxy:3128",
+            "http://me:12#s3cret@proxy:3128",
+            "http://proxy:3128/path",
+            "http://proxy:3128?query",
+            "http://pro_xy!:3128",
         ],
     )
     def test_one_that_is_malformed_is_rejected(self, use, variable, proxy):
         said = self.error(use(proxy), RiffusionRejected, variable)
 
-        assert said.endswith("is malformed: it must look like http://proxy.example.com:3128.")
+        assert "is malformed: it must look like http://proxy.example.com:3128, with" in said
 
     @pytest.mark.parametrize("scheme", ["socks4", "socks5", "SOCKS5h"])
     def test_one_by_socks_is_rejected(self, use, variable, scheme):
@@ -545,6 +593,12 @@ class TestProxies:
 
         assert said.startswith(f"The TLS certificate of the proxy in {variable} can't be verified")
         assert said.endswith(f"check {variable}, or make this machine trust its authority.")
+
+    @pytest.mark.parametrize("slash", ["", "/"])
+    def test_proxy_address_may_end_in_a_slash(self, use, variable, answering, slash):
+        said = self.error(use(self.at(answering(b"", "407 no")) + slash), RiffusionRejected, variable)
+
+        assert said.startswith("407")
 
     def test_one_is_no_hindrance_to_a_host_that_needs_none(
         self, connect, use, variable, answering, contract, tls, certificate, monkeypatch
@@ -711,6 +765,14 @@ def test_a_missing_connection_is_airflows_not_found_error_and_names_the_id(conne
     with pytest.raises(AirflowNotFoundException, match="no_such_connection") as caught:
         RiffusionHook("no_such_connection").get_capacity()
     assert isinstance(caught.value, RiffusionRejected)
+
+
+@pytest.mark.parametrize("value", ['{"conn_type": "riffusion", "password": ', "riffusion://:a@b:port", ""])
+def test_a_connection_variable_that_airflow_cant_read_is_named(monkeypatch, value):
+    monkeypatch.setenv("AIRFLOW_CONN_MINE", value)
+
+    with pytest.raises(AirflowNotFoundException, match="the variable AIRFLOW_CONN_MINE is set, but holds no"):
+        RiffusionHook("mine").get_capacity()
 
 
 def test_settings_are_checked_before_any_request(connect, answering):
