@@ -1,4 +1,4 @@
-"""What Airflow tells the capacity page, made up."""
+"""Made-up documents as Airflow gives them to the capacity page."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def account(name: str) -> dict[str, Any]:
 
 def tasks(*first: dict[str, Any], **changes: Any) -> dict[str, Any]:
     longest = first[0]["seconds"] if first else None
-    told = {"waiting": len(first), "longest_seconds": longest, "first": list(first)}
-    return {**told, "watching": 0, "complete": True, **changes}
+    waiting = {"waiting": len(first), "longest_seconds": longest, "first": list(first)}
+    return {**waiting, "watching": 0, "complete": True, **changes}
 
 
 def task(dag_id: str = "songs", run_id: str = "manual__1", task_id: str = "song") -> dict[str, Any]:

@@ -15,7 +15,7 @@ from zlib import crc32
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt, ValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from airflow_riffusion.core.capacity import Capacity
     from airflow_riffusion.core.holds import Hold, Holds
@@ -199,14 +199,15 @@ class Peers:
         flags = (heard for heard in self._heard.values() if heard.state.flag)
         return any(now - heard.since < INTENT_EXPIRES for heard in flags)
 
-    def taken(self, reading: Capacity, now: float) -> Counter[str]:
+    def taken(self, reading: Capacity, now: float, *, seen: Collection[str] = ()) -> Counter[str]:
         """
         Return how many slots that a reading shows as free are held by peers, by account.
 
         :param reading: what the service says.
         :param now: seconds on the clock that states are observed by.
+        :param seen: references of jobs that were seen executing before.
         """
-        executing = {job.reply_ref for job in reading.jobs}
+        executing = {*seen, *(job.reply_ref for job in reading.jobs)}
         taken: Counter[str] = Counter()
         for heard in self._heard.values():
             for held in heard.holds(now):

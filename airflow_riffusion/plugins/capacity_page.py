@@ -1,8 +1,8 @@
 """
 The capacity page's entry in Airflow's UI.
 
-Airflow loads plugins in every one of its processes, so this module imports next to nothing, and the page
-itself is imported when somebody opens it. Airflow before 3.1 can't show such pages: there, this does nothing.
+Airflow loads plugins in each of its processes, so this module imports next to nothing; the page itself is
+imported at its first request. Airflow before 3.1 can't show such pages: there, the plugin is empty.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 URL_PREFIX = "/riffusion/capacity"
-"""Where the API server has the page."""
+"""The page's path on the API server."""
 
 
 class PageOnDemand:
-    """The page's web application, which is imported when the first request comes."""
+    """The page's web application, imported at its first request."""
 
     def __init__(self) -> None:
         self._app: ASGIApp | None = None
@@ -46,7 +46,7 @@ class CapacityPagePlugin(AirflowPlugin):
         external_views = [
             {
                 "name": "Riffusion capacity",
-                # Relative: the API server may be somewhere below its host's root.
+                # Relative: the API server may have a path of its own on its host.
                 "href": f"{URL_PREFIX.lstrip('/')}/",
                 "destination": "nav",
                 "category": "browse",

@@ -31,11 +31,12 @@ from airflow_riffusion.emulator.faults import Fault
 from airflow_riffusion.gate.peer_store import peer_key_prefix
 from airflow_riffusion.plugins.capacity_page import PageOnDemand
 from airflow_riffusion.plugins.page.app import MEDIA_TYPES, create_app
-from airflow_riffusion.plugins.page.cards import Cards
 from airflow_riffusion.plugins.page.database import Tables
-from airflow_riffusion.plugins.page.view import Tasks, WaitingTask
+from airflow_riffusion.plugins.page.document import Tasks, WaitingTask
+from airflow_riffusion.plugins.page.views import ConnectionViews
 
 CONN_ID = "riffusion_test"
+TIMEOUT = 30.0  # seconds: a thread of a busy machine may take its time
 SCRIPT = "<script>alert(1)</script>"
 HEADERS = {
     "Content-Security-Policy": (
@@ -51,15 +52,8 @@ PATHS = ("/", "/cards", *(f"/{name}" for name in MEDIA_TYPES))
 
 @pytest.fixture(autouse=True)
 def auth_manager():
-    """Airflow's simple one, which asks no database."""
+    """Return Airflow's simple one, which needs no database."""
     return create_auth_manager()
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch):
-    """A thread of a busy machine may take its time."""
-    for module in ("cards", "watched"):
-        monkeypatch.setattr(f"airflow_riffusion.plugins.page.{module}.PATIENCE", 30.0)
 
 
 @pytest.fixture
@@ -72,7 +66,7 @@ def emulator():
 
 @pytest.fixture
 def tables(emulator, connect):
-    """Return what Airflow's database says; a test may change it before it looks."""
+    """Return a list whose last item is what Airflow's database says."""
     return [Tables(conn_ids=(connect(emulator.url, conn_id=CONN_ID),))]
 
 
@@ -83,14 +77,14 @@ def clock():
 
 @pytest.fixture
 def client(tables, clock):
-    """Return a function that logs somebody in; all look at the same page."""
-    app = create_app(Cards(lambda: tables[-1], clock))
+    """Return a function that logs a role in; all roles use the same page."""
+    app = create_app(ConnectionViews(lambda: tables[-1], clock, TIMEOUT))
     with TestClient(app) as client:
 
         def as_role(role: str | None) -> TestClient:
             app.dependency_overrides.clear()
             if role is not None:
-                user = SimpleAuthManagerUser(username="somebody", role=role)
+                user = SimpleAuthManagerUser(username="a_user", role=role)
                 app.dependency_overrides[get_user] = lambda: user
             return client
 
@@ -102,28 +96,28 @@ def card(client: TestClient) -> dict:
     return card
 
 
-def test_the_paths_that_are_tested_are_all_there_are(tables):
-    routes = create_app(Cards(lambda: tables[-1])).routes
+def test_app_has_only_the_tested_paths(tables):
+    routes = create_app(ConnectionViews(lambda: tables[-1])).routes
 
     assert {route.path for route in routes if isinstance(route, APIRoute)} == {"/", "/cards", "/{name}"}
     assert len(routes) == 3
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/unknown.js"])
-def test_who_is_not_logged_in_gets_401(client, path):
+def test_app_user_is_not_logged_in_answers_401(client, path):
     assert client(None).get(path).status_code == 401
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/unknown.js"])
 @pytest.mark.parametrize("role", ["viewer", "user"])
-def test_who_may_not_read_connections_gets_403(client, emulator, path, role):
+def test_app_user_may_not_read_connections_answers_403(client, emulator, path, role):
     assert client(role).get(path).status_code == 403
     assert emulator.service.stats().requests == 0
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("role", ["op", "admin"])
-def test_who_may_read_connections_gets_the_page(client, path, role):
+def test_app_user_may_read_connections_serves_the_page(client, path, role):
     answer = client(role).get(path)
 
     assert answer.status_code == 200
@@ -133,12 +127,14 @@ def test_who_may_read_connections_gets_the_page(client, path, role):
     )
 
 
-@pytest.mark.parametrize(("role", "says"), [(None, "not logged in"), ("viewer", "who may read connections")])
-def test_a_browser_is_told_in_words_why_it_is_refused(client, role, says):
+@pytest.mark.parametrize(
+    ("role", "reason"), [(None, "not logged in"), ("viewer", "who may read connections")]
+)
+def test_app_browser_is_refused_serves_a_page_with_the_reason(client, role, reason):
     answer = client(role).get("/", headers={"Accept": "text/html,*/*"})
 
     assert answer.status_code == (403 if role else 401)
-    assert says in answer.text
+    assert reason in answer.text
     assert re.fullmatch(
         r"default-src 'none'; style-src 'sha256-[A-Za-z0-9+/]{43}='; frame-ancestors 'self'",
         answer.headers["Content-Security-Policy"],
@@ -146,7 +142,7 @@ def test_a_browser_is_told_in_words_why_it_is_refused(client, role, says):
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_nothing_else_can_be_had(client):
+def test_app_other_paths_and_methods_are_refused(client):
     admin = client("admin")
 
     assert admin.get("/page.html").status_code == 404
@@ -155,7 +151,7 @@ def test_nothing_else_can_be_had(client):
     assert admin.post("/cards").status_code == 405
 
 
-def test_a_connection_that_the_user_may_not_read_is_not_shown(client, tables, auth_manager, monkeypatch):
+def test_cards_unreadable_connection_is_left_out(client, tables, auth_manager, monkeypatch):
     tables.append(Tables(conn_ids=(CONN_ID, "secret")))
     allowed = auth_manager.is_authorized_connection
     monkeypatch.setattr(
@@ -171,7 +167,7 @@ def test_a_connection_that_the_user_may_not_read_is_not_shown(client, tables, au
     assert "secret" not in answer.text
 
 
-def test_the_numbers_are_those_of_the_service(client, emulator):
+def test_cards_show_slots_and_jobs_of_the_service(client, emulator):
     emulator.service.submit("a song", user_id="alice", reply_ref="songs/1/song/0")
 
     shown = card(client("admin"))
@@ -182,7 +178,7 @@ def test_the_numbers_are_those_of_the_service(client, emulator):
 
 
 @pytest.mark.skipif(not CAN_LIST_VARIABLES, reason="needs Airflow 3.3")
-def test_page_full_accounts_that_are_not_listed_are_shown_as_full(client, connect, tables):
+def test_cards_full_accounts_are_not_listed_by_the_service_shows_them_as_full(client, connect, tables):
     with EmulatorServer(
         accounts={"alice": 2, "bob": 2}, job_seconds=600, hide_full_accounts=True
     ) as emulator:
@@ -200,7 +196,7 @@ def test_page_full_accounts_that_are_not_listed_are_shown_as_full(client, connec
     assert shown["notes"] == ["account bob needs its login renewed at useapi.net"]
 
 
-def test_what_the_gates_hold_is_not_free(client, tables):
+def test_cards_gates_hold_slots_they_are_not_free(client, tables):
     holds = (HeldSlots(reply_ref="r", slots={"bob": 1}, one_job=True, lasts=60),)
     state = PeerState(sequence=1, flag=False, holds=holds)
     tables.append(Tables(conn_ids=(CONN_ID,), states={peer_key_prefix(CONN_ID) + "0": state}))
@@ -210,21 +206,21 @@ def test_what_the_gates_hold_is_not_free(client, tables):
     assert (slots["executing"], slots["held"], slots["free"]) == (0, 1, 3)
 
 
-def test_with_separate_triggerers_holds_are_not_known(client, emulator, connect):
+def test_cards_separate_triggerers_held_slots_are_unknown(client, emulator, connect):
     connect(emulator.url, conn_id=CONN_ID, extra={"separate_triggerers": True})
 
     assert card(client("admin"))["slots"]["held"] is None
 
 
-def test_tasks_that_wait_are_told_with_those_that_have_waited_longest(client, tables):
+def test_cards_count_waiting_tasks_and_name_the_longest_waits(client, tables):
     task = WaitingTask("songs", "manual__1", "song", 3, datetime.now(UTC) - timedelta(hours=1))
     tables.append(Tables(conn_ids=(CONN_ID,), tasks={CONN_ID: Tasks(waiting=7, longest=(task,))}))
 
-    told = card(client("admin"))["tasks"]
+    shown = card(client("admin"))["tasks"]
 
-    assert told["waiting"] == 7
-    assert 3600 <= told["longest_seconds"] < 3700
-    assert (told["first"][0]["task_id"], told["first"][0]["map_index"]) == ("song", 3)
+    assert shown["waiting"] == 7
+    assert 3600 <= shown["longest_seconds"] < 3700
+    assert (shown["first"][0]["task_id"], shown["first"][0]["map_index"]) == ("song", 3)
 
 
 def waiting_in(*dag_ids: str) -> Tables:
@@ -233,9 +229,7 @@ def waiting_in(*dag_ids: str) -> Tables:
     return Tables(conn_ids=(CONN_ID,), tasks={CONN_ID: Tasks(waiting=len(longest), longest=longest)})
 
 
-def test_a_task_is_named_to_those_who_may_read_task_instances_of_its_dag(
-    client, tables, auth_manager, monkeypatch
-):
+def test_cards_name_only_tasks_whose_dag_the_user_may_read(client, tables, auth_manager, monkeypatch):
     tables.append(waiting_in("songs", "secret_songs", "songs"))
     asked = []
 
@@ -247,9 +241,9 @@ def test_a_task_is_named_to_those_who_may_read_task_instances_of_its_dag(
 
     answer = client("admin").get("/cards")
 
-    told = answer.json()["cards"][0]["tasks"]
-    assert [task["dag_id"] for task in told["first"]] == ["songs", "songs"]
-    assert told["waiting"] == 3
+    shown = answer.json()["cards"][0]["tasks"]
+    assert [task["dag_id"] for task in shown["first"]] == ["songs", "songs"]
+    assert shown["waiting"] == 3
     assert "secret_songs" not in answer.text
     of_tasks = DagAccessEntity.TASK_INSTANCE
     assert sorted(asked, key=str) == [
@@ -258,7 +252,7 @@ def test_a_task_is_named_to_those_who_may_read_task_instances_of_its_dag(
     ]
 
 
-def test_where_there_are_teams_the_dag_s_team_decides_who_may_read_its_task_instances(
+def test_cards_teams_exist_permission_is_asked_with_the_team_of_the_dag(
     client, tables, auth_manager, monkeypatch
 ):
     monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
@@ -274,9 +268,7 @@ def test_where_there_are_teams_the_dag_s_team_decides_who_may_read_its_task_inst
     assert [task["dag_id"] for task in card(client("admin"))["tasks"]["first"]] == ["songs"]
 
 
-def test_nobody_is_asked_about_tasks_of_connections_that_the_user_may_not_read(
-    client, tables, auth_manager, monkeypatch
-):
+def test_cards_unreadable_connection_asks_for_no_dag_permission(client, tables, auth_manager, monkeypatch):
     tables.append(waiting_in("songs"))
     monkeypatch.setattr(
         auth_manager,
@@ -291,7 +283,7 @@ def test_nobody_is_asked_about_tasks_of_connections_that_the_user_may_not_read(
     assert client("admin").get("/cards").json()["cards"] == []
 
 
-def test_if_it_can_not_be_told_who_may_read_a_dag_no_task_is_named(
+def test_cards_dag_permission_fails_names_no_task_and_logs_once(
     client, tables, auth_manager, monkeypatch, caplog
 ):
     tables.append(waiting_in("songs"))
@@ -299,19 +291,19 @@ def test_if_it_can_not_be_told_who_may_read_a_dag_no_task_is_named(
     admin = client("admin")
 
     for _ in range(2):
-        told = card(admin)["tasks"]
-        assert (told["first"], told["waiting"]) == ([], 1)
-    assert caplog.text.count("can't tell which DAGs a user may read") == 1
+        shown = card(admin)["tasks"]
+        assert (shown["first"], shown["waiting"]) == ([], 1)
+    assert caplog.text.count("can't check which DAGs a user may read") == 1
 
 
-def test_a_connection_that_only_tasks_know_is_shown_but_no_template(client, tables):
+def test_cards_connection_known_only_by_tasks_is_shown_unless_a_template(client, tables):
     tables.append(Tables(tasks={CONN_ID: Tasks(waiting=1), "{{ params.conn }}": Tasks(waiting=1)}))
 
     assert card(client("admin"))["connection_id"] == CONN_ID
 
 
-@pytest.mark.parametrize("clock", [lambda: 0.0], ids=["however long the twenty take"])
-def test_twenty_who_look_at_once_cost_one_request(client, emulator, clock):
+@pytest.mark.parametrize("clock", [lambda: 0.0], ids=["stopped clock"])
+def test_cards_twenty_browsers_at_once_cost_one_request(client, emulator, clock):
     admin = client("admin")
     with ThreadPoolExecutor(20) as browsers:
         answers = list(browsers.map(lambda _: admin.get("/cards").json(), range(20)))
@@ -320,7 +312,7 @@ def test_twenty_who_look_at_once_cost_one_request(client, emulator, clock):
     assert emulator.service.stats().requests == 1
 
 
-def test_a_wrong_token_is_said_in_place_of_numbers_and_names_what_to_mend(client, emulator, connect):
+def test_cards_wrong_token_error_names_the_connection_and_no_token(client, emulator, connect):
     connect(emulator.url, conn_id=CONN_ID, password="user:9999-wrongTOKEN")
 
     answer = client("admin").get("/cards")
@@ -332,7 +324,7 @@ def test_a_wrong_token_is_said_in_place_of_numbers_and_names_what_to_mend(client
     assert "wrongTOKEN" not in answer.text
 
 
-def test_a_service_that_is_down_is_said_in_place_of_numbers(client, emulator):
+def test_cards_service_is_down_error_replaces_the_numbers(client, emulator):
     emulator.faults.add(Fault(status=503))
 
     shown = card(client("admin"))
@@ -341,13 +333,13 @@ def test_a_service_that_is_down_is_said_in_place_of_numbers(client, emulator):
     assert (shown["slots"], shown["accounts"], shown["jobs"]) == (None, [], [])
 
 
-def test_a_connection_without_a_token_says_so(client, connect):
+def test_cards_token_is_missing_error_says_so(client, connect):
     connect(conn_id=CONN_ID, password="")
 
     assert "the API token is missing" in card(client("admin"))["error"]
 
 
-def test_certificates_that_can_not_be_read_are_said_in_place_of_numbers(client, connect, monkeypatch):
+def test_cards_certificates_are_missing_error_names_the_setting(client, connect, monkeypatch):
     connect("https://api.example.com", conn_id=CONN_ID)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/missing.pem")
 
@@ -357,7 +349,7 @@ def test_certificates_that_can_not_be_read_are_said_in_place_of_numbers(client, 
     assert shown["slots"] is None
 
 
-def test_a_database_that_can_not_be_read_is_said(connect, emulator, client, tables):
+def test_cards_database_fails_has_an_error(connect, emulator, client, tables):
     tables.clear()
 
     answer = client("admin").get("/cards").json()
@@ -365,7 +357,7 @@ def test_a_database_that_can_not_be_read_is_said(connect, emulator, client, tabl
     assert answer["error"] == "Airflow's database can't be read: see the API server's log."
 
 
-def test_no_field_of_the_service_is_ever_part_of_a_page(client, emulator):
+def test_app_hostile_service_its_fields_are_only_in_json(client, emulator):
     job = dict.fromkeys(("job_id", "user_id", "started", "elapsed", "replyUrl", "replyRef"), SCRIPT)
     account = dict.fromkeys(("user_id", "maxJobs", "executing", "available"), SCRIPT)
     emulator.faults.add(Fault(body=json.dumps({"executing": [job], "available": [account]})))
@@ -378,7 +370,7 @@ def test_no_field_of_the_service_is_ever_part_of_a_page(client, emulator):
     assert all(SCRIPT not in admin.get(path).text for path in PATHS if path != "/cards")
 
 
-def test_no_script_of_the_page_reads_html():
+def test_static_files_parse_no_html_and_name_no_other_host():
     words = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|Function\(|DOMParser|srcdoc"
     sources = {name: _source(name) for name in (*MEDIA_TYPES, "page.html", "refused.html")}
 
@@ -388,7 +380,7 @@ def test_no_script_of_the_page_reads_html():
     ] == []
 
 
-def test_the_page_is_made_when_somebody_opens_it(auth_manager):
+def test_page_on_demand_first_request_imports_the_page(auth_manager):
     with TestClient(PageOnDemand()) as client:
         assert client.get("/").status_code == 401
 

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 from airflow_riffusion.emulator import EmulatorServer
 from airflow_riffusion.emulator.faults import Fault
 from airflow_riffusion.plugins.page.app import MEDIA_TYPES
-from airflow_riffusion.plugins.page.cards import INTERVAL
+from airflow_riffusion.plugins.page.view import INTERVAL
 from dev.airflow_client import AirflowClient, attempts
 from tests.browser import card, frame, log_in, tab_to, take_screenshot
 
@@ -182,7 +182,7 @@ def test_a_script_in_any_field_is_text(page: Page, emulator_of: Callable[..., Em
     hostile = card(page, "hostile")
 
     expect(hostile.get_by_role("row").nth(1)).to_contain_text(SCRIPT)
-    expect(hostile).to_contain_text(re.compile("Odd: account .<script>"))
+    expect(hostile).to_contain_text(re.compile("Note: account .<script>"))
     service.faults.clear()
     service.faults.add(Fault(status=400, body=json.dumps({"error": SCRIPT})))
     expect(hostile).to_contain_text(f"({SCRIPT})")

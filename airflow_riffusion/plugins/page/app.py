@@ -1,8 +1,8 @@
 """
 The capacity page's web application, which Airflow's API server mounts.
 
-Everything in it is for users who may read connections. Annotations are no strings here: FastAPI would
-look for some of Airflow's in the wrong place.
+All of it is for users who may read connections. There is no ``from __future__ import annotations`` here:
+FastAPI would look for some of Airflow's annotations in the wrong module.
 """
 
 import logging
@@ -25,9 +25,9 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from airflow_riffusion.plugins.page.cards import Cards
 from airflow_riffusion.plugins.page.database import Tables, has_teams
-from airflow_riffusion.plugins.page.watched import INTERVAL
+from airflow_riffusion.plugins.page.view import INTERVAL
+from airflow_riffusion.plugins.page.views import ConnectionViews
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ MEDIA_TYPES = {
     "text.js": "text/javascript",
     "theme.js": "text/javascript",
 }
-"""The page's files, by name."""
+"""The page's files and their types."""
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -50,49 +50,45 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
-"""What goes with every answer."""
+"""The headers of every answer."""
 
 _STATIC = files("airflow_riffusion.plugins.page") / "static"
 _REFUSAL = (_STATIC / "refused.html").read_text("utf-8")
 
-# Its style is its own: the page's is for those who may read connections.
-_STYLE = b64encode(
+# The refusal has a style of its own: the page's style sheet is only for users who may read connections.
+_STYLE_HASH = b64encode(
     sha256(_REFUSAL.partition("<style>")[2].partition("</style>")[0].encode()).digest()
 ).decode()
 
-_REFUSED = {
+_REASONS = {
     401: "You are not logged in. Log in to Airflow, and open this page again.",
-    403: "This page is for users who may read connections. Ask whoever manages this Airflow for that.",
+    403: "This page is for users who may read connections. Ask your Airflow administrator for access.",
 }
 
 
-def create_app(cards: Cards | None = None) -> FastAPI:
-    """
-    Return the application.
-
-    :param cards: what it shows.
-    """
+def create_app(views: ConnectionViews | None = None) -> FastAPI:
+    """Return the application."""
     app = FastAPI(
         dependencies=[Depends(requires_access_connection(method="GET"))],
         openapi_url=None,
         exception_handlers={HTTPException: _refuse},
     )
-    cards = cards or Cards()
-    dags_of = _ReadableDags()
+    views = views or ConnectionViews()
+    readable_dags = _ReadableDags()
 
     @app.get("/")
     def page() -> Response:
         return HTMLResponse((_STATIC / "page.html").read_bytes(), headers=HEADERS)
 
     @app.get("/cards")
-    async def all_cards(user: GetUserDep) -> Response:
-        tables = await cards.look()
-        readable = await run_in_threadpool(_readable, cards.conn_ids(tables), user)
-        dags = await run_in_threadpool(dags_of, _named_dags(tables, readable), user)
+    async def cards(user: GetUserDep) -> Response:
+        tables = await views.tables()
+        conn_ids = await run_in_threadpool(_readable, views.conn_ids(tables), user)
+        dag_ids = await run_in_threadpool(readable_dags, _dag_ids(tables, conn_ids), user)
         document = {
             "interval_seconds": INTERVAL,
             "error": tables.error,
-            "cards": await cards.cards(readable, tables, dags),
+            "cards": await views.documents(conn_ids, tables, dag_ids),
         }
         return JSONResponse(document, headers=HEADERS)
 
@@ -106,19 +102,19 @@ def create_app(cards: Cards | None = None) -> FastAPI:
 
 
 async def _refuse(request: Request, error: HTTPException) -> Response:
-    """Say in words what a browser would show as JSON."""
+    """Answer an error: a page for a browser, JSON for anything else."""
     headers = {**(error.headers or {}), **HEADERS}
     if "text/html" not in request.headers.get("Accept", ""):
         return JSONResponse({"detail": error.detail}, error.status_code, headers)
-    said = _REFUSED.get(error.status_code, "There is no such page.")
+    reason = _REASONS.get(error.status_code, "There is no such page.")
     headers["Content-Security-Policy"] = (
-        f"default-src 'none'; style-src 'sha256-{_STYLE}'; frame-ancestors 'self'"
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; frame-ancestors 'self'"
     )
-    return HTMLResponse(_REFUSAL.replace("{said}", said), error.status_code, headers)
+    return HTMLResponse(_REFUSAL.replace("{reason}", reason), error.status_code, headers)
 
 
 def _readable(conn_ids: list[str], user: BaseUser) -> list[str]:
-    """Return those of the connections that a user may read. None of them is a team's."""
+    """Return the connections that a user may read. None of them belongs to a team."""
 
     def may_read(conn_id: str) -> bool:
         details = ConnectionDetails(conn_id=conn_id)
@@ -127,14 +123,14 @@ def _readable(conn_ids: list[str], user: BaseUser) -> list[str]:
     return [conn_id for conn_id in conn_ids if may_read(conn_id)]
 
 
-def _named_dags(tables: Tables, conn_ids: Iterable[str]) -> set[str]:
-    """Return the DAGs of the tasks that would be named."""
+def _dag_ids(tables: Tables, conn_ids: Iterable[str]) -> set[str]:
+    """Return the DAGs of the tasks that the page would name."""
     shown = (tables.tasks[conn_id].longest for conn_id in conn_ids if conn_id in tables.tasks)
     return {task.dag_id for longest in shown for task in longest}
 
 
 class _ReadableDags:
-    """Tells which DAGs' task instances a user may read. If that fails it is none, which is logged once."""
+    """Returns the DAGs whose task instances a user may read. If that fails: none, and it is logged once."""
 
     def __init__(self) -> None:
         self._fails = False
@@ -144,7 +140,7 @@ class _ReadableDags:
             readable = {dag_id for dag_id in dag_ids if self._may_read(dag_id, user)}
         except Exception:
             if not self._fails:
-                log.exception("The capacity page can't tell which DAGs a user may read, and names no task.")
+                log.exception("The capacity page can't check which DAGs a user may read: it names no task.")
             self._fails = True
             return set()
         self._fails = False

@@ -1,4 +1,4 @@
-"""What Airflow's own database says: which connections there are, who waits, and what the gates hold."""
+"""Reads Airflow's own database: the connections, the waiting tasks, and the states of the gates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sqlalchemy.orm import lazyload
 
 from airflow_riffusion.core.peers import PeerState
 from airflow_riffusion.gate.peer_store import PEER_KEY_PREFIX
-from airflow_riffusion.plugins.page.view import Tasks, WaitingTask
+from airflow_riffusion.plugins.page.document import Tasks, WaitingTask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ _CLASSPATHS = (
     _WATCHING,
 )
 _MOST_TRIGGERS = 20_000
-_MOST_DECRYPTED = 2_000  # in one look, which is a fraction of a second; the rest in the next
+_MOST_DECRYPTED = 2_000  # in one read, which takes a fraction of a second; the next one takes the rest
 _CHUNK = 500
 _SHOWN = 5
 
@@ -50,14 +50,12 @@ _SHOWN = 5
 @dataclass(frozen=True, slots=True)
 class Tables:
     """
-    What one look at the database shows.
+    What the page needs from Airflow's database.
 
-    :param conn_ids: the connections of our type that are stored there, but for those of a team: only its own
-        tasks can look them up.
-    :param tasks: who waits, by connection; also by those that are stored elsewhere.
-    :param states: what the gates hold, by the name of the Variable that says so; None if nobody knows.
-    :param complete: False if not all tasks were counted.
-    :param error: why it can't be read, in words for a person.
+    ``conn_ids`` are the stored connections of our type, without those of a team: only its own tasks can look
+    them up. ``tasks`` are by connection, stored or not; ``states`` are the gates', by the key of their
+    Variable, None if unknown. ``complete`` is False if not all tasks were counted; ``error`` says why the
+    database can't be read.
     """
 
     conn_ids: tuple[str, ...] = ()
@@ -68,42 +66,38 @@ class Tables:
 
 
 UNREAD = Tables(states=None, complete=False)
-"""What is known before the first look."""
+"""What is known before the first read."""
 
 
 class _Arguments(NamedTuple):
-    """What a trigger was created with, as far as it matters here."""
+    """The arguments of a trigger that matter here."""
 
     conn_id: str
     since: datetime | None
 
 
 class _Id(NamedTuple):
-    """Which trigger it is. SQLite gives an id that has become free to the next one."""
+    """What identifies a trigger: SQLite gives the id of a deleted one to the next."""
 
     id: int
     created_date: datetime
 
 
-class Onlooker:
-    """Reads Airflow's tables. It remembers what it has decrypted, since triggers never change."""
+class DatabaseReader:
+    """Reads Airflow's tables. It caches decrypted arguments, since triggers never change."""
 
     def __init__(self) -> None:
         self._arguments: dict[_Id, _Arguments | None] = {}
 
-    def look_at_airflow(self) -> Tables:
-        """Read all that the page needs from this Airflow's database."""
+    def read_airflow(self) -> Tables:
+        """Read this Airflow's database."""
         with create_session() as session:
-            return self.look(session)
+            return self.read(session)
 
-    def look(self, session: Session) -> Tables:
-        """
-        Read all that the page needs from a database.
-
-        :param session: of Airflow's database.
-        """
-        of_nobody = [getattr(Connection, name).is_(None) for name in _TEAM if hasattr(Connection, name)]
-        stored = select(Connection.conn_id).where(Connection.conn_type == CONN_TYPE, *of_nobody)
+    def read(self, session: Session) -> Tables:
+        """Read a session's database."""
+        of_no_team = [getattr(Connection, name).is_(None) for name in _TEAM if hasattr(Connection, name)]
+        stored = select(Connection.conn_id).where(Connection.conn_type == CONN_TYPE, *of_no_team)
         tasks, complete = self._tasks(session)
         return Tables(
             conn_ids=tuple(session.scalars(stored)),
@@ -142,14 +136,14 @@ class Onlooker:
         return found, complete
 
     def _decrypt(self, session: Session, ids: Sequence[_Id]) -> None:
-        """Look at the arguments of the triggers that are new, and forget those that are gone."""
+        """Decrypt the arguments of new triggers, and forget those of deleted ones."""
         before = self._arguments
         self._arguments = {trigger_id: before[trigger_id] for trigger_id in ids if trigger_id in before}
         new = [trigger_id.id for trigger_id in ids if trigger_id not in before][:_MOST_DECRYPTED]
         unreadable: list[Exception] = []
         for start in range(0, len(new), _CHUNK):
             chosen = Trigger.id.in_(new[start : start + _CHUNK])
-            # Each would bring its task instance along otherwise, in full.
+            # Without this, SQLAlchemy loads each trigger's whole task instance, too.
             for trigger in session.scalars(select(Trigger).where(chosen).options(lazyload("*"))):
                 try:
                     arguments = _arguments(trigger)
@@ -178,7 +172,7 @@ def conn_ids_in_environment() -> tuple[str, ...]:
     for name in sorted(os.environ):
         if name.startswith(prefix):
             conn_id = name.removeprefix(prefix).lower()
-            with suppress(Exception):  # Somebody else's connection that can't be read is not our business.
+            with suppress(Exception):  # A malformed connection is for its own provider to report.
                 if getattr(backend.get_connection(conn_id), "conn_type", None) == CONN_TYPE:
                     found.append(conn_id)
     return tuple(found)
@@ -215,7 +209,7 @@ def _peer_states(session: Session) -> dict[str, PeerState]:
     found = {}
     stored = select(Variable).where(Variable.key.startswith(PEER_KEY_PREFIX, autoescape=True))
     for variable in session.scalars(stored):
-        # A state in words that this version doesn't know, or that can't be decrypted, counts as none.
+        # A state of another version, or one that can't be decrypted, counts as none.
         with suppress(ValidationError):
             found[variable.key] = PeerState.model_validate_json(variable.val or "")
     return found

@@ -15,43 +15,36 @@ log = logging.getLogger(__name__)
 
 class Threads:
     """
-    Daemon threads, no more than so many at once; what is more waits for its turn.
+    At most so many daemon threads at once; further work is queued.
 
-    Those of an executor are no daemons: a service that doesn't answer would keep Airflow from shutting down.
-
-    :param most: how many there may be at once.
+    An executor's threads are not daemons: a service that hangs would keep Airflow from shutting down.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._running = 0
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._queue: deque[Callable[[], None]] = deque()
         self._lock = threading.Lock()
 
     def run(self, work: Callable[[], None]) -> None:
-        """
-        Let a thread do something, now or when one is free.
-
-        :param work: blocks. If it raises, that is logged.
-        :raises RuntimeError: if no thread can be started.
-        """
+        """Run a blocking function in a thread, now or when one is free; may raise RuntimeError."""
         with self._lock:
             if self._running == self._most:
-                self._waiting.append(work)
+                self._queue.append(work)
                 return
             thread = threading.Thread(
-                target=self._work, args=(work,), name="riffusion-capacity-page", daemon=True
+                target=self._run, args=(work,), name="riffusion-capacity-page", daemon=True
             )
             thread.start()
             self._running += 1
 
-    def _work(self, work: Callable[[], None] | None) -> None:
+    def _run(self, work: Callable[[], None] | None) -> None:
         while work is not None:
             try:
                 work()
             except BaseException:
                 log.exception("The capacity page's work in a thread has failed.")
             with self._lock:
-                work = self._waiting.popleft() if self._waiting else None
+                work = self._queue.popleft() if self._queue else None
                 if work is None:
                     self._running -= 1

@@ -69,7 +69,7 @@ export class Card {
       fill(this.jobs.list.tBodies[0], jobs, jobRow, (row, job) => updateJob(row, job, 0));
       this.jobs.more(shown.more_jobs);
     }
-    fill(this.notes, notes, () => el("li"), (item, note) => say(item, `Odd: ${note}`));
+    fill(this.notes, notes, () => el("li"), (item, note) => say(item, `Note: ${note}`));
     this.#tasks(shown.tasks);
     this.#remember();
     this.tick();

@@ -6,7 +6,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const [WIDTH, HEIGHT] = [600, 100];
 const MOST_POINTS = 1440;
 const SHORTEST = 60_000; // milliseconds that the whole width stands for at the least
-const GAP = 3.5; // intervals from one reading to the next, of which nobody knows what was between
+const GAP = 3.5; // intervals without a reading, after which the line has a gap
 
 export class History {
   #runs = []; // readings in a row, each row with the moment until which its last one counts, once that is over

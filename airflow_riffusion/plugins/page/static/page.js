@@ -1,4 +1,4 @@
-// Asks Airflow for what to show, again and again, while somebody can see it.
+// Polls Airflow for what to show, as long as the page is visible.
 
 import { Card } from "./card.js";
 import { clockTime, say } from "./text.js";
@@ -9,7 +9,7 @@ const NOT_ALLOWED = "You may no longer read connections.";
 const UNREADABLE = "is not what this page asked for: reload it, and log in to Airflow if need be.";
 const AT_FAULT = "This page has an error of its own: reload it. The browser's console says more.";
 
-const PATIENCE = 30_000; // milliseconds
+const TIMEOUT = 30_000; // milliseconds
 
 const byId = (id) => document.getElementById(id);
 const [place, trouble, pause] = [byId("cards"), byId("trouble"), byId("pause")];
@@ -38,8 +38,8 @@ async function ask() {
 async function fetchCards() {
   try {
     const headers = { Accept: "application/json" };
-    const answer = await fetch("cards", { headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
-    return { ok: answer.ok, status: answer.status, said: parsed(await answer.text()) };
+    const answer = await fetch("cards", { headers, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
+    return { ok: answer.ok, status: answer.status, body: parsed(await answer.text()) };
   } catch {
     return null;
   }
@@ -55,13 +55,13 @@ function parsed(text) {
 
 function take(answer) {
   if (answer === null) return complain("Airflow does not answer.");
-  const { ok, status, said } = answer;
+  const { ok, status, body } = answer;
   // Airflow takes a session that it can't read, or that was ended, for forbidden.
-  if (status === 401 || (status === 403 && said?.detail === "Invalid JWT token")) refuse(LOGGED_OUT);
+  if (status === 401 || (status === 403 && body?.detail === "Invalid JWT token")) refuse(LOGGED_OUT);
   else if (status === 403) refuse(NOT_ALLOWED);
   else if (!ok) complain(`Airflow answers with an error (${status}).`);
-  else if (!Array.isArray(said?.cards)) complain(`The answer (status ${status}) ${UNREADABLE}`);
-  else update(said);
+  else if (!Array.isArray(body?.cards)) complain(`The answer (status ${status}) ${UNREADABLE}`);
+  else update(body);
 }
 
 function plan() {
@@ -76,11 +76,11 @@ function update({ cards: shown, interval_seconds: seconds, error }) {
   byId("none").hidden = shown.length > 0 || error !== null;
   const ids = new Set(shown.map((each) => each.connection_id));
   for (const [id, card] of cards) if (!ids.has(id)) forget(id, card);
-  const said = shown.map((each) => cardOf(each.connection_id).update(each, interval)).filter((text) => text !== null);
-  if (said.length) say(byId("status"), said.join(" "));
+  const spoken = shown.map((each) => cardOf(each.connection_id).update(each, interval)).filter((text) => text !== null);
+  if (spoken.length) say(byId("status"), spoken.join(" "));
   place.dataset.cards = String(shown.length);
   lastAnswer = Date.now();
-  tellPace();
+  showPace();
   // What was on its way when it was paused is shown, but doesn't go on.
   if (paused()) rest();
 }
@@ -126,13 +126,13 @@ function rest() {
   for (const card of cards.values()) card.rest();
 }
 
-function tellPace() {
+function showPace() {
   say(byId("pace"), paused() ? "Paused" : `Updates every ${interval} s`);
 }
 
 pause.addEventListener("click", () => {
   pause.setAttribute("aria-pressed", String(!paused()));
-  tellPace();
+  showPace();
   if (!paused()) return ask();
   clearTimeout(timer);
   rest();

@@ -42,6 +42,6 @@ function surroundings() {
   try {
     return window.parent === window ? null : window.parent.document;
   } catch {
-    return null; // somebody else's page
+    return null; // a page of another origin
   }
 }

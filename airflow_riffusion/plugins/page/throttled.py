@@ -1,4 +1,4 @@
-"""Asks at most so often, however many want to know."""
+"""Asks a blocking question at a limited rate, for any number of callers."""
 
 from __future__ import annotations
 
@@ -18,16 +18,14 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-class Paced(Generic[T]):
+class Throttled(Generic[T]):
     """
-    The last answer to a question, asked anew when somebody wants to know, but no sooner than that may be.
+    The last answer to a question, asked anew on demand, but not before a pause is over.
 
-    The question is asked in a thread, once at a time.
-
-    :param ask: blocks, and answers. If it raises nevertheless, the last answer stays.
-    :param pause: seconds from the end of asking until it may be asked again, by the answer; None for none.
+    :param ask: blocks, and answers; it runs in a thread, once at a time. If it raises, the last answer stays.
+    :param pause: returns the seconds from an answer to the next question; it is given None if asking failed.
     :param clock: seconds on any clock that never goes back.
-    :param threads: where it is asked; without, in a thread of its own.
+    :param threads: where the question is asked; a thread of its own by default.
     """
 
     def __init__(
@@ -52,17 +50,12 @@ class Paced(Generic[T]):
         """For how many seconds the question has been asked; None if it is answered."""
         return None if self._asking is None else self._clock() - self._asked_at
 
-    async def latest(self, patience: float) -> T | None:
-        """
-        Return the last answer, asking first if it is time to.
-
-        :param patience: seconds to wait for a new one. Then the old one has to do.
-        :return: the answer; None if there never was one.
-        """
+    async def latest(self, timeout: float) -> T | None:  # noqa: ASYNC109 - it does not raise
+        """Return a new answer if one is due and comes in time, otherwise the last one, if any."""
         if self._asking is None and self._clock() >= self.due:
             self._begin()
         if self._asking is not None:
-            await asyncio.wait((self._asking,), timeout=patience)
+            await asyncio.wait((self._asking,), timeout=timeout)
         return self.answer
 
     def _begin(self) -> None:
@@ -75,12 +68,12 @@ class Paced(Generic[T]):
             try:
                 answer = self._ask()
             finally:
-                with suppress(RuntimeError):  # The loop is closed: nobody wants to know any longer.
+                with suppress(RuntimeError):  # The loop is closed: nothing waits for the answer.
                     loop.call_soon_threadsafe(self._end, asking, answer)
 
         try:
             self._threads.run(work)
-        except RuntimeError:  # That is what Python says on a machine that has no thread left.
+        except RuntimeError:  # Python raises it on a machine that has no thread left.
             log.exception("The capacity page can't start a thread.")
             self._end(asking, None)
 
