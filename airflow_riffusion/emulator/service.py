@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, Literal
 
-from airflow_riffusion.emulator.foreign import Arrivals
+from airflow_riffusion.emulator.arrivals import Arrivals
 from airflow_riffusion.emulator.limits import MAX_SLOTS, check_accounts, check_foreign_rate, check_job_seconds
 from airflow_riffusion.emulator.records import (
     Account,

@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 
 from airflow_riffusion.emulator import EmulatorServer
 from airflow_riffusion.emulator.app import create_app
+from airflow_riffusion.emulator.arrivals import Arrivals
 from airflow_riffusion.emulator.dialects import DIALECTS
-from airflow_riffusion.emulator.foreign import Arrivals
 from airflow_riffusion.emulator.records import NoFreeSlot
 from airflow_riffusion.emulator.service import SchedulerService
 
