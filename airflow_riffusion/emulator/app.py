@@ -14,7 +14,7 @@ from airflow_riffusion.emulator.callbacks import report_ended_jobs
 from airflow_riffusion.emulator.control import control_routes
 from airflow_riffusion.emulator.dialects import Dialect
 from airflow_riffusion.emulator.faults import FaultList
-from airflow_riffusion.emulator.middleware import OPENAPI_PATH, Front
+from airflow_riffusion.emulator.middleware import OPENAPI_PATH, RequestMiddleware
 from airflow_riffusion.emulator.misbehaviour import error_answer
 from airflow_riffusion.emulator.records import (
     LoginExpired,
@@ -67,7 +67,7 @@ def create_app(
         lifespan=lifespan,
     )
     app.add_middleware(
-        Front,
+        RequestMiddleware,
         service=service,
         faults=faults,
         service_prefix=f"{service_prefix}/",

@@ -25,7 +25,7 @@ class JobRecord:
     :param ended: when it gave its slot back; null while it is executing.
     :param status: ``executing``, ``completed``, ``failed`` or ``cancelled``.
     :param error: why it has failed; null unless it has.
-    :param foreign: whether another client of the accounts began it, and not a submission.
+    :param other_client: whether another client of the accounts began it, and not a submission.
     """
 
     job_id: str | int
@@ -36,7 +36,7 @@ class JobRecord:
     ended: str | None
     status: str
     error: str | None
-    foreign: bool
+    other_client: bool
 
 
 class FaultRecord(BaseModel):
@@ -117,7 +117,7 @@ def _job_record(job: Job) -> JobRecord:
         ended=None if job.ended is None else timestamp(job.ended),
         status=job.status,
         error=job.error if job.status == "failed" else None,
-        foreign=job.foreign,
+        other_client=job.other_client,
     )
 
 

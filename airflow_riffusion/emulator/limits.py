@@ -14,7 +14,7 @@ MAX_SLOTS = 10
 LONGEST_JOB_SECONDS = 7 * 24 * 3600
 """The longest time, in seconds, that a job may be told to take."""
 
-MAX_FOREIGN_RATE = 1000
+MAX_OTHER_CLIENTS = 1000
 """The most other clients that may be told to come, per minute on average."""
 
 
@@ -45,12 +45,14 @@ def check_job_seconds(seconds: float) -> None:
         )
 
 
-def check_foreign_rate(per_minute: float) -> None:
+def check_other_clients(per_minute: float) -> None:
     """
     Refuse a rate at which nobody can come.
 
     :param per_minute: how many other clients come, per minute on average.
     :raises ValueError: if it is no number, negative or too high.
     """
-    if not 0 <= per_minute <= MAX_FOREIGN_RATE:
-        raise ValueError(f"foreign_rate: must be between 0 and {MAX_FOREIGN_RATE}, not {per_minute}")
+    if not 0 <= per_minute <= MAX_OTHER_CLIENTS:
+        raise ValueError(
+            f"other_clients_per_minute: must be between 0 and {MAX_OTHER_CLIENTS}, not {per_minute}"
+        )

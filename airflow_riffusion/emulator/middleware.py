@@ -24,7 +24,7 @@ OPENAPI_PATH = "/openapi.json"
 """Where the description of all routes lies, open to everybody."""
 
 
-class Front:
+class RequestMiddleware:
     """
     The ASGI middleware in front of all routes.
 

@@ -35,7 +35,7 @@ OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
         "metavar": "S",
         "help": "how long a job takes (%(default)s s)",
     },
-    ("--foreign-rate",): {
+    ("--other-clients-per-minute",): {
         "type": float,
         "default": 0,
         "metavar": "R",
@@ -113,7 +113,11 @@ def _complain(exit_code: int, message: str) -> int:
 def _announce(url: str, options: Namespace) -> None:
     accounts = f"{options.accounts} account{'s' if options.accounts > 1 else ''}"
     slots = f"{options.max_jobs} slot{'s' if options.max_jobs > 1 else ''}"
-    others = f", {options.foreign_rate:g} other clients a minute" if options.foreign_rate else ""
+    others = (
+        f", {options.other_clients_per_minute:g} other clients a minute"
+        if options.other_clients_per_minute
+        else ""
+    )
     hidden = ", full accounts are not listed" if options.hide_full_accounts else ""
     with suppress(OSError):  # That nobody can read it is no reason not to listen.
         sys.stdout.write(

@@ -43,7 +43,7 @@ class Job:
     :param reply_url: where to report its end.
     :param reply_ref: the submitter's own reference.
     :param error: what it ends with if it is one of those that fail; it is told only when it has.
-    :param foreign: whether another client of the accounts began it, and not a submission.
+    :param other_client: whether another client of the accounts began it, and not a submission.
     :param status: how it fares.
     :param ended: when it gave its slot back; none while it is executing.
     """
@@ -57,7 +57,7 @@ class Job:
     reply_url: str | None = None
     reply_ref: str | None = None
     error: str | None = None
-    foreign: bool = False
+    other_client: bool = False
     status: Literal["executing", "completed", "failed", "cancelled"] = "executing"
     ended: datetime | None = None
 
@@ -131,7 +131,7 @@ class Stats:
     :param peak: the most jobs that were executing at once, those of other clients too.
     :param peak_by_account: the same, for each account.
     :param failed: jobs of submissions that ended by themselves, as failed.
-    :param foreign: jobs that other clients of the accounts began.
+    :param other_clients: jobs that other clients of the accounts began.
     """
 
     slots: int
@@ -146,4 +146,4 @@ class Stats:
     peak: int
     peak_by_account: dict[str, int]
     failed: int = 0
-    foreign: int = 0
+    other_clients: int = 0

@@ -46,8 +46,8 @@ class EmulatorServer:
     :param accounts: how many accounts there are; or, for each account by name, its number of slots.
     :param max_jobs: the slots of each account, 1 to 10, where ``accounts`` does not say it.
     :param job_seconds: how long a job takes, in seconds, or a function that says so anew for each job.
-    :param foreign_rate: how many other clients of the accounts come, per minute on average. Each takes a free
-        slot for a job of its own, or goes away if there is none.
+    :param other_clients_per_minute: how many other clients of the accounts come, on average. Each takes a
+        free slot for a job of its own, or goes away if there is none.
     :param hide_full_accounts: whether ``GET scheduler/available`` lists only accounts with a free slot, as
         some services do.
     :param service: the service to speak like: ``riffusion``, ``tempolor``, ``kling`` or ``ltxstudio``.
@@ -66,7 +66,7 @@ class EmulatorServer:
         accounts: int | Mapping[str, int] = 2,
         max_jobs: int = 2,
         job_seconds: float | Callable[[], float] = 20.0,
-        foreign_rate: float = 0.0,
+        other_clients_per_minute: float = 0.0,
         hide_full_accounts: bool = False,
         service: str = "riffusion",
         token: str | None = None,
@@ -90,7 +90,7 @@ class EmulatorServer:
             accounts,
             new_job_id=self._dialect.new_job_id,
             job_seconds=job_seconds,
-            foreign_rate=foreign_rate,
+            other_clients_per_minute=other_clients_per_minute,
             hide_full_accounts=hide_full_accounts,
             clock=clock,
             random=Random(seed),

@@ -16,7 +16,12 @@ from random import Random
 from typing import Any, Literal
 
 from airflow_riffusion.emulator.arrivals import Arrivals
-from airflow_riffusion.emulator.limits import MAX_SLOTS, check_accounts, check_foreign_rate, check_job_seconds
+from airflow_riffusion.emulator.limits import (
+    MAX_SLOTS,
+    check_accounts,
+    check_job_seconds,
+    check_other_clients,
+)
 from airflow_riffusion.emulator.records import (
     Account,
     Job,
@@ -32,7 +37,7 @@ from airflow_riffusion.emulator.records import (
 ENDPOINTS = ("available", "accounts", "scheduler", "create-prompt", "result", "cancel", "other")
 """The names under which requests are counted; ``other`` is whatever the service does not offer."""
 
-FOREIGN_PROMPT = "somebody else's"
+OTHER_CLIENTS_PROMPT = "another client's"
 """What other clients ask for."""
 
 LOGIN_EXPIRED = "The login of this account has expired. Please renew it."
@@ -57,8 +62,8 @@ class SchedulerService:
     :param accounts: for each account its number of slots, 1 to 10.
     :param new_job_id: makes the id of a new job.
     :param job_seconds: how long a job takes, in seconds, or a function that says so anew for each job.
-    :param foreign_rate: how many other clients of the accounts come, per minute on average. Each takes a free
-        slot for a job of its own, or goes away if there is none. Submissions do not change when they come.
+    :param other_clients_per_minute: how many other clients of the accounts come, on average. Each takes a
+        free slot for a job of its own, or goes away if there is none. They come whatever is submitted.
     :param hide_full_accounts: whether ``GET scheduler/available`` lists only accounts with a free slot.
     :param clock: tells the time.
     :param random: chooses accounts, feeds ``new_job_id``, and decides when other clients come.
@@ -70,21 +75,21 @@ class SchedulerService:
         *,
         new_job_id: NewJobId,
         job_seconds: float | Callable[[], float] = 20.0,
-        foreign_rate: float = 0.0,
+        other_clients_per_minute: float = 0.0,
         hide_full_accounts: bool = False,
         clock: Clock = utc_now,
         random: Random | None = None,
     ) -> None:
         check_accounts(accounts)
-        check_foreign_rate(foreign_rate)
+        check_other_clients(other_clients_per_minute)
         self._accounts = dict(accounts)
         self._new_job_id = new_job_id
         self._duration = job_seconds if callable(job_seconds) else _constant(job_seconds)
         self._hide_full_accounts = hide_full_accounts
         self._clock = clock
         self._random = random or Random()
-        self._foreign_rate = foreign_rate
-        self._foreign_seed = self._random.getrandbits(64)
+        self._other_clients_per_minute = other_clients_per_minute
+        self._other_clients_seed = self._random.getrandbits(64)
         self._lock = threading.RLock()
         self.reset()
 
@@ -96,9 +101,9 @@ class SchedulerService:
         """
         with self._lock:
             # When others come is drawn apart from what they take, which depends on the slots that are free.
-            self._foreign_random = Random(self._foreign_seed)
-            coming = Random(self._foreign_random.getrandbits(64))
-            self._arrivals = Arrivals(self._foreign_rate, self._clock(), coming)
+            self._other_clients_random = Random(self._other_clients_seed)
+            coming = Random(self._other_clients_random.getrandbits(64))
+            self._arrivals = Arrivals(self._other_clients_per_minute, self._clock(), coming)
             self._login_errors: dict[str, str] = {}
             self._jobs: dict[str, Job] = {}
             self._executing: dict[str, Job] = {}
@@ -252,7 +257,7 @@ class SchedulerService:
         """Show what was counted."""
         with self._lock:
             self._settle()
-            submitted = [job for job in self._jobs.values() if not job.foreign]
+            submitted = [job for job in self._jobs.values() if not job.other_client]
             by_status = Counter(job.status for job in submitted)
             return Stats(
                 slots=sum(self._accounts.values()),
@@ -267,7 +272,7 @@ class SchedulerService:
                 peak=self._peak,
                 peak_by_account=dict(self._peak_by_account),
                 failed=by_status["failed"],
-                foreign=len(self._jobs) - len(submitted),
+                other_clients=len(self._jobs) - len(submitted),
             )
 
     def _settle(self) -> datetime:
@@ -289,9 +294,9 @@ class SchedulerService:
     def _let_in(self, moment: datetime) -> None:
         """Let another client take a slot, if one is free."""
         if with_room := self._with_room(self._accounts, MAX_SLOTS):
-            account = self._foreign_random.choice(with_room)
-            asked = {"prompt": FOREIGN_PROMPT, "instrumental": False, "foreign": True}
-            self._begin(account, moment, self._foreign_random, **asked)
+            account = self._other_clients_random.choice(with_room)
+            asked = {"prompt": OTHER_CLIENTS_PROMPT, "instrumental": False, "other_client": True}
+            self._begin(account, moment, self._other_clients_random, **asked)
 
     def _begin(self, account: str, now: datetime, random: Random, **fields: Any) -> Job:
         """Give a slot of an account to a new job."""

@@ -29,7 +29,7 @@ class Ended:
     :param seconds: how long it took, from just before it was triggered.
     :param tasks: its songs' task instances, in the order of their map index.
     :param jobs: the jobs that it submitted, in the order in which they took their slots.
-    :param foreign: the jobs of other clients.
+    :param jobs_of_others: the jobs of other clients.
     :param stats: what the service counted.
     """
 
@@ -37,7 +37,7 @@ class Ended:
     seconds: float
     tasks: list[dict[str, Any]]
     jobs: list[Job]
-    foreign: list[Job]
+    jobs_of_others: list[Job]
     stats: Stats
 
 
@@ -64,8 +64,8 @@ def play(airflow_stack, store_connection):
             run=run,
             seconds=seconds,
             tasks=tasks,
-            jobs=[job for job in jobs if not job.foreign],
-            foreign=[job for job in jobs if job.foreign],
+            jobs=[job for job in jobs if not job.other_client],
+            jobs_of_others=[job for job in jobs if job.other_client],
             stats=emulator.service.stats(),
         )
 
@@ -98,7 +98,7 @@ def beside_others(play, token):
     so 30 come.
     """
     with EmulatorServer(
-        accounts=5, max_jobs=2, job_seconds=8, foreign_rate=30, token=token, seed=1
+        accounts=5, max_jobs=2, job_seconds=8, other_clients_per_minute=30, token=token, seed=1
     ) as emulator:
         return play("songs_beside_others", emulator, timeout=900)
 
@@ -187,10 +187,12 @@ def test_every_task_succeeds_at_its_first_try(ended):
 
 
 def test_there_were_200_songs_beside_those_of_others(beside_others):
-    foreign = sum(((job.ended or job.over_at) - job.started).total_seconds() for job in beside_others.foreign)
+    jobs_of_others = sum(
+        ((job.ended or job.over_at) - job.started).total_seconds() for job in beside_others.jobs_of_others
+    )
 
     assert len(beside_others.tasks) == 200
-    assert 0.25 < foreign / (SLOTS * beside_others.seconds) < 0.42
+    assert 0.25 < jobs_of_others / (SLOTS * beside_others.seconds) < 0.42
 
 
 def test_the_service_is_asked_once_per_interval_for_all_songs_waiting_and_executing(beside_others):

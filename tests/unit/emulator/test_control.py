@@ -39,7 +39,7 @@ def test_stats_count_what_was_asked_and_what_became_of_it(client, clock):
         "peak": 3,
         "peak_by_account": {"one": 2, "two": 1},
         "failed": 0,
-        "foreign": 0,
+        "other_clients": 0,
     }
 
 
@@ -70,7 +70,7 @@ def test_jobs_are_listed_in_the_same_words_for_every_service(client_for, service
             "ended": "2025-02-12T01:55:36.128Z",
             "status": "completed",
             "error": None,
-            "foreign": False,
+            "other_client": False,
         },
         {
             "job_id": "job-2",
@@ -81,7 +81,7 @@ def test_jobs_are_listed_in_the_same_words_for_every_service(client_for, service
             "ended": None,
             "status": "executing",
             "error": None,
-            "foreign": False,
+            "other_client": False,
         },
     ]
 

@@ -25,31 +25,31 @@ def new_service(clock, *, rate=6, accounts=None, seed=7, **options):
     return SchedulerService(
         accounts or {"one": 2, "two": 2},
         new_job_id=lambda _account, number, random: f"job-{number}-{random.random()}",
-        foreign_rate=rate,
+        other_clients_per_minute=rate,
         clock=clock,
         random=Random(seed),
         **options,
     )
 
 
-def foreign(service):
-    return [job for job in service.jobs() if job.foreign]
+def jobs_of_others(service):
+    return [job for job in service.jobs() if job.other_client]
 
 
 def starts(service):
-    return [job.started for job in foreign(service)]
+    return [job.started for job in jobs_of_others(service)]
 
 
 def test_nobody_else_comes_by_default(service, clock):
     clock.advance(7 * 24 * 3600)
-    assert (service.jobs(), service.stats().foreign) == ([], 0)
+    assert (service.jobs(), service.stats().other_clients) == ([], 0)
 
 
 def test_others_take_free_slots_as_time_goes_by(clock):
     service = new_service(clock)
-    assert service.stats().foreign == 0
+    assert service.stats().other_clients == 0
     clock.advance(60)
-    assert service.stats().foreign == len(foreign(service)) > 0
+    assert service.stats().other_clients == len(jobs_of_others(service)) > 0
 
 
 def test_others_come_as_often_as_they_were_told_on_average(clock):
@@ -62,19 +62,19 @@ def test_others_come_as_often_as_they_were_told_on_average(clock):
     assert sum(gap < 10 for gap in gaps) / len(gaps) == pytest.approx(0.632, abs=0.02)
 
 
-def test_a_foreign_job_takes_the_usual_time_and_has_no_reference(clock):
+def test_a_job_of_another_client_takes_the_usual_time_and_has_no_reference(clock):
     service = new_service(clock, job_seconds=12)
     clock.advance(600)
-    for job in foreign(service):
-        assert (job.prompt, job.reply_ref, job.reply_url) == ("somebody else's", None, None)
+    for job in jobs_of_others(service):
+        assert (job.prompt, job.reply_ref, job.reply_url) == ("another client's", None, None)
         assert (job.over_at - job.started).total_seconds() == 12
 
 
-def test_a_foreign_job_is_like_any_other_to_see_cancel_and_ask_for(clock):
+def test_a_job_of_another_client_is_like_any_other_to_see_cancel_and_ask_for(clock):
     service = new_service(clock, rate=60)
     clock.advance(10)
     job = service.read().jobs[0]
-    assert job.foreign
+    assert job.other_client
     assert service.find(job.job_id) == job
     assert service.cancel(job.job_id).status == "cancelled"
 
@@ -85,7 +85,7 @@ def test_others_leave_a_full_service_alone_and_are_not_counted_as_refused(clock)
         service.submit("a song")
     clock.advance(3599)
     stats = service.stats()
-    assert (stats.foreign, stats.refusals, stats.executing) == (0, 0, 4)
+    assert (stats.other_clients, stats.refusals, stats.executing) == (0, 0, 4)
 
 
 def test_a_slot_that_others_took_is_refused_to_a_submission(clock):
@@ -93,20 +93,20 @@ def test_a_slot_that_others_took_is_refused_to_a_submission(clock):
     clock.advance(60)
     with pytest.raises(NoFreeSlot):
         service.submit("a song")
-    assert (service.stats().foreign, service.stats().refusals) == (4, 1)
+    assert (service.stats().other_clients, service.stats().refusals) == (4, 1)
 
 
 def test_others_use_no_account_whose_login_has_expired(clock):
     service = new_service(clock)
     service.log_out("one")
     clock.advance(600)
-    assert {job.user_id for job in foreign(service)} == {"two"}
+    assert {job.user_id for job in jobs_of_others(service)} == {"two"}
 
 
 def test_others_use_all_accounts(clock):
     service = new_service(clock)
     clock.advance(600)
-    assert {job.user_id for job in foreign(service)} == {"one", "two"}
+    assert {job.user_id for job in jobs_of_others(service)} == {"one", "two"}
 
 
 def test_what_became_of_submissions_is_counted_without_others_and_the_peak_with_them(clock):
@@ -117,7 +117,7 @@ def test_what_became_of_submissions_is_counted_without_others_and_the_peak_with_
     clock.advance(600)
     stats = service.stats()
     assert (stats.accepted, stats.completed, stats.failed, stats.cancelled) == (3, 1, 1, 1)
-    assert stats.foreign == len(foreign(service)) > 3
+    assert stats.other_clients == len(jobs_of_others(service)) > 3
     assert (stats.peak, stats.peak_by_account) == (4, {"one": 2, "two": 2})
     assert stats.executing == len(service.read().jobs)
 
@@ -179,7 +179,7 @@ def test_after_a_reset_others_come_anew_with_the_same_pauses(clock):
 
     before = pauses()
     service.reset()
-    assert service.stats().foreign == 0
+    assert service.stats().other_clients == 0
     assert pauses() == before
 
 
@@ -198,28 +198,28 @@ def test_others_may_be_as_rare_as_one_likes(clock, rate):
 
 @pytest.mark.parametrize("rate", [-1, 1001, float("nan"), float("inf"), float("-inf")])
 def test_a_rate_must_make_sense(clock, rate):
-    with pytest.raises(ValueError, match="foreign_rate: must be between 0 and 1000, not "):
+    with pytest.raises(ValueError, match="other_clients_per_minute: must be between 0 and 1000, not "):
         new_service(clock, rate=rate)
 
 
 def test_an_emulator_takes_a_rate(clock):
-    emulator = EmulatorServer(foreign_rate=60, seed=7, clock=clock)
+    emulator = EmulatorServer(other_clients_per_minute=60, seed=7, clock=clock)
     clock.advance(60)
-    assert emulator.service.stats().foreign > 0
+    assert emulator.service.stats().other_clients > 0
 
 
-def test_foreign_jobs_are_marked_in_the_emulators_own_list_only(clock):
+def test_jobs_of_others_are_marked_in_the_emulators_own_list_only(clock):
     service = new_service(clock, rate=60, job_seconds=3600)
     app = create_app(service, DIALECTS["riffusion"])
     client = TestClient(app, headers={"Authorization": "Bearer any token"})
     service.submit("mine")
     clock.advance(60)
     jobs = client.get("/emulator/jobs").json()
-    assert [(job["prompt"], job["foreign"]) for job in jobs] == [
+    assert [(job["prompt"], job["other_client"]) for job in jobs] == [
         ("mine", False),
-        *[("somebody else's", True)] * 3,
+        *[("another client's", True)] * 3,
     ]
-    assert client.get("/emulator/stats").json()["foreign"] == 3
+    assert client.get("/emulator/stats").json()["other_clients"] == 3
     for listed in client.get(AVAILABLE).json()["executing"]:
         assert list(listed) == ["job_id", "user_id", "started", "elapsed"]
 

@@ -18,10 +18,19 @@ from airflow_riffusion.emulator import EmulatorServer
         ({"accounts": {"one": 11}}, "max_jobs: must be between 1 and 10, not 11"),
         ({"job_seconds": 0}, "job_seconds: must be above 0"),
         ({"job_seconds": float("nan")}, "job_seconds: must be above 0"),
-        ({"foreign_rate": -1}, "foreign_rate: must be between 0 and 1000, not -1"),
-        ({"foreign_rate": 1000.5}, "foreign_rate: must be between 0 and 1000, not 1000.5"),
-        ({"foreign_rate": float("nan")}, "foreign_rate: must be between 0 and 1000, not nan"),
-        ({"foreign_rate": float("inf")}, "foreign_rate: must be between 0 and 1000, not inf"),
+        ({"other_clients_per_minute": -1}, "other_clients_per_minute: must be between 0 and 1000, not -1"),
+        (
+            {"other_clients_per_minute": 1000.5},
+            "other_clients_per_minute: must be between 0 and 1000, not 1000.5",
+        ),
+        (
+            {"other_clients_per_minute": float("nan")},
+            "other_clients_per_minute: must be between 0 and 1000, not nan",
+        ),
+        (
+            {"other_clients_per_minute": float("inf")},
+            "other_clients_per_minute: must be between 0 and 1000, not inf",
+        ),
         ({"service": "suno"}, "service: must be one of riffusion, tempolor, kling, ltxstudio, not 'suno'"),
         ({"token": ""}, "token: must be printable ASCII"),
         ({"token": "two words"}, "token: must be printable ASCII"),
