@@ -1,33 +1,27 @@
-"""Calling the ``replyUrl`` of jobs that have ended by themselves."""
+"""Calling the ``replyUrl`` of jobs that have completed or failed."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+from concurrent.futures import Future
+from threading import Thread
 from typing import TYPE_CHECKING
 
-from pydantic import AnyHttpUrl
+import requests
 
 if TYPE_CHECKING:
     from airflow_riffusion.emulator.dialects import Dialect, JsonObject
     from airflow_riffusion.emulator.service import SchedulerService
 
 CALLBACK_SECONDS = 5.0
-"""How long a callback may take in all, in seconds."""
-
 _TICK_SECONDS = 0.05
 
 _log = logging.getLogger(__name__)
 
 
 async def report_ended_jobs(service: SchedulerService, dialect: Dialect) -> None:
-    """
-    Call the ``replyUrl`` of each job soon after it has ended, until cancelled.
-
-    :param service: whose jobs.
-    :param dialect: how to name things in the report.
-    """
+    """Call the ``replyUrl`` of each job soon after its end, until cancelled."""
     async with asyncio.TaskGroup() as calls:
         while True:
             for job in service.take_ended():
@@ -37,35 +31,38 @@ async def report_ended_jobs(service: SchedulerService, dialect: Dialect) -> None
 
 
 async def _call(url: str, report: JsonObject, job_id: str | int) -> None:
+    status: Future[int] = Future()
+    # A thread each, as a daemon: a receiver that never answers delays no other call, nor the emulator's end.
+    Thread(target=_post, args=(url, report, status), daemon=True).start()
     try:
         async with asyncio.timeout(CALLBACK_SECONDS):
-            status = await _post(AnyHttpUrl(url), json.dumps(report).encode())
-    except Exception as error:  # noqa: BLE001  (whatever one receiver does, the others are still called)
-        # Of other errors only the kind is told: they may quote the URL, which can carry secrets.
-        reason = str(error) if isinstance(error, OSError) else ""
-        _log.warning("Job %s: its replyUrl could not be called: %s", job_id, reason or type(error).__name__)
+            code = await asyncio.wrap_future(status)
+    except Exception as error:  # noqa: BLE001 - the next receivers are called all the same
+        _log.warning("Job %s: its replyUrl could not be called: %s", job_id, _reason(error))
     else:
-        level = logging.DEBUG if 200 <= status < 300 else logging.WARNING
-        _log.log(level, "Job %s: its replyUrl answered %d", job_id, status)
+        level = logging.DEBUG if 200 <= code < 300 else logging.WARNING
+        _log.log(level, "Job %s: its replyUrl answered %d", job_id, code)
 
 
-async def _post(url: AnyHttpUrl, body: bytes) -> int:
-    """
-    Post a body and read no more of the answer than its status.
-
-    No HTTP library is used: the time limit is on the whole call, a redirect has nobody to follow it, and
-    neither a proxy nor a ``.netrc`` of this machine can come between.
-    """
-    host, port = url.host or "", url.port or 0
-    target = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    head = (
-        f"POST {target} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    )
-    reader, writer = await asyncio.open_connection(host.strip("[]"), port, ssl=url.scheme == "https" or None)
+def _post(url: str, report: JsonObject, status: Future[int]) -> None:
+    status.set_running_or_notify_cancel()
     try:
-        writer.write(head.encode() + body)
-        await writer.drain()
-        return int((await reader.readline()).split()[1])
-    finally:
-        writer.close()
+        with requests.Session() as session:
+            session.trust_env = False
+            # This timeout limits each wait only: it ends the thread. With stream=True, no body is read.
+            with session.post(
+                url, json=report, timeout=CALLBACK_SECONDS, allow_redirects=False, stream=True
+            ) as answer:
+                status.set_result(answer.status_code)
+    except Exception as error:  # noqa: BLE001 - it is logged with the job
+        status.set_exception(error)
+
+
+def _reason(error: BaseException) -> str:
+    """Return the operating system's words, or the kind of error: other words may quote the URL's secrets."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if reason := getattr(cause, "strerror", None):
+            return str(reason)
+        cause = cause.__context__
+    return type(error).__name__

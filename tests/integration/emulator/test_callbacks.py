@@ -3,6 +3,8 @@ from __future__ import annotations
 import logging
 import queue
 import socket
+import threading
+from contextlib import suppress
 from logging.handlers import QueueHandler
 
 import pytest
@@ -33,6 +35,27 @@ def silent_receiver():
     """The address of somebody who takes connections and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+
+
+@pytest.fixture
+def endless_receiver():
+    """The address of a receiver that sends interim answers without end, and never the real one."""
+
+    def serve():
+        with suppress(OSError), listening.accept()[0] as connection:
+            while True:
+                connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+                given_up.wait(0.001)
+                if given_up.is_set():
+                    return
+
+    given_up = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        given_up.set()
+        thread.join()
 
 
 def test_the_end_of_a_job_is_reported(emulator, receiver):
@@ -69,7 +92,7 @@ def test_a_redirect_is_not_followed(emulator, receiver, warnings):
 
 def test_a_receiver_that_is_not_there_stops_nobody_else(emulator, receiver, warnings):
     emulator.service.submit("a song", reply_url="http://127.0.0.1:1/nobody")
-    assert "its replyUrl could not be called: " in warnings()
+    assert warnings().endswith("its replyUrl could not be called: Connection refused")
     emulator.service.submit("a song", reply_url=f"{receiver.url}/somebody")
     assert receiver.next_call()[0] == "/somebody"
 
@@ -78,6 +101,22 @@ def test_a_receiver_that_never_answers_is_given_up(emulator, silent_receiver, wa
     monkeypatch.setattr(callbacks, "CALLBACK_SECONDS", 0.05)
     emulator.service.submit("a song", reply_url=silent_receiver)
     assert warnings().endswith("could not be called: TimeoutError")
+
+
+def test_callback_receiver_that_never_comes_to_an_end_is_given_up(
+    emulator, endless_receiver, warnings, monkeypatch
+):
+    monkeypatch.setattr(callbacks, "CALLBACK_SECONDS", 0.05)
+    emulator.service.submit("a song", reply_url=endless_receiver)
+    assert warnings().endswith("could not be called: TimeoutError")
+
+
+def test_callback_proxy_in_the_environment_is_not_used(emulator, receiver, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    emulator.service.submit("a song", reply_url=f"{receiver.url}/done")
+    assert receiver.next_call()[0] == "/done"
 
 
 def test_a_receiver_without_the_tls_it_promised_is_given_up(emulator, receiver, warnings):
