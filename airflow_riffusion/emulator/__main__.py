@@ -13,12 +13,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """
-    Run the emulator until SIGINT or SIGTERM.
-
-    :param arguments: the command line's, without the program's name; by default this process's.
-    :return: the exit code.
-    """
+    """Run the emulator until SIGINT or SIGTERM, and return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m airflow_riffusion.emulator",
         usage="%(prog)s [options]",

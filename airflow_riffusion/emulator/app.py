@@ -38,13 +38,8 @@ def create_app(
     """
     Build the application around a service.
 
-    :param service: the accounts and their jobs.
-    :param dialect: the service to speak like.
-    :param token: returns the one API token to accept, or None for any that is not empty.
-    :param faults: the list that ``POST /emulator/faults`` adds to; without it, one of its own.
-    :param closing: to be set when the server closes, so that no request is delayed any longer.
-    :return: the application. Serve it with :class:`~airflow_riffusion.emulator.server.EmulatorServer`:
-        another server can't play the faults that close the connection.
+    Only EmulatorServer can serve the faults that close the connection. No request is delayed once ``closing``
+    is set.
     """
     faults = FaultList() if faults is None else faults
     service_prefix = f"/v1/{dialect.service}"
@@ -86,31 +81,24 @@ def _answer_errors_like_the_service(app: FastAPI, dialect: Dialect) -> None:
         return error_answer(400, _explain(error.errors()))
 
     @app.exception_handler(HTTPException)
-    async def refused(_request: Request, error: HTTPException) -> JSONResponse:
+    async def no_route(_request: Request, error: HTTPException) -> JSONResponse:
         known = f" (known here: /v1/{dialect.service}/ and /emulator/)" if error.status_code == 404 else ""
         answer = error_answer(error.status_code, f"{error.detail}{known}")
         answer.headers.update(error.headers or {})
         return answer
 
-    @app.exception_handler(NoFreeSlot)
-    async def no_free_slot(_request: Request, _error: NoFreeSlot) -> JSONResponse:
-        return error_answer(429, "No free slot: wait 10..30 seconds and retry")
+    async def refused(_request: Request, error: Exception) -> JSONResponse:
+        return error_answer(*refusals[type(error)])
 
-    @app.exception_handler(UnknownAccount)
-    async def unknown_account(_request: Request, _error: UnknownAccount) -> JSONResponse:
-        return error_answer(400, f"{dialect.account_field}: no such account (GET accounts lists them)")
-
-    @app.exception_handler(LoginExpired)
-    async def login_expired(_request: Request, _error: LoginExpired) -> JSONResponse:
-        return error_answer(596, "The account's login has expired: renew it (GET accounts says which)")
-
-    @app.exception_handler(UnknownJob)
-    async def unknown_job(_request: Request, _error: UnknownJob) -> JSONResponse:
-        return error_answer(404, f"Unable to locate {dialect.job_field}")
-
-    @app.exception_handler(NotExecuting)
-    async def not_executing(_request: Request, _error: NotExecuting) -> JSONResponse:
-        return error_answer(404, f"Unable to locate running {dialect.job_field}")
+    refusals = {
+        NoFreeSlot: (429, "No free slot: wait 10..30 seconds and retry"),
+        UnknownAccount: (400, f"{dialect.account_field}: no such account (GET accounts lists them)"),
+        LoginExpired: (596, "The account's login has expired: renew it (GET accounts says which)"),
+        UnknownJob: (404, f"Unable to locate {dialect.job_field}"),
+        NotExecuting: (404, f"Unable to locate running {dialect.job_field}"),
+    }
+    for refusal in refusals:
+        app.add_exception_handler(refusal, refused)
 
 
 def _explain(errors: Sequence[Any]) -> str:

@@ -1,4 +1,4 @@
-"""When other clients of the same accounts come along."""
+"""When other clients of the same accounts come."""
 
 from __future__ import annotations
 
@@ -13,15 +13,7 @@ if TYPE_CHECKING:
 
 
 class Arrivals:
-    """
-    The moments at which other clients come: each by chance, whatever the others do (a Poisson process).
-
-    They are the same moments however seldom one asks for them.
-
-    :param per_minute: how many come, per minute on average; 0 for none.
-    :param begin: the moment from which on they come.
-    :param random: decides when.
-    """
+    """The random moments at which other clients come (a Poisson process), the same however often one asks."""
 
     def __init__(self, per_minute: float, begin: datetime, random: Random) -> None:
         self._per_minute = per_minute
@@ -30,11 +22,7 @@ class Arrivals:
         self._next = self._pause()
 
     def until(self, now: datetime) -> Iterator[datetime]:
-        """
-        Tell the moments that have not been told yet, in their order.
-
-        :param now: the last moment that may be told.
-        """
+        """Yield the moments up to now that were not yielded before, in order."""
         while self._next <= (now - self._begin).total_seconds():
             moment = self._begin + timedelta(seconds=self._next)
             self._next += self._pause()

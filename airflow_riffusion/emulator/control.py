@@ -1,66 +1,17 @@
 """The routes under ``/emulator/``: what a test looks at, and what it asks to go wrong."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from fastapi import APIRouter
-from pydantic import BaseModel
 
-from airflow_riffusion.emulator.dialects import timestamp
 from airflow_riffusion.emulator.faults import CountedFault, Fault, FaultList
 from airflow_riffusion.emulator.records import Job, Stats
 from airflow_riffusion.emulator.routes import bearer_token, errors
 from airflow_riffusion.emulator.service import SchedulerService
 
 
-@dataclass(frozen=True)
-class JobRecord:
-    """
-    A job in the emulator's own words, the same for every service.
-
-    :param job_id: its id.
-    :param user_id: the account whose slot it took.
-    :param reply_ref: the submitter's own reference.
-    :param prompt: what was asked for.
-    :param started: when it took its slot.
-    :param ended: when it gave its slot back; null while it is executing.
-    :param status: ``executing``, ``completed``, ``failed`` or ``cancelled``.
-    :param error: why it has failed; null unless it has.
-    :param other_client: whether another client of the accounts began it, and not a submission.
-    """
-
-    job_id: str | int
-    user_id: str
-    reply_ref: str | None
-    prompt: str
-    started: str
-    ended: str | None
-    status: str
-    error: str | None
-    other_client: bool
-
-
-class FaultRecord(BaseModel):
-    """
-    A fault in force.
-
-    :param fault: the fault, as it was asked for.
-    :param met: how many matching requests there were.
-    :param fired: how many of them it was applied to.
-    """
-
-    fault: Fault
-    met: int
-    fired: int
-
-
 def control_routes(service: SchedulerService, faults: FaultList) -> APIRouter:
-    """
-    Build the routes that control the emulator.
-
-    :param service: the accounts and their jobs.
-    :param faults: the faults in force.
-    :return: the routes.
-    """
+    """Build the routes that control the emulator."""
     routes = APIRouter(prefix="/emulator", tags=["control"], dependencies=[bearer_token], responses=errors)
 
     @routes.get("/stats")
@@ -69,19 +20,19 @@ def control_routes(service: SchedulerService, faults: FaultList) -> APIRouter:
         return service.stats()
 
     @routes.get("/jobs")
-    async def jobs() -> list[JobRecord]:
+    async def jobs() -> list[Job]:
         """List every job that ever took a slot, in that order."""
-        return [_job_record(job) for job in service.jobs()]
+        return service.jobs()
 
     @routes.get("/faults")
-    async def list_faults() -> list[FaultRecord]:
+    async def list_faults() -> Sequence[CountedFault]:
         """List the faults in force, with how often each was applied."""
-        return [_fault_record(counted) for counted in faults.all()]
+        return faults.all()
 
     @routes.post("/faults", status_code=201)
-    async def add_fault(fault: Fault) -> FaultRecord:
+    async def add_fault(fault: Fault) -> CountedFault:
         """Put a fault in force."""
-        return _fault_record(faults.add(fault))
+        return faults.add(fault)
 
     @routes.delete("/faults", status_code=204)
     async def clear_faults() -> None:
@@ -105,21 +56,3 @@ def control_routes(service: SchedulerService, faults: FaultList) -> APIRouter:
         faults.clear()
 
     return routes
-
-
-def _job_record(job: Job) -> JobRecord:
-    return JobRecord(
-        job_id=job.job_id,
-        user_id=job.user_id,
-        reply_ref=job.reply_ref,
-        prompt=job.prompt,
-        started=timestamp(job.started),
-        ended=None if job.ended is None else timestamp(job.ended),
-        status=job.status,
-        error=job.error if job.status == "failed" else None,
-        other_client=job.other_client,
-    )
-
-
-def _fault_record(counted: CountedFault) -> FaultRecord:
-    return FaultRecord(fault=counted.fault, met=counted.met, fired=counted.fired)

@@ -8,22 +8,25 @@ name looks like, in what an account logs in with, and in whether a listed job na
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 from uuid import UUID
 
+from airflow_riffusion.emulator.clock import timestamp
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime, timedelta
     from random import Random
 
-    from airflow_riffusion.emulator.records import Account, Job, Reading
+    from airflow_riffusion.core.capacity import AccountCapacity
+    from airflow_riffusion.emulator.records import Job, Snapshot
     from airflow_riffusion.emulator.service import NewJobId
 
 JsonObject = dict[str, Any]
 
 ACCOUNT_SECRET = "made-up-secret-of-an-account"  # noqa: S105 - it opens nothing
-"""What ``GET accounts`` has wherever the real service has a secret: nothing that reads it may tell it."""
+"""Stands in ``GET accounts`` for each of the real service's secrets, so that a test can look for leaks."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,8 @@ class Dialect:
     """
     One service's names.
 
-    :param service: its name in URLs.
-    :param title: its name for people.
-    :param account_field: what it calls the name of an account.
-    :param job_field: what it calls the id of a job.
-    :param account_name: makes up the name of the n-th account (the first has 1).
-    :param new_job_id: makes up the id of a job.
-    :param login: what ``GET accounts`` tells of an account's login, secrets among it.
-    :param lists_accounts: whether a listed job names its account.
+    ``account_name`` makes the name of the n-th account (the first has 1), ``login`` is what ``GET accounts``
+    says of an account's login, and ``lists_accounts`` whether a listed job names its account.
     """
 
     service: str
@@ -50,22 +47,25 @@ class Dialect:
     login: JsonObject
     lists_accounts: bool = True
 
-    def available(self, reading: Reading) -> JsonObject:
+    def available(self, reading: Snapshot) -> JsonObject:
         """Answer ``GET scheduler/available``."""
         return {
             "executing": self.executing(reading),
-            "available": [self._available(account) for account in reading.listed],
+            "available": [self._available(account) for account in reading.accounts if account.listed],
         }
 
-    def accounts(self, reading: Reading) -> JsonObject:
+    def accounts(self, reading: Snapshot) -> JsonObject:
         """
         Answer ``GET accounts``: every account as it is configured, by its name.
 
         https://useapi.net/docs/api-riffusion-v1/get-riffusion-accounts and its like have the fields.
         """
-        return {account.user_id: self._configured(account) for account in reading.accounts}
+        return {
+            account.user_id: self._configured(account, reading.login_errors.get(account.user_id))
+            for account in reading.accounts
+        }
 
-    def executing(self, reading: Reading) -> list[JsonObject]:
+    def executing(self, reading: Snapshot) -> list[JsonObject]:
         """Answer ``GET scheduler``."""
         return [self._listed(job, reading.now) for job in reading.jobs]
 
@@ -74,7 +74,7 @@ class Dialect:
         return {self.job_field: job.job_id, self.account_field: job.user_id}
 
     def ended(self, job: Job) -> JsonObject:
-        """Tell a ``replyUrl`` that its job has ended."""
+        """Write the report of a job's end, for its ``replyUrl``."""
         report: JsonObject = {**self.accepted(job), "status": job.status}
         if job.reply_ref is not None:
             report["replyRef"] = job.reply_ref
@@ -103,11 +103,11 @@ class Dialect:
             result["download_url"] = f"https://example.com/{path}"
         return [result]
 
-    def _configured(self, account: Account) -> JsonObject:
+    def _configured(self, account: AccountCapacity, error: str | None) -> JsonObject:
         configured = {self.account_field: account.user_id, "maxJobs": account.max_jobs, **self.login}
-        return configured if account.error is None else {**configured, "error": account.error}
+        return configured if error is None else {**configured, "error": error}
 
-    def _available(self, account: Account) -> JsonObject:
+    def _available(self, account: AccountCapacity) -> JsonObject:
         return {
             self.account_field: account.user_id,
             "maxJobs": account.max_jobs,
@@ -128,23 +128,8 @@ class Dialect:
         return listed
 
 
-def timestamp(moment: datetime) -> str:
-    """
-    Write a moment as the service does.
-
-    :param moment: any moment, aware of its zone.
-    :return: ISO 8601 in UTC, to the millisecond: ``2025-02-12T01:55:16.128Z``.
-    """
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def elapsed(duration: timedelta) -> str:
-    """
-    Write a duration as the service does.
-
-    :param duration: how long a job has been executing; less than nothing (a clock was set back) counts as 0.
-    :return: ``MM:SS``, or ``HH:MM:SS`` from one hour on.
-    """
+    """Write a duration as the service does: ``MM:SS``, or ``HH:MM:SS`` from one hour on; never below 0."""
     minutes, seconds = divmod(max(0, int(duration.total_seconds())), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:02}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"
@@ -159,7 +144,7 @@ _RIFFUSION = Dialect(
     title="Riffusion",
     account_field="user_id",
     job_field="job_id",
-    # A UUID as the service's own, yet plainly made up, and told apart by its first eight characters.
+    # A UUID as the service's own, yet plainly made up; its first eight characters are unique.
     account_name=lambda number: f"{number:08}-0000-4000-8000-000000000000",
     new_job_id=lambda _account, _number, random: str(_uuid(random)),
     login={

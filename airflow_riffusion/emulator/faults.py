@@ -7,19 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from airflow_riffusion.emulator.fields import Text
+from airflow_riffusion.emulator.records import Endpoint, Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LONGEST_DELAY_SECONDS = 300.0
-"""The longest time, in seconds, that a fault may make a request wait."""
-
 LONGEST_BODY = 1_000_000
-"""The most characters that a fault's own body may have."""
-
 LONGEST_JOB_ERROR = 1000
-"""The most characters that the error of a job may have."""
 
 _HeaderText = Annotated[
     str, Field(min_length=1, max_length=100, pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$")
@@ -31,8 +26,8 @@ class Fault(BaseModel):
     """
     What goes wrong, with which requests, and how often.
 
-    A fault that gives an answer of its own, or none (``drop``), stands in front of the service: the request
-    never reaches it, so no slot is taken. Any other lets the request through, after its delay.
+    With an answer of its own, or none (``drop``), the request never reaches the service and takes no
+    slot. Any other fault lets it through, after its delay.
 
     :param endpoint: the endpoint it applies to; without one, to every request for the service.
     :param status: the HTTP status to answer with; 200 if only a body is given.
@@ -44,7 +39,7 @@ class Fault(BaseModel):
         the service's own shape of an error.
     :param drop: whether the connection closes without an answer.
     :param lose_answer: whether the connection closes without an answer after the service has done what was
-        asked, or refused it: a submission takes its slot, and nobody is told.
+        asked, or refused it: a submission takes its slot, and the client can't know.
     :param job_error: for ``create-prompt`` only: the submission is accepted as usual, but its job ends as
         failed, with this text. A submission that is refused counts for ``every`` and ``times`` as well.
     :param every: apply to every n-th of the matching requests.
@@ -53,7 +48,7 @@ class Fault(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    endpoint: Literal["available", "accounts", "scheduler", "create-prompt", "result", "cancel"] | None = None
+    endpoint: Endpoint | None = None
     status: Annotated[int, Field(ge=200, le=599)] | None = None
     retry_after: Annotated[int, Field(ge=0, le=1_000_000)] | _HeaderText | None = None
     delay_seconds: Annotated[float, Field(ge=0, le=LONGEST_DELAY_SECONDS, allow_inf_nan=False)] = 0
@@ -99,41 +94,30 @@ class Fault(BaseModel):
 
 @dataclass
 class CountedFault:
-    """
-    A fault and what became of it.
-
-    :param fault: the fault.
-    :param met: how many matching requests there were.
-    :param fired: how many of them it was applied to.
-    """
+    """A fault, how many requests matched it, and to how many of them it was applied."""
 
     fault: Fault
     met: int = 0
     fired: int = 0
 
     def matches(self, endpoint: str) -> bool:
-        """Tell whether a request for this endpoint is one of its own."""
+        """Return whether the fault is for requests to this endpoint."""
         return self.fault.endpoint in (None, endpoint)
 
     def is_due(self) -> bool:
-        """Tell whether it applies to the matching request that was counted last."""
+        """Return whether the fault applies to the request that was counted last."""
         spent = self.fault.times is not None and self.fired >= self.fault.times
         return not spent and self.met % self.fault.every == 0
 
 
 class FaultList:
-    """The faults in force, in the order in which they were asked for."""
+    """The faults in force, in the order in which they were added."""
 
     def __init__(self) -> None:
         self._faults: list[CountedFault] = []
 
     def add(self, fault: Fault) -> CountedFault:
-        """
-        Put a fault in force.
-
-        :param fault: the fault.
-        :return: the fault with its counters.
-        """
+        """Put a fault in force, and return it with its counters."""
         counted = CountedFault(fault)
         self._faults.append(counted)
         return counted
@@ -143,16 +127,11 @@ class FaultList:
         self._faults.clear()
 
     def all(self) -> Sequence[CountedFault]:
-        """List the faults in force, with their counters."""
+        """Return the faults in force, with their counters."""
         return tuple(self._faults)
 
     def meet(self, endpoint: str) -> Fault | None:
-        """
-        Let a request meet the faults: each that matches counts it, the first that is due applies.
-
-        :param endpoint: the endpoint that the request is for.
-        :return: the fault that applies, if any.
-        """
+        """Count a request at each fault that matches it; return the first that is due."""
         matching = [counted for counted in self._faults if counted.matches(endpoint)]
         for counted in matching:
             counted.met += 1

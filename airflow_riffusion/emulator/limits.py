@@ -1,58 +1,56 @@
-"""What a service may be told to be."""
+"""What the emulator's arguments may be. Each error begins with the name of the argument."""
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+import ipaddress
+import socket
+from contextlib import suppress
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+MAX_ACCOUNTS = 1000
 MAX_SLOTS = 10
-"""The most slots that the service lets an account have."""
-
-LONGEST_JOB_SECONDS = 7 * 24 * 3600
-"""The longest time, in seconds, that a job may be told to take."""
-
+MAX_JOB_SECONDS = 7 * 24 * 3600
 MAX_OTHER_CLIENTS = 1000
-"""The most other clients that may be told to come, per minute on average."""
 
 
-def check_accounts(accounts: Mapping[str, int]) -> None:
-    """
-    Refuse accounts that the service can't have.
-
-    :param accounts: for each account its number of slots.
-    :raises ValueError: if there is none, or one with too few or too many slots.
-    """
-    if not accounts:
-        raise ValueError("accounts: at least 1 is needed")
-    for max_jobs in accounts.values():
-        if not 1 <= max_jobs <= MAX_SLOTS:
-            raise ValueError(f"max_jobs: must be between 1 and {MAX_SLOTS}, not {max_jobs}")
+def check_between(name: str, value: float, least: int, most: int) -> None:
+    """Refuse a number outside of its range."""
+    if not least <= value <= most:
+        raise ValueError(f"{name}: must be between {least} and {most}, not {value}")
 
 
 def check_job_seconds(seconds: float) -> None:
-    """
-    Refuse a time that no job may take.
-
-    :param seconds: how long a job takes, in seconds.
-    :raises ValueError: if that is no time, or too long.
-    """
-    if not (math.isfinite(seconds) and 0 < seconds <= LONGEST_JOB_SECONDS):
+    """Refuse a time that no job may take."""
+    if not 0 < seconds <= MAX_JOB_SECONDS:
         raise ValueError(
-            f"job_seconds: must be above 0 and at most {LONGEST_JOB_SECONDS} (a week), not {seconds}"
+            f"job_seconds: must be above 0 and at most {MAX_JOB_SECONDS} (a week), not {seconds}"
         )
 
 
-def check_other_clients(per_minute: float) -> None:
-    """
-    Refuse a rate at which nobody can come.
+def check_token(token: str | None) -> None:
+    """Refuse a token that no ``Authorization`` header can carry."""
+    if token is not None and not (token and token.isascii() and token.isprintable() and " " not in token):
+        raise ValueError("token: must be printable ASCII without spaces, and not empty")
 
-    :param per_minute: how many other clients come, per minute on average.
-    :raises ValueError: if it is no number, negative or too high.
-    """
-    if not 0 <= per_minute <= MAX_OTHER_CLIENTS:
-        raise ValueError(
-            f"other_clients_per_minute: must be between 0 and {MAX_OTHER_CLIENTS}, not {per_minute}"
-        )
+
+def check_reach(host: str, token: str | None) -> None:
+    """Refuse to serve other machines without a token."""
+    loopback = host == "localhost"
+    with suppress(ValueError):
+        loopback = loopback or ipaddress.ip_address(host).is_loopback
+    if token is None and not loopback:
+        raise ValueError(f"host: {host!r} can be reached from other machines, so a token is needed as well")
+
+
+def plain_host(host: str) -> str:
+    """Return a host as sockets and URLs want it, such as ``::1``, from a spelling such as ``[::1]``."""
+    plain = host.strip().removeprefix("[").removesuffix("]").removesuffix(".").lower()
+    with suppress(ValueError):
+        address = ipaddress.ip_address(plain)
+        # A socket for IPv6 alone can't listen on an IPv4 address.
+        return str(getattr(address, "ipv4_mapped", None) or address)
+    if ":" in plain or "/" in plain:
+        raise ValueError(f"host: must be an address or a name, without scheme and port, not {host!r}")
+    with suppress(OSError, UnicodeError):
+        (*_, (numeric, *_)), *_ = socket.getaddrinfo(plain, None, flags=socket.AI_NUMERICHOST)
+        return str(numeric)
+    return plain

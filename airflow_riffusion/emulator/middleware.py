@@ -1,13 +1,15 @@
-"""What every request passes before it reaches a route: counted, checked for its token, met by the faults."""
+"""What happens to every request before it reaches a route."""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_riffusion.emulator.misbehaviour import JOB_ERROR, error_answer, lose_answer, misbehave
+from airflow_riffusion.emulator.service import OTHER_ENDPOINT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,94 +17,70 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from airflow_riffusion.emulator.faults import FaultList
+    from airflow_riffusion.emulator.records import Endpoint
     from airflow_riffusion.emulator.service import SchedulerService
 
 CONTROL_PREFIX = "/emulator/"
-"""Where the routes begin that control the emulator and are no part of the service."""
-
 OPENAPI_PATH = "/openapi.json"
-"""Where the description of all routes lies, open to everybody."""
+
+_ENDPOINTS: dict[tuple[str, str], Endpoint] = {
+    ("GET", "scheduler/available"): "available",
+    ("GET", "accounts"): "accounts",
+    ("GET", "scheduler"): "scheduler",
+    ("POST", "music/create-prompt"): "create-prompt",
+    ("GET", "music"): "result",
+}
 
 
+@dataclass
 class RequestMiddleware:
-    """
-    The ASGI middleware in front of all routes.
+    """Counts requests, checks their token and applies faults; those to ``/emulator/`` are only checked."""
 
-    :param app: the routes.
-    :param service: counts the requests.
-    :param faults: the faults in force.
-    :param service_prefix: where the service's routes begin, with both slashes.
-    :param token: returns the one API token to accept, or None for any.
-    :param closing: set when the server closes; no request is delayed any longer then.
-    """
-
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        service: SchedulerService,
-        faults: FaultList,
-        service_prefix: str,
-        token: Callable[[], str | None],
-        closing: asyncio.Event,
-    ) -> None:
-        self._app = app
-        self._service = service
-        self._faults = faults
-        self._service_prefix = service_prefix
-        self._token = token
-        self._closing = closing
+    app: ASGIApp
+    service: SchedulerService
+    faults: FaultList
+    service_prefix: str
+    token: Callable[[], str | None]
+    closing: asyncio.Event
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request pass, or answer it here."""
+        """Pass a request on, or answer it."""
         if scope["type"] != "http" or scope["path"] == OPENAPI_PATH:
-            await self._app(scope, receive, send)
-        elif scope["path"].startswith(CONTROL_PREFIX):
-            if self._is_authorized(scope):
-                await self._app(scope, receive, send)
-            else:
-                await error_answer(401, "Unauthorized")(scope, receive, send)
-        else:
+            await self.app(scope, receive, send)
+        elif not scope["path"].startswith(CONTROL_PREFIX):
             await self._serve(scope, receive, send)
+        elif self._is_authorized(scope):
+            await self.app(scope, receive, send)
+        else:
+            await error_answer(401, "Unauthorized")(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The service takes its paths with a slash at the end, too.
         scope = {**scope, "path": scope["path"].rstrip("/")}
         endpoint = self._endpoint(scope)
-        self._service.count_request(endpoint)
+        self.service.count_request(endpoint)
         if not self._is_authorized(scope):
-            self._service.count_unauthorized()
+            self.service.count_unauthorized()
             await error_answer(401, "Unauthorized")(scope, receive, send)
             return
-        fault = self._faults.meet(endpoint)
+        fault = self.faults.meet(endpoint)
         if fault is None:
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         await self._delay(fault.delay_seconds)
-        scope = {**scope, JOB_ERROR: fault.job_error}
+        scope[JOB_ERROR] = fault.job_error
         if fault.stops:
             await misbehave(fault, scope, receive, send)
         elif fault.lose_answer:
-            await lose_answer(self._app, scope, receive)
+            await lose_answer(self.app, scope, receive)
         else:
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
 
     def _endpoint(self, scope: Scope) -> str:
-        match scope["method"], scope["path"].removeprefix(self._service_prefix):
-            case "GET", "scheduler/available":
-                return "available"
-            case "GET", "accounts":
-                return "accounts"
-            case "GET", "scheduler":
-                return "scheduler"
-            case "POST", "music/create-prompt":
-                return "create-prompt"
-            case "GET", "music":
-                return "result"
-            case "DELETE", path if path.startswith("scheduler/"):
-                return "cancel"
-            case _:
-                return "other"
+        method, path = scope["method"], scope["path"].removeprefix(self.service_prefix)
+        if method == "DELETE" and path.startswith("scheduler/"):
+            return "cancel"
+        return _ENDPOINTS.get((method, path), OTHER_ENDPOINT)
 
     def _is_authorized(self, scope: Scope) -> bool:
         header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
@@ -110,10 +88,10 @@ class RequestMiddleware:
         token = token.strip()
         if scheme.lower() != b"bearer" or not token:
             return False
-        accepted = self._token()
+        accepted = self.token()
         return accepted is None or hmac.compare_digest(token, accepted.encode())
 
     async def _delay(self, seconds: float) -> None:
         if seconds:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), seconds)
+                await asyncio.wait_for(self.closing.wait(), seconds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
+from http.client import responses
 from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -15,13 +15,12 @@ if TYPE_CHECKING:
     from airflow_riffusion.emulator.faults import Fault
 
 CLOSE_CONNECTION = "airflow_riffusion.emulator.close_connection"
-"""The ASGI extension through which the server lends a request its connection, to close it."""
+"""The ASGI extension with which a request can close its connection."""
 
 JOB_ERROR = "airflow_riffusion.emulator.job_error"
-"""Where a request's scope says, as a fault wants it, with what text the submitted job shall fail."""
+"""The key of a request's scope for the error of the submitted job, if a fault lets it fail."""
 
 HUGE_BYTES = 60_000_000
-"""The size of a ``huge`` body, in bytes."""
 
 _JSON = "application/json"
 _CUT_JSON = b'{"executing": [], "available": [{"user_id": "'
@@ -31,14 +30,7 @@ _ERROR_PAGE = (
 
 
 async def misbehave(fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
-    """
-    Answer a request as a fault says.
-
-    :param fault: a fault that drops the connection or gives an answer of its own.
-    :param scope: the request.
-    :param receive: where the request's messages come from.
-    :param send: where the answer's messages go.
-    """
+    """Answer a request with a fault's own answer, or drop it."""
     if fault.drop:
         await _close_connection(scope, receive)
     elif fault.body == "cut":
@@ -54,29 +46,17 @@ async def misbehave(fault: Fault, scope: Scope, receive: Receive, send: Send) ->
 
 
 async def lose_answer(app: ASGIApp, scope: Scope, receive: Receive) -> None:
-    """
-    Have a request served, and close its connection in place of the answer.
+    """Serve a request, and close its connection in place of the answer."""
 
-    :param app: serves the request.
-    :param scope: the request.
-    :param receive: where the request's messages come from.
-    """
-    await app(scope, receive, _keep_back)
+    async def discard(_message: Message) -> None:
+        pass
+
+    await app(scope, receive, discard)
     await _close_connection(scope, receive)
 
 
-async def _keep_back(_message: Message) -> None:
-    pass
-
-
 def error_answer(status: int, message: str) -> JSONResponse:
-    """
-    Make an answer in the service's own shape of an error.
-
-    :param status: the HTTP status.
-    :param message: what is wrong.
-    :return: the answer.
-    """
+    """Make an error in the service's own shape."""
     return JSONResponse({"error": message, "code": status}, status)
 
 
@@ -86,7 +66,7 @@ def _response(fault: Fault) -> Response:
         return Response(status_code=status)
     match fault.body:
         case None:
-            return error_answer(status, _phrase(status))
+            return error_answer(status, responses.get(status, "Error"))
         case "truncated":
             return Response(_CUT_JSON, status, media_type=_JSON)
         case "html":
@@ -115,17 +95,10 @@ async def _close_connection(scope: Scope, receive: Receive) -> None:
     if close is None:
         raise RuntimeError("this fault closes the connection: have EmulatorServer serve the app")
     close()
-    # Only when the server has noticed is it content with an unfinished answer.
+    # The server logs an unfinished answer as an error unless it has seen the connection close.
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 def _retry_after(fault: Fault) -> list[tuple[bytes, bytes]]:
     return [] if fault.retry_after is None else [(b"retry-after", str(fault.retry_after).encode())]
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Error"

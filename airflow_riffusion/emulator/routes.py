@@ -7,13 +7,12 @@ from fastapi.security import HTTPBearer
 from pydantic import AfterValidator, AnyHttpUrl, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from airflow_riffusion.emulator.dialects import Dialect
-from airflow_riffusion.emulator.fields import Text
 from airflow_riffusion.emulator.limits import MAX_SLOTS
 from airflow_riffusion.emulator.misbehaviour import JOB_ERROR
+from airflow_riffusion.emulator.records import Text
 from airflow_riffusion.emulator.service import SchedulerService
 
 LONGEST_REPLY = 1024
-"""The most characters that a ``replyUrl`` or a ``replyRef`` may have."""
 
 
 def _not_blank(text: str) -> str:
@@ -34,17 +33,7 @@ _HTTP_URL = TypeAdapter(AnyHttpUrl)
 
 
 class Submission(BaseModel):
-    """
-    What a submission holds. The service knows more fields, which are ignored here.
-
-    :param prompt: what is asked for.
-    :param instrumental: whether it shall be without a voice.
-    :param user_id: the account to use, with the services that name accounts so.
-    :param email: the account to use, with the services that name accounts so.
-    :param reply_url: where to report the job's end.
-    :param reply_ref: the submitter's own reference.
-    :param max_jobs: use only an account that executes fewer jobs than this.
-    """
+    """What a submission holds. The service knows more fields, which are ignored here."""
 
     model_config = ConfigDict(strict=True)
 
@@ -61,18 +50,13 @@ class Submission(BaseModel):
 
 
 class ErrorAnswer(BaseModel):
-    """
-    The shape of every error.
-
-    :param error: what is wrong.
-    :param code: the HTTP status again.
-    """
+    """The shape of every error; ``code`` is the HTTP status again."""
 
     error: str
     code: int
 
 
-# The token is checked in front of all routes, before a body is read: this only declares it.
+# Only declared here: the middleware checks the token before a body is read.
 bearer_token = Depends(HTTPBearer(auto_error=False, description="The API token."))
 
 # Declared as a range, or FastAPI would announce an error 422 in a shape of its own.
@@ -80,13 +64,7 @@ errors: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorAnswer, "descri
 
 
 def service_routes(service: SchedulerService, dialect: Dialect) -> APIRouter:
-    """
-    Build the routes of one service.
-
-    :param service: the accounts and their jobs.
-    :param dialect: how the service names things.
-    :return: the routes, relative to ``/v1/<service>``.
-    """
+    """Build the routes of one service, relative to ``/v1/<service>``."""
     routes = APIRouter(tags=["service"], dependencies=[bearer_token], responses=errors)
 
     @routes.get("/scheduler/available")
@@ -111,7 +89,7 @@ def service_routes(service: SchedulerService, dialect: Dialect) -> APIRouter:
 
     @routes.post("/music/create-prompt", responses={596: {**errors["4XX"], "description": "Login expired"}})
     async def submit(submission: Submission, request: Request) -> dict[str, Any]:
-        """Take a slot for a new job, or answer 429. All services take submissions under this path here."""
+        """Take a slot for a new job, or answer 429. All services have this path here."""
         job = service.submit(
             submission.prompt,
             user_id=submission.user_id if dialect.account_field == "user_id" else submission.email,
@@ -128,7 +106,7 @@ def service_routes(service: SchedulerService, dialect: Dialect) -> APIRouter:
         job_id: Annotated[str, Query(alias="id", min_length=1)],
         user_id: Annotated[str | None, Query(alias=dialect.account_field)] = None,
     ) -> list[dict[str, Any]]:
-        """Tell how a job fares, and how it ended. All services tell it under this path here."""
+        """Show how a job fares, or how it ended. All services have this path here."""
         return dialect.result(service.find(job_id, user_id))
 
     return routes

@@ -1,12 +1,11 @@
-"""Serving the emulator: in the background of a test, or as a program of its own."""
+"""Serving the emulator: in the background of a test, or as a program."""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from random import Random
 from typing import TYPE_CHECKING, Self
 
@@ -14,20 +13,30 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from airflow_riffusion.emulator.app import create_app
+from airflow_riffusion.emulator.clock import Clock, utc_now
 from airflow_riffusion.emulator.dialects import DIALECTS
 from airflow_riffusion.emulator.faults import FaultList
+from airflow_riffusion.emulator.limits import (
+    MAX_ACCOUNTS,
+    MAX_OTHER_CLIENTS,
+    MAX_SLOTS,
+    check_between,
+    check_job_seconds,
+    check_reach,
+    check_token,
+    plain_host,
+)
 from airflow_riffusion.emulator.misbehaviour import CLOSE_CONNECTION
-from airflow_riffusion.emulator.service import Clock, SchedulerService, utc_now
+from airflow_riffusion.emulator.service import SchedulerService
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
     from fastapi import FastAPI
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
 _KEEP_ALIVE_SECONDS = 75
-_MOST_ACCOUNTS = 1000
 
 
 class EmulatorServer:
@@ -40,12 +49,12 @@ class EmulatorServer:
             requests.get(f"{emulator.url}/v1/riffusion/scheduler/available", headers=...)
             assert emulator.service.stats().refusals == 0
 
-    Entered again, it is the same service, at the same address, after it was away for a while. Its state can
-    be looked at, and changed, directly: ``service`` takes slots and shows counts, ``faults`` takes faults.
+    Entered again, it is the same service at the same address, as after an outage. A test can use its state:
+    ``service`` takes slots and has the counts, ``faults`` takes faults.
 
     :param accounts: how many accounts there are; or, for each account by name, its number of slots.
     :param max_jobs: the slots of each account, 1 to 10, where ``accounts`` does not say it.
-    :param job_seconds: how long a job takes, in seconds, or a function that says so anew for each job.
+    :param job_seconds: how long a job takes, in seconds, or a function that returns it for each job.
     :param other_clients_per_minute: how many other clients of the accounts come, on average. Each takes a
         free slot for a job of its own, or goes away if there is none.
     :param hide_full_accounts: whether ``GET scheduler/available`` lists only accounts with a free slot, as
@@ -55,8 +64,8 @@ class EmulatorServer:
     :param host: the address or name to listen on, in any spelling. Only with a token may it be another than
         loopback.
     :param port: the port to listen on; 0 picks a free one.
-    :param seed: makes the choice of accounts, the ids of jobs and the coming of others repeat themselves.
-    :param clock: tells the time; a test can hand in one that it moves by itself.
+    :param seed: makes the choice of accounts, the ids of jobs and other clients repeat themselves.
+    :param clock: returns the time, with a time zone; a test can pass a clock that it moves itself.
     :raises ValueError: if one of these makes no sense; its message begins with the name.
     """
 
@@ -77,15 +86,20 @@ class EmulatorServer:
     ) -> None:
         if service not in DIALECTS:
             raise ValueError(f"service: must be one of {', '.join(DIALECTS)}, not {service!r}")
-        self.token = token
-        self._host = _plain_host(host)
-        _check_address(self._host, port, token)
-        self._port = port
         self._dialect = DIALECTS[service]
+        self.token = token
+        self._host = plain_host(host)
+        check_reach(self._host, token)
+        check_between("port", port, 0, 65535)
+        self._port = port
+        check_between("accounts", accounts if isinstance(accounts, int) else len(accounts), 1, MAX_ACCOUNTS)
         if isinstance(accounts, int):
-            if not 1 <= accounts <= _MOST_ACCOUNTS:
-                raise ValueError(f"accounts: must be between 1 and {_MOST_ACCOUNTS}, not {accounts}")
             accounts = {self._dialect.account_name(number): max_jobs for number in range(1, accounts + 1)}
+        for slots in accounts.values():
+            check_between("max_jobs", slots, 1, MAX_SLOTS)
+        if not callable(job_seconds):
+            check_job_seconds(job_seconds)
+        check_between("other_clients_per_minute", other_clients_per_minute, 0, MAX_OTHER_CLIENTS)
         self.service = SchedulerService(
             accounts,
             new_job_id=self._dialect.new_job_id,
@@ -99,12 +113,12 @@ class EmulatorServer:
 
     @property
     def token(self) -> str | None:
-        """The one API token to accept; it may be replaced at any time, as people do with theirs."""
+        """The one API token to accept; it can be replaced while it serves."""
         return self._token
 
     @token.setter
     def token(self, token: str | None) -> None:
-        _check_token(token)
+        check_token(token)
         self._token = token
 
     @property
@@ -117,26 +131,25 @@ class EmulatorServer:
         """
         Serve in this thread, until SIGINT or SIGTERM.
 
-        :param when_ready: called when requests will be answered.
+        :param when_ready: called when it answers requests.
         :raises OSError: if it can't listen on its address.
         """
-        listening = self._listen()
-        self._new_server(when_ready).run(sockets=[listening])
+        self._new_server(when_ready).run(sockets=[self._listen()])
 
     def __enter__(self) -> Self:
         listening = self._listen()
-        settled = threading.Event()
-        self._server = self._new_server(settled.set)
+        ready_or_failed = threading.Event()
+        self._server = self._new_server(ready_or_failed.set)
 
         def serve() -> None:
             try:
                 self._server.run(sockets=[listening])
             finally:
-                settled.set()
+                ready_or_failed.set()
 
         self._thread = threading.Thread(target=serve, name=f"emulator on port {self._port}", daemon=True)
         self._thread.start()
-        settled.wait()
+        ready_or_failed.wait()
         if not self._server.started:
             raise RuntimeError("the emulator did not start: see the log")
         return self
@@ -167,7 +180,7 @@ class EmulatorServer:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn, with a word when it is ready, and in no mood to wait for slow clients when it closes."""
+    """Uvicorn that calls back when it is ready, and waits for no client when it closes."""
 
     def __init__(self, app: FastAPI, closing: asyncio.Event, when_ready: Callable[[], object]) -> None:
         super().__init__(
@@ -179,7 +192,7 @@ class _Server(uvicorn.Server):
                 lifespan="on",
                 log_config=None,
                 access_log=False,
-                # Longer than any poll interval that is likely, or clients would meet closing connections.
+                # Longer than usual poll intervals, or clients would meet closing connections.
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             )
         )
@@ -188,7 +201,7 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # Uvicorn would raise a signal once more after it has obeyed it, and the program end with a traceback.
+        # Uvicorn raises the signals again when it has closed: the program would end with a traceback.
         with super().capture_signals():
             yield
             self._captured_signals.clear()
@@ -203,52 +216,16 @@ class _Server(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """A connection that a request may close, and that closes at once when the server does."""
+    """A connection that a request can close, and that closes at once when the server does."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.app = _lend(self.app, transport.close)
+        app = self.app
+
+        async def with_extension(scope: Scope, receive: Receive, send: Send) -> None:
+            await app({**scope, "extensions": {CLOSE_CONNECTION: transport.close}}, receive, send)
+
+        self.app = with_extension
 
     def shutdown(self) -> None:
         self.transport.abort()
-
-
-def _lend(app: ASGIApp, close: Callable[[], None]) -> ASGIApp:
-    async def with_connection(scope: Scope, receive: Receive, send: Send) -> None:
-        await app({**scope, "extensions": {CLOSE_CONNECTION: close}}, receive, send)
-
-    return with_connection
-
-
-def _check_token(token: str | None) -> None:
-    if token is not None and not (token and token.isascii() and token.isprintable() and " " not in token):
-        raise ValueError("token: must be printable ASCII without spaces, and not empty")
-
-
-def _plain_host(host: str) -> str:
-    """Return a host as sockets and URLs want it, such as ``::1``, from a spelling such as ``[::1]``."""
-    plain = host.strip().removeprefix("[").removesuffix("]").removesuffix(".").lower()
-    with suppress(ValueError):
-        address = ipaddress.ip_address(plain)
-        # A socket for IPv6 alone can't listen on an IPv4 address.
-        return str(getattr(address, "ipv4_mapped", None) or address)
-    if ":" in plain or "/" in plain:
-        raise ValueError(f"host: must be an address or a name, without scheme and port, not {host!r}")
-    with suppress(OSError, UnicodeError):
-        (*_, (numeric, *_)), *_ = socket.getaddrinfo(plain, None, flags=socket.AI_NUMERICHOST)
-        return str(numeric)
-    return plain
-
-
-def _check_address(host: str, port: int, token: str | None) -> None:
-    if not 0 <= port <= 65535:
-        raise ValueError(f"port: must be between 0 and 65535, not {port}")
-    if token is None and not _is_loopback(host):
-        raise ValueError(f"host: {host!r} can be reached from other machines, so a token is needed as well")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -22,7 +22,7 @@ LAYERS = (
 )
 # What stands beside them, and the layers that each may import.
 BESIDE = {
-    "emulator": {"emulator"},
+    "emulator": {"emulator", "core"},
     "cli": {"cli", "exceptions", "compat", "core", "metrics", "hooks", "emulator"},
     "plugins": {"plugins", "exceptions", "compat", "core", "metrics", "hooks"},
 }

@@ -6,8 +6,10 @@ from random import Random
 
 import pytest
 
-from airflow_riffusion.emulator.dialects import ACCOUNT_SECRET, DIALECTS, elapsed, timestamp
-from airflow_riffusion.emulator.records import Account, Job, Reading
+from airflow_riffusion.core.capacity import AccountCapacity
+from airflow_riffusion.emulator.clock import timestamp
+from airflow_riffusion.emulator.dialects import ACCOUNT_SECRET, DIALECTS, elapsed
+from airflow_riffusion.emulator.records import Job, Snapshot
 
 STARTED = datetime(2025, 4, 18, 12, 34, 56, 789_000, tzinfo=UTC)
 
@@ -17,7 +19,6 @@ def job(**changes):
         "job_id": "the job",
         "user_id": "the account",
         "prompt": "a song",
-        "instrumental": False,
         "started": STARTED,
         "over_at": STARTED + timedelta(minutes=5),
         "reply_url": "https://example.com/webhook",
@@ -26,16 +27,18 @@ def job(**changes):
     return Job(**{**fields, **changes})
 
 
+def account(user_id, max_jobs=2, executing=0, *, listed=True):
+    return AccountCapacity(
+        user_id=user_id, max_jobs=max_jobs, executing=executing, available=max_jobs - executing, listed=listed
+    )
+
+
 def reading(*jobs):
-    return reading_of(Account("the account", 5, len(jobs)), jobs=jobs)
+    return reading_of(account("the account", 5, len(jobs)), jobs=jobs)
 
 
-def reading_of(*accounts, jobs=(), **options):
-    return Reading(STARTED + timedelta(seconds=225), jobs, accounts, **options)
-
-
-def listed(reading):
-    return [account["user_id"] for account in DIALECTS["riffusion"].available(reading)["available"]]
+def reading_of(*accounts, jobs=(), login_errors=None):
+    return Snapshot(STARTED + timedelta(seconds=225), jobs, accounts, login_errors or {})
 
 
 def fields(record):
@@ -65,25 +68,9 @@ def test_a_submission_is_answered_in_the_names_of_its_service(service, answer):
     assert DIALECTS[service].accepted(job()) == answer
 
 
-def test_available_lists_full_accounts_by_default():
-    assert listed(reading_of(Account("full", 2, 2), Account("free", 2, 1))) == ["full", "free"]
-
-
-def test_available_that_hides_full_accounts_lists_those_with_a_free_slot():
-    accounts = (Account("full", 2, 2), Account("free", 2, 1))
-    assert listed(reading_of(*accounts, hides_full_accounts=True)) == ["free"]
-
-
-def test_available_that_hides_full_accounts_lists_none_if_all_are_full():
-    full = reading_of(Account("a", 1, 1), Account("b", 2, 2), jobs=(job(),), hides_full_accounts=True)
-    assert listed(full) == []
-    assert len(DIALECTS["riffusion"].available(full)["executing"]) == 1
-
-
-@pytest.mark.parametrize("hides", [False, True])
-def test_available_never_lists_an_account_whose_login_has_expired(hides):
-    accounts = (Account("ill", 2, 0, error="expired"), Account("well", 2, 0))
-    assert listed(reading_of(*accounts, hides_full_accounts=hides)) == ["well"]
+def test_available_unlisted_account_is_left_out():
+    reading = reading_of(account("hidden", listed=False), account("listed"))
+    assert [each["user_id"] for each in DIALECTS["riffusion"].available(reading)["available"]] == ["listed"]
 
 
 @pytest.mark.parametrize(
@@ -91,8 +78,9 @@ def test_available_never_lists_an_account_whose_login_has_expired(hides):
     [("riffusion", "user_id"), ("tempolor", "user_id"), ("kling", "email"), ("ltxstudio", "email")],
 )
 def test_accounts_are_keyed_by_id_and_say_what_each_may_do_in_the_names_of_the_service(service, field):
-    full = reading_of(Account("a", 1, 1), Account("b", 2, 0, error="expired"), hides_full_accounts=True)
-    accounts = DIALECTS[service].accounts(full)
+    accounts = DIALECTS[service].accounts(
+        reading_of(account("a", 1, 1, listed=False), account("b"), login_errors={"b": "expired"})
+    )
     assert list(accounts) == ["a", "b"]
     assert accounts["a"] == {field: "a", "maxJobs": 1, **DIALECTS[service].login}
     assert accounts["b"] == {field: "b", "maxJobs": 2, **DIALECTS[service].login, "error": "expired"}
@@ -100,7 +88,7 @@ def test_accounts_are_keyed_by_id_and_say_what_each_may_do_in_the_names_of_the_s
 
 @pytest.mark.parametrize("service", DIALECTS)
 def test_accounts_hold_a_secret_each(service):
-    accounts = DIALECTS[service].accounts(reading_of(Account("a", 1, 0), Account("b", 1, 0)))
+    accounts = DIALECTS[service].accounts(reading_of(account("a"), account("b")))
     assert [ACCOUNT_SECRET in json.dumps(account) for account in accounts.values()] == [True, True]
 
 

@@ -27,6 +27,10 @@ def free(service):
     return {account.user_id: account.available for account in service.read().accounts}
 
 
+def listed(service):
+    return [account.user_id for account in service.read().accounts if account.listed]
+
+
 def test_a_new_service_has_every_slot_free(service):
     assert free(service) == {"one": 2, "two": 2}
 
@@ -124,7 +128,34 @@ def test_the_jobs_of_an_account_go_on_when_its_login_expires(service, clock):
 
 def test_an_account_whose_login_has_expired_says_so(service):
     service.log_out("one", error="Log in again.")
-    assert [account.error for account in service.read().accounts] == ["Log in again.", None]
+    assert service.read().login_errors == {"one": "Log in again."}
+
+
+def test_read_lists_full_accounts_by_default(clock):
+    service = new_service(clock, accounts={"full": 1, "free": 2})
+    service.submit("a song", user_id="full")
+    assert listed(service) == ["full", "free"]
+
+
+def test_read_that_hides_full_accounts_lists_those_with_a_free_slot(clock):
+    service = new_service(clock, accounts={"full": 1, "free": 2}, hide_full_accounts=True)
+    service.submit("a song", user_id="full")
+    service.submit("a song", user_id="free")
+    assert listed(service) == ["free"]
+
+
+def test_read_that_hides_full_accounts_lists_none_if_all_are_full(clock):
+    service = new_service(clock, accounts={"a": 1, "b": 1}, hide_full_accounts=True)
+    for account in ("a", "b"):
+        service.submit("a song", user_id=account)
+    assert (listed(service), len(service.read().jobs)) == ([], 2)
+
+
+@pytest.mark.parametrize("hides", [False, True])
+def test_read_never_lists_an_account_whose_login_has_expired(clock, hides):
+    service = new_service(clock, hide_full_accounts=hides)
+    service.log_out("one")
+    assert listed(service) == ["two"]
 
 
 def test_an_account_whose_login_was_renewed_takes_jobs_again(service):
@@ -244,23 +275,6 @@ def test_a_reset_service_is_as_new(clock):
     service.count_unauthorized()
     service.reset()
     assert (service.stats(), service.jobs(), free(service)) == (as_new, [], ACCOUNTS)
-
-
-@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 8 * 24 * 3600])
-def test_a_job_must_take_a_sensible_time(clock, seconds):
-    with pytest.raises(ValueError, match="job_seconds: must be above 0"):
-        new_service(clock, job_seconds=seconds)
-
-
-@pytest.mark.parametrize("max_jobs", [0, 11])
-def test_an_account_has_1_to_10_slots(clock, max_jobs):
-    with pytest.raises(ValueError, match="max_jobs: must be between 1 and 10"):
-        new_service(clock, accounts={"one": max_jobs})
-
-
-def test_there_must_be_an_account(clock):
-    with pytest.raises(ValueError, match="accounts: at least 1"):
-        new_service(clock, accounts={})
 
 
 steps = st.lists(
