@@ -12,14 +12,14 @@ import requests
 
 @dataclass
 class Receiver:
-    """Takes callbacks, and keeps what they brought."""
+    """Receives callbacks and keeps them."""
 
     url: str
     answers: dict[str, int] = field(default_factory=dict)
     _calls: queue.SimpleQueue = field(default_factory=queue.SimpleQueue)
 
     def next_call(self) -> tuple[str, dict]:
-        """Wait for the next callback; tell its path and what it brought."""
+        """Wait for the next callback; return its path and its body."""
         return self._calls.get(timeout=30)
 
     def take(self, path: str, report: dict) -> None:
@@ -50,7 +50,7 @@ def receiver():
 
 @pytest.fixture
 def http():
-    """A client that the emulator lets in."""
+    """A session with a token."""
     with requests.Session() as session:
         session.trust_env = False
         session.headers["Authorization"] = "Bearer any token"

@@ -35,7 +35,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def start():
-    """Start the program; return it with the line that it says when it is ready."""
+    """Start the program; return it with its first line of output."""
     started = []
 
     def begin(*arguments: str) -> tuple[subprocess.Popen[str], str]:
@@ -54,7 +54,7 @@ def start():
         program.communicate()
 
 
-def test_it_says_when_and_where_it_is_ready(start):
+def test_program_when_ready_prints_its_address(start):
     _, line = start("--port", "0", "--accounts", "1", "--max-jobs", "3", "--job-seconds", "2.5")
     assert re.fullmatch(
         r"Riffusion emulator ready on http://127\.0\.0\.1:\d+ \(1 account x 3 slots, jobs take 2\.5 s\)\n",
@@ -62,7 +62,7 @@ def test_it_says_when_and_where_it_is_ready(start):
     )
 
 
-def test_it_serves_also_if_nobody_can_read_that_it_does(http):
+def test_program_with_full_stdout_serves(http):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with Path("/dev/full").open("w") as full:
@@ -75,13 +75,13 @@ def test_it_serves_also_if_nobody_can_read_that_it_does(http):
                 assert http.get(f"http://127.0.0.1:{port}/emulator/stats").ok
                 break
         else:
-            pytest.fail("nobody answers")
+            pytest.fail("no answer")
     finally:
         program.terminate()
     assert program.wait(60) == 0
 
 
-def test_it_serves_what_it_was_told_to(start, http):
+def test_program_with_options_serves_by_them(start, http):
     _, line = start("--port", "0", "--accounts", "1", "--service", "kling", "--token", "secret")
     url = re.search(r"http://\S+", line)[0]
     assert http.get(f"{url}/v1/kling/scheduler/available").status_code == 401
@@ -93,13 +93,13 @@ def test_it_serves_what_it_was_told_to(start, http):
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
-def test_it_listens_on_an_address_in_brackets(start, http):
+def test_program_with_host_in_brackets_listens(start, http):
     _, line = start("--port", "0", "--host", "[::1]")
     url = re.search(r"http://\[::1\]:\d+", line)[0]
     assert http.get(f"{url}/v1/riffusion/scheduler").json() == []
 
 
-def test_full_accounts_are_hidden_if_it_was_told_so(start, http):
+def test_program_hiding_full_accounts_lists_none(start, http):
     _, line = start("--port", "0", "--accounts", "1", "--max-jobs", "1", "--hide-full-accounts")
     assert line.endswith("jobs take 20 s, full accounts are not listed)\n")
     service = re.search(r"http://\S+", line)[0] + "/v1/riffusion"
@@ -108,7 +108,7 @@ def test_full_accounts_are_hidden_if_it_was_told_so(start, http):
 
 
 @pytest.mark.parametrize("stopping", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_cleanly_on_a_signal(start, stopping):
+def test_program_on_a_signal_ends_cleanly(start, stopping):
     program, _ = start("--port", "0")
     program.send_signal(stopping)
     assert program.communicate(timeout=60) == ("", "")
@@ -123,14 +123,14 @@ def test_it_ends_cleanly_on_a_signal(start, stopping):
         (["--service", "suno"], "error: argument --service: invalid choice: 'suno'"),
     ],
 )
-def test_bad_arguments_are_an_error(arguments, complaint):
+def test_program_with_bad_arguments_exits_2(arguments, complaint):
     program = run(*arguments)
     assert program.returncode == 2
     assert complaint in program.stderr
     assert "Traceback" not in program.stderr
 
 
-def test_a_busy_port_is_an_error():
+def test_program_with_busy_port_exits_1():
     with EmulatorServer() as emulator:
         port = emulator.url.rpartition(":")[2]
         program = run("--port", port)
@@ -140,7 +140,7 @@ def test_a_busy_port_is_an_error():
     )
 
 
-def test_without_its_extra_it_says_what_to_install():
+def test_program_without_its_extra_says_what_to_install():
     program = subprocess.run(
         [
             sys.executable,
@@ -160,7 +160,7 @@ def test_without_its_extra_it_says_what_to_install():
     )
 
 
-def test_the_emulator_needs_no_airflow():
+def test_emulator_import_needs_no_airflow():
     program = subprocess.run(
         [
             sys.executable,

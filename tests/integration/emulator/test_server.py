@@ -21,7 +21,7 @@ def emulator():
         yield emulator
 
 
-def test_a_song_is_submitted_over_http(emulator, http):
+def test_emulator_submission_over_http_executes(emulator, http):
     submitted = http.post(emulator.url + SUBMIT, json={"prompt": "a song"}).json()
     executing = http.get(emulator.url + AVAILABLE).json()["executing"]
     assert [(job["job_id"], job["user_id"]) for job in executing] == [
@@ -30,7 +30,7 @@ def test_a_song_is_submitted_over_http(emulator, http):
 
 
 @pytest.mark.parametrize("service", DIALECTS)
-def test_a_job_is_dropped_by_the_id_that_its_service_gave_it(service, http):
+def test_emulator_cancel_takes_the_ids_of_each_service(service, http):
     with EmulatorServer(service=service) as emulator:
         job = emulator.service.submit("a song")
         job_id = quote(str(job.job_id), safe="")
@@ -38,14 +38,14 @@ def test_a_job_is_dropped_by_the_id_that_its_service_gave_it(service, http):
         assert (answer.status_code, emulator.service.stats().cancelled) == (204, 1)
 
 
-def test_a_submission_whose_answer_is_lost_takes_its_slot(emulator, http):
+def test_emulator_lost_answer_takes_the_slot(emulator, http):
     emulator.faults.add(Fault(lose_answer=True, endpoint="create-prompt", times=1))
     with pytest.raises(requests.ConnectionError, match="Connection aborted"):
         http.post(emulator.url + SUBMIT, json={"prompt": "a song", "replyRef": "mine"})
     assert [job.reply_ref for job in emulator.service.read().jobs] == ["mine"]
 
 
-def test_full_accounts_that_are_hidden_are_not_listed_while_they_are_full(http):
+def test_emulator_hidden_account_is_listed_again_when_free(http):
     def listed():
         answer = http.get(emulator.url + AVAILABLE).json()["available"]
         return [account["user_id"] for account in answer]
@@ -57,26 +57,26 @@ def test_full_accounts_that_are_hidden_are_not_listed_while_they_are_full(http):
         assert listed() == ["one", "two"]
 
 
-def test_a_fault_of_the_accounts_hits_no_other_endpoint(emulator, http):
+def test_emulator_fault_of_accounts_applies_to_no_other_endpoint(emulator, http):
     emulator.faults.add(Fault(endpoint="accounts", status=503))
     paths = (AVAILABLE, "/v1/riffusion/accounts", "/v1/riffusion/accounts/")
     assert [http.get(emulator.url + path).status_code for path in paths] == [200, 503, 503]
     assert emulator.service.stats().requests_by_endpoint["accounts"] == 2
 
 
-def test_slots_can_be_taken_from_within_the_test(emulator, http):
-    emulator.service.submit("somebody else's song")
+def test_emulator_service_submission_takes_a_slot(emulator, http):
+    emulator.service.submit("another client's song")
     accounts = http.get(emulator.url + AVAILABLE).json()["available"]
     assert sum(account["available"] for account in accounts) == 3
 
 
-def test_two_emulators_do_not_get_into_each_others_way(emulator, http):
+def test_emulator_beside_another_keeps_its_own_jobs(emulator, http):
     with EmulatorServer(service="kling") as other:
         assert http.get(f"{other.url}/v1/kling/scheduler").json() == []
         assert http.get(emulator.url + AVAILABLE).json()["executing"] == []
 
 
-def test_the_same_seed_makes_the_same_ids(http):
+def test_emulator_with_the_same_seed_makes_the_same_ids(http):
     def job_id():
         with EmulatorServer(seed=7) as emulator:
             return http.post(emulator.url + SUBMIT, json={"prompt": "a song"}).json()["job_id"]
@@ -84,7 +84,7 @@ def test_the_same_seed_makes_the_same_ids(http):
     assert job_id() == job_id()
 
 
-def test_an_ended_emulator_leaves_neither_thread_nor_socket(http):
+def test_emulator_after_its_end_leaves_no_thread_and_no_socket(http):
     before = threading.active_count()
     with EmulatorServer() as emulator:
         http.get(emulator.url + AVAILABLE)
@@ -93,7 +93,7 @@ def test_an_ended_emulator_leaves_neither_thread_nor_socket(http):
         http.get(emulator.url + AVAILABLE)
 
 
-def test_an_emulator_that_was_away_is_the_same_again(http):
+def test_emulator_entered_again_has_the_same_jobs(http):
     emulator = EmulatorServer()
     with emulator:
         address = emulator.url
@@ -103,20 +103,20 @@ def test_an_emulator_that_was_away_is_the_same_again(http):
     assert [listed["job_id"] for listed in executing] == [job.job_id]
 
 
-def test_a_busy_port_is_an_error(emulator):
+def test_emulator_with_busy_port_is_an_error(emulator):
     port = int(emulator.url.rpartition(":")[2])
     with pytest.raises(OSError, match="in use"), EmulatorServer(port=port):
         pass
 
 
-def test_a_dropped_request_gets_no_answer(emulator, http):
+def test_emulator_dropped_request_gets_no_answer(emulator, http):
     emulator.faults.add(Fault(drop=True, endpoint="create-prompt"))
     with pytest.raises(requests.ConnectionError, match="Connection aborted"):
         http.post(emulator.url + SUBMIT, json={"prompt": "a song"})
     assert emulator.service.jobs() == []
 
 
-def test_a_cut_answer_is_shorter_than_announced(emulator, http):
+def test_emulator_cut_answer_is_shorter_than_announced(emulator, http):
     emulator.faults.add(Fault(body="cut", status=500, retry_after=5))
     answer = http.get(emulator.url + AVAILABLE, stream=True)
     assert (answer.status_code, answer.headers["Retry-After"]) == (500, "5")
@@ -124,38 +124,38 @@ def test_a_cut_answer_is_shorter_than_announced(emulator, http):
         answer.content  # noqa: B018
 
 
-def test_after_a_closed_connection_the_next_request_is_served(emulator, http):
+def test_emulator_after_a_dropped_request_serves_the_next(emulator, http):
     emulator.faults.add(Fault(drop=True, times=1))
     with pytest.raises(requests.ConnectionError):
         http.get(emulator.url + AVAILABLE)
     assert http.get(emulator.url + AVAILABLE).status_code == 200
 
 
-def test_a_huge_answer_is_huge(emulator, http):
+def test_emulator_huge_answer_has_all_its_bytes(emulator, http):
     emulator.faults.add(Fault(body="huge"))
     answer = http.get(emulator.url + AVAILABLE, stream=True)
     assert sum(len(chunk) for chunk in answer.iter_content(1_000_000)) == HUGE_BYTES
 
 
-def test_a_huge_answer_need_not_be_read(emulator, http):
+def test_emulator_huge_answer_not_read_serves_the_next(emulator, http):
     emulator.faults.add(Fault(body="huge", times=1))
     http.get(emulator.url + AVAILABLE, stream=True).close()
     assert http.get(emulator.url + AVAILABLE).status_code == 200
 
 
-def test_a_delayed_request_is_served_in_the_end(emulator, http):
+def test_emulator_delayed_request_is_served(emulator, http):
     emulator.faults.add(Fault(delay_seconds=0.01))
     assert http.get(emulator.url + AVAILABLE).status_code == 200
 
 
-def test_a_delayed_request_holds_up_nobody_else(emulator, http):
+def test_emulator_delayed_request_delays_no_other(emulator, http):
     emulator.faults.add(Fault(delay_seconds=300, endpoint="available"))
     with pytest.raises(requests.ReadTimeout):
         http.get(emulator.url + AVAILABLE, timeout=(30, 0.05))
     assert http.get(f"{emulator.url}/v1/riffusion/scheduler").status_code == 200
 
 
-def test_an_emulator_ends_whatever_its_clients_still_wait_for(http):
+def test_emulator_with_waiting_clients_ends(http):
     with EmulatorServer() as emulator:
         emulator.faults.add(Fault(delay_seconds=300, times=1))
         with pytest.raises(requests.ReadTimeout):
@@ -165,7 +165,7 @@ def test_an_emulator_ends_whatever_its_clients_still_wait_for(http):
     assert emulator.service.stats().requests == 2
 
 
-def test_its_token_can_be_replaced_while_it_serves():
+def test_emulator_token_can_be_replaced_while_it_serves():
     def status(token):
         return requests.get(
             f"{emulator.url}/v1/riffusion/scheduler", headers={"Authorization": f"Bearer {token}"}, timeout=10

@@ -64,5 +64,5 @@ def client_for(service: SchedulerService) -> Callable[..., TestClient]:
 
 @pytest.fixture
 def client(client_for: Callable[..., TestClient]) -> TestClient:
-    """A client that the service lets in, speaking like Riffusion."""
+    """A client with a valid token, for Riffusion."""
     return client_for()

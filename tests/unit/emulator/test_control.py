@@ -6,7 +6,7 @@ AVAILABLE = "/v1/riffusion/scheduler/available"
 SUBMIT = "/v1/riffusion/music/create-prompt"
 
 
-def test_stats_count_what_was_asked_and_what_became_of_it(client, clock):
+def test_stats_after_requests_count_them_and_their_jobs(client, clock):
     client.get(AVAILABLE)
     client.get("/v1/riffusion/accounts")
     client.get("/v1/riffusion/scheduler")
@@ -43,20 +43,20 @@ def test_stats_count_what_was_asked_and_what_became_of_it(client, clock):
     }
 
 
-def test_control_requests_are_not_counted(client):
+def test_stats_control_request_is_not_counted(client):
     client.get("/emulator/stats")
     client.get("/emulator/jobs")
     assert client.get("/emulator/stats").json()["requests"] == 0
 
 
-def test_unauthorized_requests_are_counted(client_for):
+def test_stats_request_with_wrong_token_is_counted(client_for):
     client_for(token="right", sends="wrong").get(AVAILABLE)
     stats = client_for().get("/emulator/stats").json()
     assert (stats["requests"], stats["unauthorized"]) == (1, 1)
 
 
 @pytest.mark.parametrize("dialect", ["riffusion", "tempolor", "kling", "ltxstudio"])
-def test_jobs_are_listed_in_the_same_words_for_every_service(client_for, service, clock, dialect):
+def test_jobs_of_any_service_have_the_same_fields(client_for, service, clock, dialect):
     service.submit("first", user_id="one", reply_ref="mine")
     clock.advance(20)
     service.submit("second", user_id="two")
@@ -86,7 +86,7 @@ def test_jobs_are_listed_in_the_same_words_for_every_service(client_for, service
     ]
 
 
-def test_a_fault_answers_in_place_of_the_service(client, service):
+def test_fault_with_status_answers_instead_of_the_service(client, service):
     client.post("/emulator/faults", json={"status": 503, "retry_after": "30"})
     answer = client.post(SUBMIT, json={"prompt": "a song"})
     assert (answer.status_code, answer.headers["Retry-After"], answer.json()) == (
@@ -97,17 +97,17 @@ def test_a_fault_answers_in_place_of_the_service(client, service):
     assert service.jobs() == []
 
 
-def test_a_fault_answers_only_the_requests_it_is_for(client):
+def test_fault_for_some_requests_leaves_others_alone(client):
     client.post("/emulator/faults", json={"endpoint": "available", "status": 503, "every": 2, "times": 1})
     assert [client.get(AVAILABLE).status_code for _ in range(4)] == [200, 503, 200, 200]
 
 
-def test_a_fault_spares_the_control_routes(client):
+def test_fault_for_all_endpoints_leaves_control_routes_alone(client):
     client.post("/emulator/faults", json={"status": 503})
     assert client.get("/emulator/stats").status_code == 200
 
 
-def test_a_request_that_meets_a_fault_is_counted(client):
+def test_stats_request_answered_by_a_fault_is_counted(client):
     client.post("/emulator/faults", json={"status": 503})
     client.get(AVAILABLE)
     assert client.get("/emulator/stats").json()["requests"] == 1
@@ -123,13 +123,13 @@ def test_a_request_that_meets_a_fault_is_counted(client):
         ({"body": "truncated"}, 200, "application/json", '{"executing": [], "available": [{"user_id": "'),
     ],
 )
-def test_a_fault_answers_with_what_it_was_told(client, fault, status, content_type, text):
+def test_fault_with_status_or_body_answers_with_it(client, fault, status, content_type, text):
     client.post("/emulator/faults", json=fault)
     answer = client.get(AVAILABLE)
     assert (answer.status_code, answer.headers["Content-Type"], answer.text) == (status, content_type, text)
 
 
-def test_an_html_fault_answers_with_a_page(client):
+def test_fault_with_html_answers_with_a_page(client):
     client.post("/emulator/faults", json={"body": "html", "status": 502})
     answer = client.get(AVAILABLE)
     assert (answer.headers["Content-Type"], answer.text[:15]) == (
@@ -139,13 +139,13 @@ def test_an_html_fault_answers_with_a_page(client):
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_a_status_without_a_body_gets_none(client, status):
+def test_fault_with_bodiless_status_sends_no_body(client, status):
     client.post("/emulator/faults", json={"status": status})
     answer = client.get(AVAILABLE)
     assert (answer.status_code, answer.content) == (status, b"")
 
 
-def test_a_new_fault_is_shown_with_its_counters(client):
+def test_add_fault_returns_it_with_its_counters(client):
     answer = client.post("/emulator/faults", json={"status": 503, "every": 2})
     assert answer.status_code == 201
     assert answer.json() == {
@@ -166,14 +166,14 @@ def test_a_new_fault_is_shown_with_its_counters(client):
     }
 
 
-def test_the_faults_in_force_show_how_often_they_fired(client):
+def test_list_faults_shows_how_often_each_fired(client):
     client.post("/emulator/faults", json={"status": 503, "every": 2})
     for _ in range(5):
         client.get(AVAILABLE)
     assert [(fault["met"], fault["fired"]) for fault in client.get("/emulator/faults").json()] == [(5, 2)]
 
 
-def test_lifted_faults_are_gone(client):
+def test_clear_faults_lifts_all(client):
     client.post("/emulator/faults", json={"status": 503})
     assert client.delete("/emulator/faults").status_code == 204
     assert (client.get("/emulator/faults").json(), client.get(AVAILABLE).status_code) == ([], 200)
@@ -191,7 +191,7 @@ def test_lifted_faults_are_gone(client):
         (b'{"' + b"k" * 10_000 + b'": 1}', "kkk"),
     ],
 )
-def test_an_invalid_fault_answers_400_and_is_not_in_force(client, fault, complaint):
+def test_add_fault_invalid_answers_400_and_is_not_in_force(client, fault, complaint):
     answer = client.post("/emulator/faults", content=fault, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400
     assert answer.json()["error"].startswith(complaint)
@@ -199,7 +199,7 @@ def test_an_invalid_fault_answers_400_and_is_not_in_force(client, fault, complai
     assert client.get("/emulator/faults").json() == []
 
 
-def test_an_account_that_was_logged_out_over_http_takes_jobs_again_when_it_is_logged_in(client):
+def test_log_in_after_log_out_takes_jobs_again(client):
     statuses = []
     for action in ("log-out", "log-in"):
         assert client.post(f"/emulator/accounts/one/{action}").status_code == 204
@@ -208,13 +208,13 @@ def test_an_account_that_was_logged_out_over_http_takes_jobs_again_when_it_is_lo
 
 
 @pytest.mark.parametrize("action", ["log-out", "log-in"])
-def test_logging_an_unknown_account_out_or_in_answers_400(client, action):
+def test_log_out_or_in_unknown_account_answers_400(client, action):
     answer = client.post(f"/emulator/accounts/three/{action}")
     assert (answer.status_code, answer.json()["code"]) == (400, 400)
     assert "no such account" in answer.json()["error"]
 
 
-def test_a_reset_forgets_jobs_counts_and_faults(client, service):
+def test_reset_forgets_jobs_counts_and_faults(client, service):
     client.post(SUBMIT, json={"prompt": "a song"})
     client.post("/emulator/faults", json={"status": 503})
     assert client.post("/emulator/reset").status_code == 204

@@ -46,7 +46,7 @@ def fields(record):
 
 
 @pytest.mark.parametrize("service", DIALECTS)
-def test_an_answer_has_the_fields_of_the_real_service(service, contract):
+def test_available_has_the_fields_of_the_real_service(service, contract):
     real = json.loads(contract(service))
     dialect = DIALECTS[service]
     ours = dialect.available(reading(job(job_id=dialect.new_job_id("the account", 1, Random(7)))))
@@ -64,7 +64,7 @@ def test_an_answer_has_the_fields_of_the_real_service(service, contract):
         ("ltxstudio", {"jobId": "the job", "email": "the account"}),
     ],
 )
-def test_a_submission_is_answered_in_the_names_of_its_service(service, answer):
+def test_accepted_uses_the_names_of_its_service(service, answer):
     assert DIALECTS[service].accepted(job()) == answer
 
 
@@ -77,7 +77,7 @@ def test_available_unlisted_account_is_left_out():
     ("service", "field"),
     [("riffusion", "user_id"), ("tempolor", "user_id"), ("kling", "email"), ("ltxstudio", "email")],
 )
-def test_accounts_are_keyed_by_id_and_say_what_each_may_do_in_the_names_of_the_service(service, field):
+def test_accounts_by_id_have_slots_login_and_error(service, field):
     accounts = DIALECTS[service].accounts(
         reading_of(account("a", 1, 1, listed=False), account("b"), login_errors={"b": "expired"})
     )
@@ -87,23 +87,23 @@ def test_accounts_are_keyed_by_id_and_say_what_each_may_do_in_the_names_of_the_s
 
 
 @pytest.mark.parametrize("service", DIALECTS)
-def test_accounts_hold_a_secret_each(service):
+def test_accounts_have_a_secret_each(service):
     accounts = DIALECTS[service].accounts(reading_of(account("a"), account("b")))
     assert [ACCOUNT_SECRET in json.dumps(account) for account in accounts.values()] == [True, True]
 
 
-def test_what_a_submission_did_not_give_is_not_listed():
+def test_executing_job_without_reply_fields_lists_none():
     (listed,) = DIALECTS["riffusion"].executing(reading(job(reply_url=None, reply_ref=None)))
     assert set(listed) == {"job_id", "user_id", "started", "elapsed"}
 
 
-def test_the_report_of_a_job_without_a_reference_names_none():
+def test_ended_job_without_reference_reports_none():
     report = DIALECTS["riffusion"].ended(job(status="completed", reply_ref=None))
     assert report == {"job_id": "the job", "user_id": "the account", "status": "completed"}
 
 
 @pytest.mark.parametrize("service", DIALECTS)
-def test_no_two_accounts_have_the_same_name(service):
+def test_account_name_of_each_number_is_unique(service):
     assert len({DIALECTS[service].account_name(number) for number in range(1, 1001)}) == 1000
 
 
@@ -118,14 +118,14 @@ def test_no_two_accounts_have_the_same_name(service):
         (360_000, "100:00:00"),
     ],
 )
-def test_a_duration_is_written_in_minutes_and_from_an_hour_on_in_hours(seconds, text):
+def test_elapsed_from_one_hour_on_has_hours(seconds, text):
     assert elapsed(timedelta(seconds=seconds)) == text
 
 
-def test_a_clock_that_was_set_back_shows_no_negative_duration():
+def test_elapsed_below_zero_is_zero():
     assert elapsed(timedelta(seconds=-90)) == "00:00"
 
 
-def test_a_moment_is_written_in_utc_to_the_millisecond():
+def test_timestamp_of_any_zone_is_utc_to_the_millisecond():
     moment = datetime(2025, 2, 12, 3, 55, 16, tzinfo=timezone(timedelta(hours=2)))
     assert timestamp(moment) == "2025-02-12T01:55:16.000Z"

@@ -13,26 +13,26 @@ def meetings(*faults, endpoint="available", requests=6):
     return [fault_list.meet(endpoint) for _ in range(requests)]
 
 
-def test_a_fault_applies_to_every_request_by_default():
+def test_meet_by_default_applies_to_every_request():
     fault = Fault(status=503)
     assert meetings(fault) == [fault] * 6
 
 
-def test_a_fault_applies_to_every_nth_request():
+def test_meet_with_every_applies_to_each_nth_request():
     fault = Fault(status=503, every=3)
     assert meetings(fault) == [None, None, fault, None, None, fault]
 
 
-def test_a_fault_applies_so_many_times_at_most():
+def test_meet_with_times_applies_so_often_at_most():
     fault = Fault(status=503, every=2, times=2)
     assert meetings(fault, requests=8) == [None, fault, None, fault, None, None, None, None]
 
 
-def test_a_fault_leaves_other_endpoints_alone():
+def test_meet_at_another_endpoint_does_not_apply():
     assert meetings(Fault(status=503, endpoint="create-prompt")) == [None] * 6
 
 
-def test_a_fault_counts_only_requests_for_its_endpoint():
+def test_meet_at_another_endpoint_is_not_counted():
     faults = FaultList()
     fault = Fault(status=503, endpoint="available", every=2)
     faults.add(fault)
@@ -40,12 +40,12 @@ def test_a_fault_counts_only_requests_for_its_endpoint():
     assert met == [None, None, fault]
 
 
-def test_of_several_faults_the_first_that_is_due_applies():
+def test_meet_several_faults_applies_the_first_due():
     rare, common = Fault(status=503, every=3), Fault(status=429)
     assert meetings(rare, common, requests=3) == [common, common, rare]
 
 
-def test_a_fault_remembers_what_it_met_and_did():
+def test_meet_counts_requests_met_and_fired():
     faults = FaultList()
     counted = faults.add(Fault(drop=True, every=2))
     for _ in range(5):
@@ -53,7 +53,7 @@ def test_a_fault_remembers_what_it_met_and_did():
     assert (counted.met, counted.fired) == (5, 2)
 
 
-def test_lifted_faults_apply_no_more():
+def test_clear_lifts_all_faults():
     faults = FaultList()
     faults.add(Fault(drop=True))
     faults.clear()
@@ -103,7 +103,7 @@ def test_lifted_faults_apply_no_more():
         {"status": 503, "stauts": 503},
     ],
 )
-def test_a_fault_that_makes_no_sense_is_an_error(fields):
+def test_fault_with_senseless_fields_is_an_error(fields):
     with pytest.raises(ValidationError):
         Fault(**fields)
 
@@ -124,5 +124,5 @@ def test_a_fault_that_makes_no_sense_is_an_error(fields):
         {"job_error": "moderated", "endpoint": "create-prompt", "lose_answer": True, "delay_seconds": 2},
     ],
 )
-def test_an_odd_but_sensible_fault_is_taken(fields):
+def test_fault_with_odd_but_sensible_fields_is_valid(fields):
     assert Fault(**fields).model_dump(exclude_unset=True) == fields

@@ -20,7 +20,7 @@ def faults():
 
 @pytest.fixture
 def ask(service, faults):
-    """Ask over a connection that can be closed; tell the answer's status, or None if it was lost."""
+    """Send a request over a connection that can be closed; return the status, or None for a lost answer."""
     app = create_app(service, DIALECTS["riffusion"], faults=faults)
 
     def run(method, url, body=None):
@@ -50,14 +50,14 @@ def ask(service, faults):
     return run
 
 
-def test_a_submission_whose_answer_is_lost_takes_its_slot(ask, service, faults):
+def test_lose_answer_submission_takes_its_slot(ask, service, faults):
     faults.add(Fault(lose_answer=True, endpoint="create-prompt"))
     assert ask(*SUBMIT, {"prompt": "a song", "user_id": "one", "replyRef": "mine"}) is None
     (job,) = service.read().jobs
     assert (job.prompt, job.user_id, job.reply_ref) == ("a song", "one", "mine")
 
 
-def test_a_cancelled_job_whose_answer_is_lost_has_given_its_slot_back(ask, service, faults):
+def test_lose_answer_cancellation_frees_the_slot(ask, service, faults):
     service.submit("a song")
     faults.add(Fault(lose_answer=True, endpoint="cancel"))
     assert ask("DELETE", "/v1/riffusion/scheduler/job-1") is None
@@ -67,12 +67,12 @@ def test_a_cancelled_job_whose_answer_is_lost_has_given_its_slot_back(ask, servi
 @pytest.mark.parametrize(
     "path", ["scheduler/available", "scheduler", "music/?id=job-1", "music", "unheard-of"]
 )
-def test_any_answer_can_be_lost(ask, faults, path):
+def test_lose_answer_any_endpoint_loses_it(ask, faults, path):
     faults.add(Fault(lose_answer=True))
     assert ask("GET", f"/v1/riffusion/{path}") is None
 
 
-def test_a_refusal_can_be_lost_and_is_counted(ask, service, faults):
+def test_lose_answer_refusal_is_counted(ask, service, faults):
     for _ in range(4):
         service.submit("a song")
     faults.add(Fault(lose_answer=True))
@@ -80,32 +80,32 @@ def test_a_refusal_can_be_lost_and_is_counted(ask, service, faults):
     assert (service.stats().refusals, service.stats().accepted) == (1, 4)
 
 
-def test_an_invalid_submission_takes_no_slot_when_its_answer_is_lost(ask, service, faults):
+def test_lose_answer_invalid_submission_takes_no_slot(ask, service, faults):
     faults.add(Fault(lose_answer=True))
     assert ask(*SUBMIT, {}) is None
     assert service.jobs() == []
 
 
-def test_every_nth_answer_is_lost_so_many_times_at_most(ask, service, faults):
+def test_lose_answer_every_and_times_limit_the_losses(ask, service, faults):
     faults.add(Fault(lose_answer=True, endpoint="create-prompt", every=2, times=1))
     assert [ask(*SUBMIT, {"prompt": "a song"}) for _ in range(4)] == [200, None, 200, 200]
     assert service.stats().accepted == 4
 
 
-def test_an_answer_can_be_lost_after_a_delay(ask, service, faults):
+def test_lose_answer_with_delay_loses_it_afterwards(ask, service, faults):
     faults.add(Fault(lose_answer=True, delay_seconds=0.001))
     assert ask(*SUBMIT, {"prompt": "a song"}) is None
     assert service.stats().accepted == 1
 
 
-def test_a_job_whose_answer_is_lost_can_fail_as_well(ask, service, faults, clock):
+def test_lose_answer_with_job_error_fails_the_job(ask, service, faults, clock):
     faults.add(Fault(lose_answer=True, endpoint="create-prompt", job_error="moderated"))
     assert ask(*SUBMIT, {"prompt": "a song"}) is None
     clock.advance(20)
     assert [job.status for job in service.jobs()] == ["failed"]
 
 
-def test_a_request_without_a_token_is_turned_away_with_an_answer(service, faults, client_for):
+def test_lose_answer_wrong_token_still_answers_401(service, faults, client_for):
     faults.add(Fault(lose_answer=True))
     client = client_for(token="right", sends="wrong")
     assert client.get("/v1/riffusion/scheduler").status_code == 401

@@ -40,19 +40,19 @@ def starts(service):
     return [job.started for job in jobs_of_others(service)]
 
 
-def test_nobody_else_comes_by_default(service, clock):
+def test_other_clients_by_default_never_come(service, clock):
     clock.advance(7 * 24 * 3600)
     assert (service.jobs(), service.stats().other_clients) == ([], 0)
 
 
-def test_others_take_free_slots_as_time_goes_by(clock):
+def test_other_clients_with_time_take_free_slots(clock):
     service = new_service(clock)
     assert service.stats().other_clients == 0
     clock.advance(60)
     assert service.stats().other_clients == len(jobs_of_others(service)) > 0
 
 
-def test_others_come_as_often_as_they_were_told_on_average(clock):
+def test_arrivals_come_at_the_given_rate_on_average(clock):
     begin = clock.now
     clock.advance(1000 * 60)
     moments = list(Arrivals(6, begin, Random(7)).until(clock.now))
@@ -62,7 +62,7 @@ def test_others_come_as_often_as_they_were_told_on_average(clock):
     assert sum(gap < 10 for gap in gaps) / len(gaps) == pytest.approx(0.632, abs=0.02)
 
 
-def test_a_job_of_another_client_takes_the_usual_time_and_has_no_reference(clock):
+def test_other_clients_job_takes_the_usual_time_without_reference(clock):
     service = new_service(clock, job_seconds=12)
     clock.advance(600)
     for job in jobs_of_others(service):
@@ -70,7 +70,7 @@ def test_a_job_of_another_client_takes_the_usual_time_and_has_no_reference(clock
         assert (job.over_at - job.started).total_seconds() == 12
 
 
-def test_a_job_of_another_client_is_like_any_other_to_see_cancel_and_ask_for(clock):
+def test_other_clients_job_can_be_read_found_and_cancelled(clock):
     service = new_service(clock, rate=60)
     clock.advance(10)
     job = service.read().jobs[0]
@@ -79,7 +79,7 @@ def test_a_job_of_another_client_is_like_any_other_to_see_cancel_and_ask_for(clo
     assert service.cancel(job.job_id).status == "cancelled"
 
 
-def test_others_leave_a_full_service_alone_and_are_not_counted_as_refused(clock):
+def test_other_clients_at_a_full_service_are_no_refusals(clock):
     service = new_service(clock, rate=60, job_seconds=3600)
     for _ in range(4):
         service.submit("a song")
@@ -88,7 +88,7 @@ def test_others_leave_a_full_service_alone_and_are_not_counted_as_refused(clock)
     assert (stats.other_clients, stats.refusals, stats.executing) == (0, 0, 4)
 
 
-def test_a_slot_that_others_took_is_refused_to_a_submission(clock):
+def test_submit_after_other_clients_took_all_slots_is_refused(clock):
     service = new_service(clock, rate=60, job_seconds=3600)
     clock.advance(60)
     with pytest.raises(NoFreeSlot):
@@ -96,20 +96,20 @@ def test_a_slot_that_others_took_is_refused_to_a_submission(clock):
     assert (service.stats().other_clients, service.stats().refusals) == (4, 1)
 
 
-def test_others_use_no_account_whose_login_has_expired(clock):
+def test_other_clients_use_no_account_with_expired_login(clock):
     service = new_service(clock)
     service.log_out("one")
     clock.advance(600)
     assert {job.user_id for job in jobs_of_others(service)} == {"two"}
 
 
-def test_others_use_all_accounts(clock):
+def test_other_clients_use_all_accounts(clock):
     service = new_service(clock)
     clock.advance(600)
     assert {job.user_id for job in jobs_of_others(service)} == {"one", "two"}
 
 
-def test_what_became_of_submissions_is_counted_without_others_and_the_peak_with_them(clock):
+def test_stats_with_other_clients_count_them_in_the_peak_only(clock):
     service = new_service(clock, rate=60, job_seconds=20)
     service.submit("completed")
     service.submit("failed", error="moderated")
@@ -122,7 +122,7 @@ def test_what_became_of_submissions_is_counted_without_others_and_the_peak_with_
     assert stats.executing == len(service.read().jobs)
 
 
-def test_a_slot_changes_hands_at_the_moment_when_it_becomes_free(clock):
+def test_other_clients_take_a_slot_not_before_it_is_free(clock):
     service = new_service(clock, accounts={"one": 1}, rate=60, job_seconds=20)
     clock.advance(600)
     jobs = service.jobs()
@@ -132,7 +132,7 @@ def test_a_slot_changes_hands_at_the_moment_when_it_becomes_free(clock):
     assert len(jobs) > 600 / 30
 
 
-def test_the_same_seed_brings_the_same_others(clock, new_clock):
+def test_other_clients_with_the_same_seed_are_the_same(clock, new_clock):
     def history(seed):
         clock = new_clock()
         service = new_service(clock, seed=seed)
@@ -142,7 +142,7 @@ def test_the_same_seed_brings_the_same_others(clock, new_clock):
     assert history(1) == history(1) != history(2)
 
 
-def test_submissions_do_not_change_when_others_come(new_clock):
+def test_other_clients_come_at_the_same_times_whatever_is_submitted(new_clock):
     def starts_when_all_is_free_again(submissions):
         clock = new_clock()
         seconds = chain([300] * submissions, repeat(0.001))
@@ -156,7 +156,7 @@ def test_submissions_do_not_change_when_others_come(new_clock):
     assert starts_when_all_is_free_again(0) == starts_when_all_is_free_again(4) != []
 
 
-def test_others_do_not_change_which_accounts_submissions_get(new_clock):
+def test_submit_beside_other_clients_gets_the_same_accounts(new_clock):
     def chosen(rate):
         clock = new_clock()
         service = new_service(clock, rate=rate, job_seconds=0.001)
@@ -169,7 +169,7 @@ def test_others_do_not_change_which_accounts_submissions_get(new_clock):
     assert chosen(0) == chosen(60)
 
 
-def test_after_a_reset_others_come_anew_with_the_same_pauses(clock):
+def test_reset_brings_other_clients_with_the_same_pauses(clock):
     service = new_service(clock)
 
     def pauses():
@@ -183,26 +183,26 @@ def test_after_a_reset_others_come_anew_with_the_same_pauses(clock):
     assert pauses() == before
 
 
-def test_others_stay_away_while_the_clock_is_set_back(clock):
+def test_other_clients_with_the_clock_set_back_do_not_come(clock):
     service = new_service(clock)
     clock.advance(-3600)
     assert service.read().jobs == ()
 
 
 @pytest.mark.parametrize("rate", [5e-324, 1e-9])
-def test_others_may_be_as_rare_as_one_likes(clock, rate):
+def test_other_clients_at_a_tiny_rate_do_not_come(clock, rate):
     service = new_service(clock, rate=rate)
     clock.advance(7 * 24 * 3600)
     assert service.jobs() == []
 
 
-def test_an_emulator_takes_a_rate(clock):
+def test_emulator_with_a_rate_has_other_clients(clock):
     emulator = EmulatorServer(other_clients_per_minute=60, seed=7, clock=clock)
     clock.advance(60)
     assert emulator.service.stats().other_clients > 0
 
 
-def test_jobs_of_others_are_marked_in_the_emulators_own_list_only(clock):
+def test_other_clients_jobs_are_marked_under_emulator_only(clock):
     service = new_service(clock, rate=60, job_seconds=3600)
     app = create_app(service, DIALECTS["riffusion"])
     client = TestClient(app, headers={"Authorization": "Bearer any token"})
@@ -230,7 +230,7 @@ def submit(service):
     rate=st.floats(0, 120),
     steps=st.lists(st.tuples(st.floats(0, 60), st.booleans()), max_size=40),
 )
-def test_whoever_looks_seldom_sees_the_same_as_who_looks_often(new_clock, seed, rate, steps):
+def test_service_read_often_or_seldom_has_the_same_history(new_clock, seed, rate, steps):
     clock = new_clock()
     watched, unwatched = (
         new_service(clock, seed=seed, rate=rate, job_seconds=cycle([20, 5, 60]).__next__) for _ in range(2)

@@ -16,11 +16,11 @@ MODERATED = {"endpoint": "create-prompt", "job_error": "moderated"}
 
 
 def result(client, job_id="job-1"):
-    (told,) = client.get(RESULT, params={"id": job_id}).json()
-    return told
+    (shown,) = client.get(RESULT, params={"id": job_id}).json()
+    return shown
 
 
-def test_an_executing_job_is_told_with_what_is_known_of_it(client, service):
+def test_result_executing_job_has_what_is_known(client, service):
     service.submit("a song", user_id="one")
     assert result(client) == {
         "id": "job-1",
@@ -31,7 +31,7 @@ def test_an_executing_job_is_told_with_what_is_known_of_it(client, service):
     }
 
 
-def test_a_completed_job_is_told_with_its_audio(client, service, clock):
+def test_result_completed_job_has_audio(client, service, clock):
     service.submit("a song", user_id="one")
     clock.advance(3600)
     assert result(client) == {
@@ -44,7 +44,7 @@ def test_a_completed_job_is_told_with_its_audio(client, service, clock):
     }
 
 
-def test_a_cancelled_job_is_told_without_audio(client, service, clock):
+def test_result_cancelled_job_has_no_audio(client, service, clock):
     service.submit("a song", user_id="one")
     clock.advance(5)
     service.cancel("job-1")
@@ -57,7 +57,7 @@ def test_a_cancelled_job_is_told_without_audio(client, service, clock):
     }
 
 
-def test_a_failed_job_is_told_with_its_error_and_without_audio(client, service, clock):
+def test_result_failed_job_has_its_error_and_no_audio(client, service, clock):
     service.submit("a song", user_id="one", error="moderated")
     clock.advance(20)
     assert result(client) == {
@@ -71,13 +71,13 @@ def test_a_failed_job_is_told_with_its_error_and_without_audio(client, service, 
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_result_has_the_same_shape_for_every_service(client_for, service, dialect):
+def test_result_of_any_service_has_the_same_fields(client_for, service, dialect):
     service.submit("a song", user_id="one")
-    (told,) = client_for(dialect).get(f"/v1/{dialect}/music", params={"id": "job-1"}).json()
-    assert (told["id"], told["author_id"], told["status"]) == ("job-1", "one", "executing")
+    (shown,) = client_for(dialect).get(f"/v1/{dialect}/music", params={"id": "job-1"}).json()
+    assert (shown["id"], shown["author_id"], shown["status"]) == ("job-1", "one", "executing")
 
 
-def test_an_audio_address_takes_the_signs_of_any_id(clock):
+def test_result_audio_url_quotes_the_job_id(clock):
     dialect = DIALECTS["ltxstudio"]
     service = SchedulerService({"a@b": 1}, new_job_id=dialect.new_job_id, clock=clock, random=Random(7))
     job = service.submit("a song")
@@ -87,13 +87,13 @@ def test_an_audio_address_takes_the_signs_of_any_id(clock):
 
 
 @pytest.mark.parametrize("path", [RESULT, f"{RESULT}/"])
-def test_the_path_may_end_with_a_slash_and_is_not_redirected(client, service, path):
+def test_result_path_with_slash_is_not_redirected(client, service, path):
     service.submit("a song", user_id="one")
     answer = client.get(path, params={"user_id": "one", "id": "job-1"}, follow_redirects=False)
     assert (answer.status_code, answer.json()[0]["status"]) == (200, "executing")
 
 
-def test_the_account_need_not_be_given(client, service):
+def test_result_without_account_is_found(client, service):
     service.submit("a song", user_id="one")
     assert client.get(RESULT, params={"id": "job-1"}).status_code == 200
 
@@ -108,7 +108,7 @@ def test_the_account_need_not_be_given(client, service):
     ],
 )
 @pytest.mark.parametrize("account", ["two", "three", ""])
-def test_a_job_of_another_account_answers_404(
+def test_result_job_of_another_account_answers_404(
     client_for, service, dialect, account_field, job_field, account
 ):
     service.submit("a song", user_id="one")
@@ -117,58 +117,58 @@ def test_a_job_of_another_account_answers_404(
     assert (answer.status_code, answer.json()) == (404, error)
 
 
-def test_an_unknown_job_answers_404(client):
+def test_result_unknown_job_answers_404(client):
     answer = client.get(RESULT, params={"id": "job-1"})
     assert (answer.status_code, answer.json()) == (404, {"error": "Unable to locate job_id", "code": 404})
 
 
 @pytest.mark.parametrize("query", ["", "?user_id=one", "?id=", "?job_id=job-1"])
-def test_a_missing_id_answers_400(client, service, query):
+def test_result_missing_id_answers_400(client, service, query):
     service.submit("a song", user_id="one")
     answer = client.get(f"{RESULT}/{query}")
     assert (answer.status_code, answer.json()["code"]) == (400, 400)
     assert answer.json()["error"].startswith("id: ")
 
 
-def test_a_job_is_found_by_its_number_where_ids_are_numbers(clock):
+def test_find_job_with_numeric_id_takes_text(clock):
     kling = DIALECTS["kling"]
     service = SchedulerService({"one": 1}, new_job_id=kling.new_job_id, clock=clock)
     service.submit("a song")
     assert service.find("100000001").status == "executing"
 
 
-def test_a_reset_forgets_results(service):
+def test_find_after_reset_raises_unknown_job(service):
     service.submit("a song")
     service.reset()
     with pytest.raises(UnknownJob):
         service.find("job-1")
 
 
-def test_asking_for_a_result_is_an_endpoint_of_its_own(client):
+def test_result_is_an_endpoint_of_its_own(client):
     client.post("/emulator/faults", json={"endpoint": "result", "status": 503})
     assert (client.get(f"{RESULT}/?id=job-1").status_code, client.get(SCHEDULER).status_code) == (503, 200)
     assert client.get("/emulator/stats").json()["requests_by_endpoint"]["result"] == 1
 
 
-def test_a_submission_whose_job_will_fail_is_accepted_as_usual(client):
+def test_job_error_submission_is_accepted(client):
     client.post("/emulator/faults", json=MODERATED)
     answer = client.post(SUBMIT, json={"prompt": "a song", "user_id": "one"})
     assert (answer.status_code, answer.json()) == (200, {"job_id": "job-1", "user_id": "one"})
     assert result(client)["status"] == "executing"
 
 
-def test_a_job_that_will_fail_tells_so_only_when_it_has(client, clock):
+def test_job_error_is_hidden_until_the_job_has_failed(client, clock):
     client.post("/emulator/faults", json=MODERATED)
     client.post(SUBMIT, json={"prompt": "a song"})
-    told = []
+    shown = []
     for _ in range(2):
         (job,) = client.get("/emulator/jobs").json()
-        told.append((job["status"], job["error"], result(client).get("error")))
+        shown.append((job["status"], job["error"], result(client).get("error")))
         clock.advance(20)
-    assert told == [("executing", None, None), ("failed", "moderated", "moderated")]
+    assert shown == [("executing", None, None), ("failed", "moderated", "moderated")]
 
 
-def test_every_nth_job_fails_so_many_times_at_most(client, clock):
+def test_job_error_every_and_times_limit_the_failures(client, clock):
     client.post("/emulator/faults", json={**MODERATED, "every": 2, "times": 1})
     for _ in range(4):
         client.post(SUBMIT, json={"prompt": "a song"})
@@ -177,7 +177,7 @@ def test_every_nth_job_fails_so_many_times_at_most(client, clock):
     assert statuses == ["completed", "failed", "completed", "completed"]
 
 
-def test_failed_jobs_are_counted_apart_from_completed_ones(service, clock):
+def test_job_error_failed_job_is_counted_apart(service, clock):
     service.submit("a song", error="moderated")
     service.submit("a song")
     clock.advance(20)
@@ -185,13 +185,13 @@ def test_failed_jobs_are_counted_apart_from_completed_ones(service, clock):
     assert (stats.accepted, stats.completed, stats.failed, stats.executing) == (2, 1, 1, 0)
 
 
-def test_a_failed_job_has_given_its_slot_back(service, clock):
+def test_job_error_failed_job_frees_its_slot(service, clock):
     service.submit("a song", user_id="one", error="moderated")
     clock.advance(20)
     assert [account.available for account in service.read().accounts] == [2, 2]
 
 
-def test_a_job_that_is_cancelled_before_it_fails_has_not_failed(client, service, clock):
+def test_job_error_cancelled_job_has_not_failed(client, service, clock):
     service.submit("a song", error="moderated")
     service.cancel("job-1")
     clock.advance(20)
@@ -199,7 +199,7 @@ def test_a_job_that_is_cancelled_before_it_fails_has_not_failed(client, service,
     assert (service.stats().cancelled, service.stats().failed) == (1, 0)
 
 
-def test_the_report_of_a_failed_job_tells_why(service, clock):
+def test_job_error_report_has_the_error(service, clock):
     service.submit("a song", user_id="one", error="moderated")
     clock.advance(20)
     (job,) = service.take_ended()

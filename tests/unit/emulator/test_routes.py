@@ -9,7 +9,7 @@ SCHEDULER = "/v1/riffusion/scheduler"
 SUBMIT = "/v1/riffusion/music/create-prompt"
 
 
-def test_capacity_lists_jobs_and_accounts(client, service, clock):
+def test_available_lists_jobs_and_accounts(client, service, clock):
     service.submit("a song", user_id="two", reply_ref="mine", reply_url="https://example.com/done?key=1")
     clock.advance(5)
     assert client.get(AVAILABLE).json() == {
@@ -30,23 +30,23 @@ def test_capacity_lists_jobs_and_accounts(client, service, clock):
     }
 
 
-def test_the_scheduler_lists_executing_jobs(client, service):
+def test_scheduler_lists_executing_jobs(client, service):
     service.submit("a song", user_id="one")
     assert client.get(SCHEDULER).json() == [
         {"job_id": "job-1", "user_id": "one", "started": "2025-02-12T01:55:16.128Z", "elapsed": "00:00"}
     ]
 
 
-def test_a_path_may_end_with_a_slash(client):
+def test_scheduler_path_with_slash_is_the_same(client):
     assert client.get(f"{SCHEDULER}/").json() == []
 
 
-def test_a_submission_answers_with_its_job_and_account(client):
+def test_create_prompt_answers_with_job_and_account(client):
     answer = client.post(SUBMIT, json={"prompt": "a song", "user_id": "two"})
     assert (answer.status_code, answer.json()) == (200, {"job_id": "job-1", "user_id": "two"})
 
 
-def test_a_submission_keeps_all_that_it_was_given(client, service):
+def test_create_prompt_known_fields_are_kept(client, service):
     client.post(
         SUBMIT,
         json={
@@ -75,12 +75,12 @@ def test_a_submission_keeps_all_that_it_was_given(client, service):
         ("ltxstudio", "email", {"jobId": "job-1", "email": "two"}),
     ],
 )
-def test_each_service_takes_submissions_in_its_own_words(client_for, dialect, field, answer):
+def test_create_prompt_of_each_service_takes_its_names(client_for, dialect, field, answer):
     submission = {"prompt": "a song", field: "two"}
     assert client_for(dialect).post(f"/v1/{dialect}/music/create-prompt", json=submission).json() == answer
 
 
-def test_a_full_account_answers_429(client, service):
+def test_create_prompt_full_account_answers_429(client, service):
     service.submit("a song", user_id="one")
     service.submit("a song", user_id="one")
     answer = client.post(SUBMIT, json={"prompt": "a song", "user_id": "one"})
@@ -88,7 +88,7 @@ def test_a_full_account_answers_429(client, service):
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_each_service_offers_its_accounts(client_for, service, dialect):
+def test_accounts_of_each_service_are_listed(client_for, service, dialect):
     service.log_out("two")
     accounts = client_for(dialect).get(f"/v1/{dialect}/accounts").json()
     assert [(name, "error" in account) for name, account in accounts.items()] == [
@@ -97,7 +97,7 @@ def test_each_service_offers_its_accounts(client_for, service, dialect):
     ]
 
 
-def test_a_submission_to_an_account_whose_login_has_expired_answers_596(client, service):
+def test_create_prompt_expired_login_answers_596(client, service):
     service.log_out("one")
     answer = client.post(SUBMIT, json={"prompt": "a song", "user_id": "one"})
     assert (answer.status_code, answer.json()["code"]) == (596, 596)
@@ -129,7 +129,7 @@ def test_a_submission_to_an_account_whose_login_has_expired_answers_596(client, 
         (None, "a JSON object is expected"),
     ],
 )
-def test_an_invalid_submission_answers_400_and_says_why(client, service, submission, complaint):
+def test_create_prompt_invalid_field_answers_400_with_the_reason(client, service, submission, complaint):
     answer = client.post(SUBMIT, json=submission)
     assert (answer.status_code, answer.json()["code"]) == (400, 400)
     assert answer.json()["error"].startswith(complaint)
@@ -152,30 +152,30 @@ def test_an_invalid_submission_answers_400_and_says_why(client, service, submiss
         (b"[" * 100_000, "There was an error parsing the body"),
     ],
 )
-def test_a_body_that_is_no_good_json_answers_400(client, body, complaint):
+def test_create_prompt_bad_json_answers_400(client, body, complaint):
     answer = client.post(SUBMIT, content=body, headers={"Content-Type": "application/json"})
     assert answer.json()["code"] == answer.status_code == 400
     assert answer.json()["error"].startswith(complaint)
 
 
-def test_a_body_that_is_not_declared_as_json_answers_400(client):
+def test_create_prompt_other_content_type_answers_400(client):
     answer = client.post(SUBMIT, content=b'{"prompt": "x"}', headers={"Content-Type": "text/plain"})
     assert answer.json()["error"].startswith("a JSON object is expected as body, with Content-Type")
 
 
-def test_the_longest_reply_fields_are_taken(client, service):
+def test_create_prompt_longest_reply_fields_are_taken(client, service):
     url = "https://example.com/".ljust(1024, "u")
     client.post(SUBMIT, json={"prompt": "x", "replyUrl": url, "replyRef": "r" * 1024})
     assert [len(job.reply_url) for job in service.jobs()] == [1024]
 
 
-def test_a_dropped_job_answers_204_and_frees_its_slot(client, service):
+def test_cancel_executing_job_answers_204_and_frees_its_slot(client, service):
     service.submit("a song", user_id="one")
     answer = client.delete(f"{SCHEDULER}/job-1")
     assert (answer.status_code, answer.content, service.read().jobs) == (204, b"", ())
 
 
-def test_dropping_an_unknown_job_answers_404(client):
+def test_cancel_unknown_job_answers_404(client):
     answer = client.delete(f"{SCHEDULER}/job-1")
     assert (answer.status_code, answer.json()) == (
         404,
@@ -198,7 +198,7 @@ def test_dropping_an_unknown_job_answers_404(client):
     ],
 )
 @pytest.mark.parametrize("path", [AVAILABLE, "/emulator/stats", "/nowhere"])
-def test_a_missing_or_wrong_token_answers_401(client_for, header, path):
+def test_token_missing_or_wrong_answers_401(client_for, header, path):
     client = client_for(token="user:1234-abcDEF")
     del client.headers["Authorization"]
     headers = {} if header is None else {"Authorization": header.encode("latin-1")}
@@ -206,16 +206,16 @@ def test_a_missing_or_wrong_token_answers_401(client_for, header, path):
     assert (answer.status_code, answer.json()) == (401, {"error": "Unauthorized", "code": 401})
 
 
-def test_the_token_is_checked_before_the_body(client_for):
+def test_token_wrong_with_bad_body_answers_401(client_for):
     answer = client_for(token="right", sends="wrong").post(SUBMIT, content=b"not JSON")
     assert answer.status_code == 401
 
 
-def test_the_right_token_is_let_in(client_for):
+def test_token_right_is_accepted(client_for):
     assert client_for(token="user:1234-abcDEF", sends="user:1234-abcDEF").get(AVAILABLE).status_code == 200
 
 
-def test_without_a_token_of_its_own_any_token_is_let_in(client_for):
+def test_token_not_set_accepts_any(client_for):
     assert client_for(token=None, sends="whatever").get(AVAILABLE).status_code == 200
 
 
@@ -230,6 +230,6 @@ def test_without_a_token_of_its_own_any_token_is_let_in(client_for):
         ("GET", SUBMIT, 405),
     ],
 )
-def test_whatever_is_not_offered_answers_in_the_same_shape(client, method, path, status):
+def test_unknown_path_or_method_answers_with_an_error_object(client, method, path, status):
     answer = client.request(method, path)
     assert (answer.status_code, answer.json()["code"]) == (status, status)

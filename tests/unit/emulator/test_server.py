@@ -32,13 +32,13 @@ from airflow_riffusion.emulator import EmulatorServer
         ({"port": 65536}, "port: must be between 0 and 65535"),
     ],
 )
-def test_settings_that_make_no_sense_are_an_error(settings, complaint):
+def test_emulator_with_senseless_arguments_is_an_error(settings, complaint):
     with pytest.raises(ValueError, match=f"^{re.escape(complaint)}"):
         EmulatorServer(**settings)
 
 
 @pytest.mark.parametrize("rate", [-1, 1000.5, float("nan"), float("inf"), float("-inf")])
-def test_a_rate_of_other_clients_that_makes_no_sense_is_an_error(rate):
+def test_emulator_with_senseless_rate_is_an_error(rate):
     complaint = f"other_clients_per_minute: must be between 0 and 1000, not {rate}"
     with pytest.raises(ValueError, match=f"^{re.escape(complaint)}"):
         EmulatorServer(other_clients_per_minute=rate)
@@ -47,17 +47,17 @@ def test_a_rate_of_other_clients_that_makes_no_sense_is_an_error(rate):
 @pytest.mark.parametrize(
     "host", ["0.0.0.0", "0", "::", "[::]", "::ffff:0.0.0.0", "192.0.2.1", "emulator.example.com", "a..b", ""]
 )
-def test_a_host_beyond_loopback_needs_a_token(host):
+def test_host_beyond_loopback_without_token_is_an_error(host):
     with pytest.raises(ValueError, match=r"^host: .* so a token is needed"):
         EmulatorServer(host=host)
 
 
-def test_a_host_beyond_loopback_is_taken_with_a_token():
+def test_host_beyond_loopback_with_token_is_taken():
     assert EmulatorServer(host="0.0.0.0", port=8099, token="secret").url == "http://0.0.0.0:8099"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "localhost", "::1"])
-def test_loopback_needs_no_token(host):
+def test_host_on_loopback_needs_no_token(host):
     assert host in EmulatorServer(host=host).url
 
 
@@ -74,15 +74,15 @@ def test_loopback_needs_no_token(host):
         ("localhost.", "localhost"),
     ],
 )
-def test_a_loopback_host_in_another_spelling_is_the_same(host, address):
+def test_host_on_loopback_in_any_spelling_is_normalised(host, address):
     assert EmulatorServer(host=host, port=8099).url == f"http://{address}:8099"
 
 
-def test_a_host_in_brackets_is_taken_with_a_token():
+def test_host_in_brackets_with_token_is_taken():
     assert EmulatorServer(host="[fe80::1%lo]", port=8099, token="secret").url == "http://[fe80::1%lo]:8099"
 
 
-def test_each_account_can_have_its_own_number_of_slots():
+def test_accounts_by_name_have_their_own_slots():
     emulator = EmulatorServer(accounts={"one": 1, "two": 10})
     assert [(account.user_id, account.max_jobs) for account in emulator.service.read().accounts] == [
         ("one", 1),

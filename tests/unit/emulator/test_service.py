@@ -31,21 +31,21 @@ def listed(service):
     return [account.user_id for account in service.read().accounts if account.listed]
 
 
-def test_a_new_service_has_every_slot_free(service):
+def test_read_new_service_has_every_slot_free(service):
     assert free(service) == {"one": 2, "two": 2}
 
 
-def test_a_submission_takes_a_slot_of_the_account_it_names(service):
+def test_submit_named_account_takes_its_slot(service):
     service.submit("a song", user_id="two")
     assert free(service) == {"one": 2, "two": 1}
 
 
-def test_a_submission_without_an_account_gets_one_at_random(clock):
+def test_submit_without_account_gets_a_random_one(clock):
     chosen = {new_service(clock, seed=seed).submit("a song").user_id for seed in range(20)}
     assert chosen == {"one", "two"}
 
 
-def test_the_same_seed_chooses_the_same_accounts(clock):
+def test_submit_with_the_same_seed_gets_the_same_accounts(clock):
     first, second = (
         [service.submit("a song").user_id for _ in range(4)]
         for service in (new_service(clock, seed=1), new_service(clock, seed=1))
@@ -53,58 +53,58 @@ def test_the_same_seed_chooses_the_same_accounts(clock):
     assert first == second
 
 
-def test_only_an_account_with_a_free_slot_is_chosen(service):
+def test_submit_without_account_gets_one_with_a_free_slot(service):
     service.submit("a song", user_id="one")
     service.submit("a song", user_id="one")
     assert {service.submit("a song").user_id for _ in range(2)} == {"two"}
 
 
-def test_a_full_account_refuses(service):
+def test_submit_full_account_raises_no_free_slot(service):
     service.submit("a song", user_id="one")
     service.submit("a song", user_id="one")
     with pytest.raises(NoFreeSlot):
         service.submit("a song", user_id="one")
 
 
-def test_a_full_service_refuses(service):
+def test_submit_full_service_raises_no_free_slot(service):
     for _ in range(4):
         service.submit("a song")
     with pytest.raises(NoFreeSlot):
         service.submit("a song")
 
 
-def test_a_submission_may_leave_slots_of_its_account_alone(service):
+def test_submit_with_max_jobs_leaves_other_slots_free(service):
     service.submit("a song", user_id="one")
     with pytest.raises(NoFreeSlot):
         service.submit("a song", user_id="one", max_jobs=1)
 
 
-def test_a_submission_can_not_raise_the_slots_of_its_account(service):
+def test_submit_with_higher_max_jobs_gets_no_more_slots(service):
     service.submit("a song", user_id="one")
     service.submit("a song", user_id="one")
     with pytest.raises(NoFreeSlot):
         service.submit("a song", user_id="one", max_jobs=10)
 
 
-def test_an_unknown_account_is_an_error_and_no_refusal(service):
+def test_submit_unknown_account_is_an_error_and_no_refusal(service):
     with pytest.raises(UnknownAccount):
         service.submit("a song", user_id="three")
     assert service.stats().refusals == 0
 
 
-def test_an_account_whose_login_has_expired_takes_no_job(service):
+def test_submit_expired_login_raises_login_expired(service):
     service.log_out("one")
     with pytest.raises(LoginExpired):
         service.submit("a song", user_id="one")
     assert (service.jobs(), service.stats().refusals) == ([], 0)
 
 
-def test_a_submission_without_an_account_gets_one_whose_login_is_good(service):
+def test_submit_without_account_gets_one_with_a_valid_login(service):
     service.log_out("one")
     assert {service.submit("a song").user_id for _ in range(2)} == {"two"}
 
 
-def test_a_service_whose_healthy_accounts_are_full_refuses(service):
+def test_submit_valid_logins_full_raises_no_free_slot(service):
     service.log_out("one")
     for _ in range(2):
         service.submit("a song")
@@ -112,21 +112,21 @@ def test_a_service_whose_healthy_accounts_are_full_refuses(service):
         service.submit("a song")
 
 
-def test_a_service_without_a_healthy_account_says_so(service):
+def test_submit_all_logins_expired_raises_login_expired(service):
     service.log_out("one")
     service.log_out("two")
     with pytest.raises(LoginExpired):
         service.submit("a song")
 
 
-def test_the_jobs_of_an_account_go_on_when_its_login_expires(service, clock):
+def test_log_out_executing_jobs_go_on(service, clock):
     service.submit("a song", user_id="one")
     service.log_out("one")
     clock.advance(20)
     assert [job.status for job in service.jobs()] == ["completed"]
 
 
-def test_an_account_whose_login_has_expired_says_so(service):
+def test_log_out_error_is_in_the_snapshot(service):
     service.log_out("one", error="Log in again.")
     assert service.read().login_errors == {"one": "Log in again."}
 
@@ -137,14 +137,14 @@ def test_read_lists_full_accounts_by_default(clock):
     assert listed(service) == ["full", "free"]
 
 
-def test_read_that_hides_full_accounts_lists_those_with_a_free_slot(clock):
+def test_read_hiding_full_accounts_lists_those_with_a_free_slot(clock):
     service = new_service(clock, accounts={"full": 1, "free": 2}, hide_full_accounts=True)
     service.submit("a song", user_id="full")
     service.submit("a song", user_id="free")
     assert listed(service) == ["free"]
 
 
-def test_read_that_hides_full_accounts_lists_none_if_all_are_full(clock):
+def test_read_hiding_full_accounts_with_all_full_lists_none(clock):
     service = new_service(clock, accounts={"a": 1, "b": 1}, hide_full_accounts=True)
     for account in ("a", "b"):
         service.submit("a song", user_id=account)
@@ -152,77 +152,77 @@ def test_read_that_hides_full_accounts_lists_none_if_all_are_full(clock):
 
 
 @pytest.mark.parametrize("hides", [False, True])
-def test_read_never_lists_an_account_whose_login_has_expired(clock, hides):
+def test_read_never_lists_an_expired_login(clock, hides):
     service = new_service(clock, hide_full_accounts=hides)
     service.log_out("one")
     assert listed(service) == ["two"]
 
 
-def test_an_account_whose_login_was_renewed_takes_jobs_again(service):
+def test_log_in_after_log_out_takes_jobs_again(service):
     service.log_out("one")
     service.log_in("one")
     assert service.submit("a song", user_id="one").user_id == "one"
 
 
 @pytest.mark.parametrize("method", ["log_out", "log_in"])
-def test_logging_an_unknown_account_out_or_in_is_an_error(service, method):
+def test_log_out_or_in_unknown_account_is_an_error(service, method):
     with pytest.raises(UnknownAccount):
         getattr(service, method)("three")
 
 
-def test_a_reset_renews_every_login(service):
+def test_reset_renews_every_login(service):
     service.log_out("one")
     service.reset()
     assert service.submit("a song", user_id="one").user_id == "one"
 
 
-def test_a_job_executes_until_its_time_is_over(service, clock):
+def test_read_before_the_end_has_the_job(service, clock):
     job = service.submit("a song")
     clock.advance(19.999)
     assert service.read().jobs == (job,)
 
 
-def test_a_job_whose_time_is_over_has_given_its_slot_back(service, clock):
+def test_read_after_the_end_has_the_slot_free(service, clock):
     service.submit("a song", user_id="one")
     clock.advance(20)
     assert (service.read().jobs, free(service)) == ((), {"one": 2, "two": 2})
 
 
-def test_a_slot_that_has_just_become_free_can_be_taken(service, clock):
+def test_submit_at_the_end_of_a_job_takes_its_slot(service, clock):
     for _ in range(4):
         service.submit("a song")
     clock.advance(20)
     assert service.submit("a song").job_id == "job-5"
 
 
-def test_a_job_ended_when_its_time_was_over_however_late_one_looks(service, clock):
+def test_jobs_read_late_ended_on_time(service, clock):
     job = service.submit("a song")
     clock.advance(3600)
     assert [seen.ended for seen in service.jobs()] == [job.over_at]
 
 
-def test_each_job_can_take_its_own_time(clock):
+def test_job_seconds_function_is_called_for_each_job(clock):
     seconds = iter([10, 30])
     service = new_service(clock, job_seconds=lambda: next(seconds))
     first, second = service.submit("short"), service.submit("long")
     assert [(job.over_at - clock.now).total_seconds() for job in (first, second)] == [10, 30]
 
 
-def test_a_cancelled_job_gives_its_slot_back(service):
+def test_cancel_frees_the_slot(service):
     service.submit("a song", user_id="one")
     service.cancel("job-1")
     assert free(service)["one"] == 2
 
 
 @pytest.mark.parametrize("job_id", ["job-1", "never-heard-of"])
-def test_only_an_executing_job_can_be_cancelled(service, clock, job_id):
+def test_cancel_job_that_is_not_executing_is_an_error(service, clock, job_id):
     service.submit("a song")
     clock.advance(20)
     with pytest.raises(UnknownJob):
         service.cancel(job_id)
 
 
-def test_the_history_keeps_every_job_in_the_order_of_acceptance(service, clock):
+def test_jobs_keep_the_order_of_acceptance(service, clock):
     service.submit("completed", user_id="one")
     clock.advance(15)
     service.submit("cancelled", user_id="two")
@@ -236,19 +236,19 @@ def test_the_history_keeps_every_job_in_the_order_of_acceptance(service, clock):
     ]
 
 
-def test_a_completed_job_is_reported_once(service, clock):
+def test_take_ended_completed_job_is_returned_once(service, clock):
     service.submit("a song")
     clock.advance(20)
     assert [len(service.take_ended()) for _ in range(2)] == [1, 0]
 
 
-def test_a_cancelled_job_is_not_reported_as_completed(service):
+def test_take_ended_cancelled_job_is_not_returned(service):
     service.submit("a song")
     service.cancel("job-1")
     assert service.take_ended() == []
 
 
-def test_jobs_are_reported_in_the_order_in_which_they_ended(clock):
+def test_take_ended_jobs_have_the_order_of_their_ends(clock):
     seconds = iter([30, 10])
     service = new_service(clock, job_seconds=lambda: next(seconds))
     service.submit("long")
@@ -257,7 +257,7 @@ def test_jobs_are_reported_in_the_order_in_which_they_ended(clock):
     assert [job.prompt for job in service.take_ended()] == ["short", "long"]
 
 
-def test_the_peak_remembers_the_most_jobs_at_once(service, clock):
+def test_stats_peak_is_the_most_jobs_at_once(service, clock):
     service.submit("a song", user_id="one")
     service.submit("a song", user_id="two")
     service.submit("a song", user_id="two")
@@ -267,7 +267,7 @@ def test_the_peak_remembers_the_most_jobs_at_once(service, clock):
     assert (stats.peak, stats.peak_by_account) == (3, {"one": 1, "two": 2})
 
 
-def test_a_reset_service_is_as_new(clock):
+def test_reset_makes_the_service_as_new(clock):
     service = new_service(clock)
     as_new = service.stats()
     service.submit("a song")
@@ -301,7 +301,7 @@ def play(service, clock, step):
 
 
 @given(steps=steps)
-def test_slots_are_neither_lost_nor_given_twice(new_clock, steps):
+def test_service_any_steps_lose_no_slot_and_give_none_twice(new_clock, steps):
     clock = new_clock()
     service = new_service(clock)
     for step in steps:
