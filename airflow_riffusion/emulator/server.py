@@ -12,31 +12,19 @@ from typing import TYPE_CHECKING, Self
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from airflow_riffusion.emulator import limits
 from airflow_riffusion.emulator.app import create_app
 from airflow_riffusion.emulator.clock import Clock, utc_now
 from airflow_riffusion.emulator.dialects import DIALECTS
 from airflow_riffusion.emulator.faults import FaultList
-from airflow_riffusion.emulator.limits import (
-    MAX_ACCOUNTS,
-    MAX_OTHER_CLIENTS,
-    MAX_SLOTS,
-    check_between,
-    check_job_seconds,
-    check_reach,
-    check_token,
-    plain_host,
-)
 from airflow_riffusion.emulator.misbehaviour import CLOSE_CONNECTION
 from airflow_riffusion.emulator.service import SchedulerService
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from types import TracebackType
 
     from fastapi import FastAPI
     from starlette.types import Receive, Scope, Send
-
-_KEEP_ALIVE_SECONDS = 75
 
 
 class EmulatorServer:
@@ -88,18 +76,21 @@ class EmulatorServer:
             raise ValueError(f"service: must be one of {', '.join(DIALECTS)}, not {service!r}")
         self._dialect = DIALECTS[service]
         self.token = token
-        self._host = plain_host(host)
-        check_reach(self._host, token)
-        check_between("port", port, 0, 65535)
+        self._host = limits.plain_host(host)
+        limits.check_reach(self._host, token)
+        limits.check_between("port", port, 0, 65535)
         self._port = port
-        check_between("accounts", accounts if isinstance(accounts, int) else len(accounts), 1, MAX_ACCOUNTS)
+        number = accounts if isinstance(accounts, int) else len(accounts)
+        limits.check_between("accounts", number, 1, limits.MAX_ACCOUNTS)
         if isinstance(accounts, int):
             accounts = {self._dialect.account_name(number): max_jobs for number in range(1, accounts + 1)}
         for slots in accounts.values():
-            check_between("max_jobs", slots, 1, MAX_SLOTS)
+            limits.check_between("max_jobs", slots, 1, limits.MAX_SLOTS)
         if not callable(job_seconds):
-            check_job_seconds(job_seconds)
-        check_between("other_clients_per_minute", other_clients_per_minute, 0, MAX_OTHER_CLIENTS)
+            limits.check_job_seconds(job_seconds)
+        limits.check_between(
+            "other_clients_per_minute", other_clients_per_minute, 0, limits.MAX_OTHER_CLIENTS
+        )
         self.service = SchedulerService(
             accounts,
             new_job_id=self._dialect.new_job_id,
@@ -118,7 +109,7 @@ class EmulatorServer:
 
     @token.setter
     def token(self, token: str | None) -> None:
-        check_token(token)
+        limits.check_token(token)
         self._token = token
 
     @property
@@ -154,12 +145,7 @@ class EmulatorServer:
             raise RuntimeError("the emulator did not start: see the log")
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._server.should_exit = True
         self._thread.join()
 
@@ -193,7 +179,7 @@ class _Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 # Longer than usual poll intervals, or clients would meet closing connections.
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_keep_alive=75,
             )
         )
         self._closing = closing

@@ -147,7 +147,7 @@ class SchedulerService:
         with self._lock:
             now = self._settle()
             busy = self._busy()
-            accounts = tuple(self._capacity(user_id, busy[user_id]) for user_id in self._accounts)
+            accounts = tuple(self._account(user_id, busy[user_id]) for user_id in self._accounts)
             return Snapshot(now, tuple(self._executing.values()), accounts, dict(self._login_errors))
 
     def jobs(self) -> list[Job]:
@@ -254,7 +254,7 @@ class SchedulerService:
         if user_id not in self._accounts:
             raise UnknownAccount(user_id)
 
-    def _capacity(self, user_id: str, executing: int) -> AccountCapacity:
+    def _account(self, user_id: str, executing: int) -> AccountCapacity:
         max_jobs = self._accounts[user_id]
         return AccountCapacity(
             user_id=user_id,
