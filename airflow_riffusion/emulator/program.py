@@ -25,7 +25,7 @@ OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
     ("--port",): {"type": int, "default": 8099, "help": "port to listen on; 0 for any free (%(default)s)"},
     ("--host",): {"default": "127.0.0.1", "help": "where to listen; beyond loopback with a --token only"},
     ("--token",): {"help": "the one API token to accept; without it, any will do"},
-    ("--service",): {"choices": list(DIALECTS), "default": "riffusion", "help": "its name (%(default)s)"},
+    ("--service",): {"choices": list(DIALECTS), "default": "riffusion", "help": "which one (%(default)s)"},
     ("--seed",): {"type": int, "help": "makes all that is random repeat itself"},
 }
 """The options as ``argparse`` has them: flags, and the arguments of ``add_argument``."""
