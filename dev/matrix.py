@@ -1,8 +1,9 @@
 """
 Test the package on every Airflow that it supports, each in a venv of its own.
 
-Unit and integration tests run on all of them, but for those of benchmarks and demo, and on three a DAG on a
-real Airflow; all other system tests are ``make test-system``'s.
+Unit and integration tests run on all of them, but for what is alike everywhere, and on two a DAG on a real
+Airflow; all other system tests are ``make test-system``'s. Tests that need no Airflow run once on each Python
+but that of ``make test``, which has run them; property tests are only ``make test``'s.
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from dev.pure_tests import ROOT, pure_tests
+
 _TIMEOUT = 1200  # seconds for one step
 _AT_ONCE = 2
+# Programs of this repository, and what a terminal does.
 _ALIKE_EVERYWHERE = (
     "--ignore-glob=tests/integration/test_benchmarks*",
     "--ignore=tests/integration/test_demo.py",
     "--ignore=tests/integration/test_cli_on_a_terminal.py",
-    "--ignore-glob=tests/unit/test_*_properties.py",
 )
-# Each of them starts Airflow's own code dozens of times.
+_NO_PROPERTIES = ("-m", "not hypothesis")
+# Each of them starts Airflow's own code several times.
 _PROGRAMS = ("--ignore=tests/integration/test_cli.py", "--ignore=tests/integration/test_cli_failures.py")
 
 
@@ -61,6 +64,13 @@ ROWS = (
     Row("3.3", "3.13"),
 )
 
+OWN_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def runs_pure_tests(row: Row) -> bool:
+    """Tell whether a row is the first on its Python, on which no other tests have run."""
+    return row.python != OWN_PYTHON and row == next(each for each in ROWS if each.python == row.python)
+
 
 @dataclass
 class Outcome:
@@ -94,7 +104,11 @@ def test(row: Row, home: Path) -> Outcome:
     began = time.monotonic()
     try:
         own_python = _install(row, python, home)
-        left_out = _ALIKE_EVERYWHERE if row.system else (*_ALIKE_EVERYWHERE, *_PROGRAMS)
+        left_out = [*_ALIKE_EVERYWHERE, *_NO_PROPERTIES]
+        if not row.system:
+            left_out += _PROGRAMS
+        if not runs_pure_tests(row):
+            left_out += [f"--ignore={file}" for file in pure_tests()]
         said = [_pytest(own_python, home, "tests/unit", "tests/integration", *left_out)]
         if row.system:
             said.append(_pytest(own_python, home, "tests/system/test_versions.py"))
