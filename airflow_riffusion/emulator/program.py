@@ -20,7 +20,12 @@ OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
     ("--accounts",): {"type": int, "default": 2, "help": "how many accounts there are (%(default)s)"},
     ("--max-jobs",): {"type": int, "default": 2, "help": "slots per account, 1 to 10 (%(default)s)"},
     ("--job-seconds",): {"type": float, "default": 20, "help": "how long a job takes (%(default)s s)"},
-    ("--other-clients-per-minute",): {"type": float, "default": 0, "help": "on average (%(default)s)"},
+    ("--other-clients-per-minute",): {
+        "type": float,
+        "default": 0,
+        "metavar": "R",
+        "help": "how many other clients come for a slot, on average (%(default)s)",
+    },
     ("--hide-full-accounts",): {"action": "store_true", "help": "list no account without a free slot"},
     ("--port",): {"type": int, "default": 8099, "help": "port to listen on; 0 for any free (%(default)s)"},
     ("--host",): {"default": "127.0.0.1", "help": "where to listen; beyond loopback with a --token only"},
