@@ -52,12 +52,10 @@ class Holds:
     What was granted is held until its jobs are seen executing, or until the hold expires. A job belongs to
     the hold whose reference it carries; only as long as no job ever carried one, it is guessed by age.
 
-    :ivar may_guess: whether a job that carries none of the references can belong to a hold at all.
-    :ivar references_seen: whether a job ever carried one.
+    :ivar references_seen: whether a job ever carried the reference of a hold.
     """
 
     def __init__(self) -> None:
-        self.may_guess = True
         self.references_seen = False
         self._holds: dict[str, Hold] = {}
         self._executing: set[Hashable] = set()
@@ -75,36 +73,23 @@ class Holds:
         return held
 
     def add(self, grant: Grant, expires: float) -> None:
-        """
-        Hold what was granted.
-
-        :param grant: the grant.
-        :param expires: until when, in seconds.
-        """
+        """Hold what was granted until it expires."""
         self._holds[grant.grant_id] = Hold(grant, expires, dict(grant.slots))
 
     def remove(self, grant_id: str) -> Hold | None:
-        """
-        Let go of a grant.
-
-        :param grant_id: the grant.
-        :return: its hold; None if its jobs were all seen, or it expired.
-        """
+        """Remove a hold and return it; None if its jobs were all seen, or it has expired."""
         return self._holds.pop(grant_id, None)
 
     def expire(self, now: float) -> None:
-        """
-        Let go of what was held long enough.
-
-        :param now: seconds on the clock that readings are observed by.
-        """
+        """Remove what was held long enough."""
         self._holds = {grant_id: hold for grant_id, hold in self._holds.items() if hold.expires > now}
 
-    def settle(self, jobs: Iterable[ExecutingJob]) -> None:
+    def settle(self, jobs: Iterable[ExecutingJob], *, guess: bool = True) -> None:
         """
         Let each job not seen before settle a slot of the hold that it belongs to.
 
         :param jobs: those that a reading shows.
+        :param guess: whether a job that carries none of the references can belong to a hold at all.
         """
         executing = {_identity(job): job for job in jobs}
         new = [job for identity, job in executing.items() if identity not in self._executing]
@@ -121,12 +106,12 @@ class Holds:
                 self._holds.pop(hold.grant.grant_id, None)
             else:
                 self._settle_one(hold, job)
-        if self.references_seen or not self.may_guess:
-            return  # Who submits with references settles by them: the other jobs are somebody else's.
+        if self.references_seen or not guess:
+            return  # Tasks that submit with references settle by them: the other jobs are not theirs.
         for job in others:
-            guess = self._guess(job)
-            if guess is not None:
-                self._settle_one(guess, job)
+            hold = self._guess(job)
+            if hold is not None:
+                self._settle_one(hold, job)
 
     def _guess(self, job: ExecutingJob) -> Hold | None:
         """Guess by age: the oldest hold on the job's account, else the oldest that could have used it."""

@@ -36,12 +36,7 @@ class WantedJob:
 
 @dataclass(frozen=True, slots=True)
 class JobUpdate:
-    """
-    What a watcher is told at the end.
-
-    :param watcher_id: the watcher; it no longer watches.
-    :param job: the job as it was seen last, None if it never was.
-    """
+    """The end of a watch: the job as it was seen last, None if it never was."""
 
     watcher_id: str
     job: ExecutingJob | None
@@ -70,7 +65,7 @@ class _Watch:
 
 
 class JobLedger:
-    """Follows jobs from reading to reading: who is told that a job was seen, is over, or never came."""
+    """Follows jobs from reading to reading, until they are seen, are over, or have never come."""
 
     def __init__(self) -> None:
         self._watches: dict[str, _Watch] = {}
@@ -80,11 +75,7 @@ class JobLedger:
         return len(self._watches)
 
     def in_doubt(self, now: float) -> bool:
-        """
-        Return whether the last reading missed a job that may be over: the next one will tell.
-
-        :param now: seconds on the clock that readings are observed by.
-        """
+        """Return whether the last reading missed a job that may be over: the next one will tell."""
         return any(watch.missed and not watch.may_come(now) for watch in self._watches.values())
 
     def join(self, watcher_id: str, wanted: WantedJob, unseen_until: float) -> None:
@@ -99,35 +90,22 @@ class JobLedger:
         self._watches[watcher_id] = _Watch(wanted, unseen_until)
 
     def leave(self, watcher_id: str) -> None:
-        """
-        Watch no longer.
-
-        :param watcher_id: the id it joined with; nothing happens if it has left.
-        """
+        """End a watch, if it has not ended."""
         self._watches.pop(watcher_id, None)
 
     def seen(self, watcher_id: str) -> ExecutingJob | None:
-        """
-        Return the job as it was seen last.
-
-        :param watcher_id: the id it joined with.
-        """
+        """Return the job as it was seen last."""
         return self._watches[watcher_id].job
 
     def observe(self, reading: Capacity, now: float) -> list[JobUpdate]:
-        """
-        Take in a new reading; those who are told something no longer watch.
-
-        :param reading: what the service says.
-        :param now: seconds on any clock that never goes back.
-        """
+        """Take in a new reading, and return the watches that it ends."""
         by_id = {job.job_id: job for job in reading.jobs}
         by_ref: dict[str | None, ExecutingJob] = {job.reply_ref: job for job in reading.jobs if job.reply_ref}
-        told = []
+        ended = []
         for watcher_id, watch in list(self._watches.items()):
             wanted = watch.wanted
             watch.look(by_id.get(wanted.job_id) if wanted.job_id else by_ref.get(wanted.reply_ref))
             if watch.is_over(now):
-                told.append(JobUpdate(watcher_id, watch.job))
+                ended.append(JobUpdate(watcher_id, watch.job))
                 self.leave(watcher_id)
-        return told
+        return ended

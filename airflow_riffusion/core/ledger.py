@@ -1,5 +1,5 @@
 """
-The queue, the holds, and who gets which free slot.
+The queue, the holds, and which waiter gets which free slot.
 
 Pure: no Airflow, no clock, no randomness, no I/O. Times and ids are passed in, so every decision can be
 replayed, and every mode of the sensor decides by the same code.
@@ -29,12 +29,7 @@ READINGS_TO_CONFIRM = 3
 
 @dataclass(frozen=True, slots=True)
 class Unsatisfiable:
-    """
-    A waiter that no reading can ever serve.
-
-    :param waiter_id: the waiter.
-    :param reason: why, in words.
-    """
+    """A waiter that no reading can ever serve, and why, in words."""
 
     waiter_id: str
     reason: str
@@ -85,12 +80,17 @@ class SlotLedger:
 
     @property
     def wanted(self) -> Counter[frozenset[str] | None]:
-        """How many slots those want who wait to hold some, by the accounts they can use; None for all."""
+        """How many slots the waiters want to hold, by the accounts they can use; None for all."""
         wanted: Counter[frozenset[str] | None] = Counter()
         for demand, number in self._demands.items():
             if not demand.plain_check:
                 wanted[demand.user_ids] += demand.slots * number
         return wanted
+
+    @property
+    def guesses(self) -> bool:
+        """Whether a job that carries no known reference could settle a hold."""
+        return bool(self.held) and not self._holds.references_seen
 
     @property
     def in_doubt(self) -> bool:
@@ -103,12 +103,7 @@ class SlotLedger:
         return any(readings >= READINGS_TO_CONFIRM for readings in self._doubted.values())
 
     def join(self, waiter_id: str, request: SlotRequest) -> None:
-        """
-        Queue a waiter.
-
-        :param waiter_id: a new id, which becomes the id of its grant.
-        :param request: what it asks for.
-        """
+        """Queue a waiter; its new id becomes the id of its grant."""
         self._joined += 1
         place = (request.hold == 0, -request.priority, request.since, self._joined, waiter_id)
         insort(self._queue, place)
@@ -116,11 +111,7 @@ class SlotLedger:
         self._demands[waiter.demand] += 1
 
     def leave(self, waiter_id: str) -> None:
-        """
-        Take a waiter out of the queue, if it is in it.
-
-        :param waiter_id: the id it joined with.
-        """
+        """Take a waiter out of the queue, if it is in it."""
         waiter = self._waiters.pop(waiter_id, None)
         if waiter is not None:
             del self._queue[bisect_left(self._queue, waiter.place)]
@@ -129,33 +120,29 @@ class SlotLedger:
                 del self._demands[waiter.demand]
 
     def ahead(self, waiter_id: str) -> int:
-        """
-        Return how many waiters come before one; plain checks neither have nor take a place.
-
-        :param waiter_id: the id it joined with; nobody comes before one that has left.
-        """
+        """Return how many waiters come before one; plain checks neither have nor take a place."""
         waiter = self._waiters.get(waiter_id)
         return bisect_left(self._queue, waiter.place) if waiter is not None and waiter.request.hold else 0
 
     def observe(self, reading: Capacity, now: float) -> list[Grant]:
         """
-        Take in a reading and hand out what is free in it.
+        Take in a reading and hand out what is free in it; the granted waiters have left the queue.
 
-        Those who are granted something have left the queue. The same reading may be observed again for
-        waiters who came after it.
+        The same reading may be observed again for waiters that came after it.
 
         :param reading: what the service says.
         :param now: seconds on any clock that never goes back.
         """
         return [*self.take_in(reading, now), *self.grant(reading, now)]
 
-    def take_in(self, reading: Capacity, now: float) -> list[Grant]:
+    def take_in(self, reading: Capacity, now: float, *, guess: bool = True) -> list[Grant]:
         """
         Take in a reading: settle holds, and decide what takes no slot. See :meth:`observe`.
 
+        :param guess: whether a job that carries no known reference may settle a hold.
         :return: the plain checks that pass.
         """
-        self._holds.settle(reading.jobs)
+        self._holds.settle(reading.jobs, guess=guess)
         self._holds.expire(now)
         if reading is not self._reading:
             listed = reading.listed_slots
@@ -165,11 +152,7 @@ class SlotLedger:
         return self._plain_checks(reading)
 
     def amend(self, reading: Capacity) -> None:
-        """
-        Replace the last reading, which is no new one.
-
-        :param reading: the same reading, with accounts that are known by now.
-        """
+        """Replace the last reading by the same one with accounts that are known by now."""
         self._reading = reading
 
     def unsatisfiable(
@@ -193,37 +176,29 @@ class SlotLedger:
             if waiter.demand in reasons
         ]
 
-    def wants(self, reading: Capacity, taken: Mapping[str, int] | None = None) -> bool:
-        """
-        Return whether :meth:`grant` would grant something.
+    def wants(self, reading: Capacity, held_elsewhere: Mapping[str, int] | None = None) -> bool:
+        """Return whether :meth:`grant` would grant something."""
+        return any(self._picks(reading, self._unheld(reading, held_elsewhere)))
 
-        :param reading: the reading that was taken in last.
-        :param taken: how many slots others hold, by account.
-        """
-        return any(self._picks(reading, self._unheld(reading, taken)))
-
-    def room(self, reading: Capacity, taken: Mapping[str, int] | None = None) -> Counter[str]:
-        """
-        Return how many slots of which account a newcomer could have: free, and neither held nor waited for.
-
-        :param reading: the reading that was taken in last.
-        :param taken: how many slots others hold, by account.
-        """
-        free = self._unheld(reading, taken)
+    def room(self, reading: Capacity, held_elsewhere: Mapping[str, int] | None = None) -> Counter[str]:
+        """Return how many slots of which account are free, and neither held nor waited for."""
+        free = self._unheld(reading, held_elsewhere)
         for _ in self._picks(reading, free):
             pass
         return free
 
-    def grant(self, reading: Capacity, now: float, taken: Mapping[str, int] | None = None) -> list[Grant]:
+    def grant(
+        self, reading: Capacity, now: float, held_elsewhere: Mapping[str, int] | None = None
+    ) -> list[Grant]:
         """
         Hand out what is free in a reading, and hold it.
 
         :param reading: the reading that was taken in last.
         :param now: seconds on the clock that readings are observed by.
-        :param taken: how many slots others hold, by account.
+        :param held_elsewhere: how many slots are held elsewhere, by account.
         """
         granted = []
-        for waiter_id, picked in self._picks(reading, self._unheld(reading, taken)):
+        for waiter_id, picked in self._picks(reading, self._unheld(reading, held_elsewhere)):
             request = self._waiters[waiter_id].request
             granted.append(grant := Grant(waiter_id, request, picked, reading))
             self._holds.add(grant, now + request.hold)
@@ -231,32 +206,20 @@ class SlotLedger:
         return granted
 
     def expire(self, now: float) -> None:
-        """
-        Let go of what was held long enough.
-
-        :param now: seconds on the clock that readings are observed by.
-        """
+        """Release what was held long enough."""
         self._holds.expire(now)
 
     def give_back(self, grant_id: str) -> None:
-        """
-        Take back a grant that nobody will use; the next reading hands its slots out again.
-
-        :param grant_id: the grant; nothing happens if its jobs were all seen, or its hold expired.
-        """
+        """Release a grant that will not be used, if it is still held: the next reading grants its slots."""
         self._holds.remove(grant_id)
 
     def take_back(self, grant: Grant) -> None:
-        """
-        Undo a grant that its waiter was not told of: it waits again, by its priority and its time.
-
-        :param grant: the grant; nothing happens if it was given back meanwhile.
-        """
+        """Undo a grant its waiter has not heard of: unless given back, it waits again at its old place."""
         if self._holds.remove(grant.grant_id) is not None:
             self.join(grant.grant_id, grant.request)
 
     def _plain_checks(self, reading: Capacity) -> list[Grant]:
-        """Let those pass who take nothing: held slots are as good to them as others."""
+        """Grant the requests that take nothing: held slots are as good for them as others."""
         passed = []
         free = _free(reading)
         for waiter_id in self._ids(plain_checks=True):
@@ -266,21 +229,21 @@ class SlotLedger:
                 self.leave(waiter_id)
         return passed
 
-    def _unheld(self, reading: Capacity, taken: Mapping[str, int] | None) -> Counter[str]:
-        return _free(reading) - self._holds.slots - Counter(taken)
+    def _unheld(self, reading: Capacity, held_elsewhere: Mapping[str, int] | None) -> Counter[str]:
+        return _free(reading) - self._holds.slots - Counter(held_elsewhere)
 
     def _picks(self, reading: Capacity, free: Counter[str]) -> Iterator[tuple[str, dict[str, int]]]:
         """
-        Go through the waiters in order, and say whom the free slots can serve, and with which of them.
+        Yield, in order, each waiter that the free slots can serve, and the slots.
 
-        What is left in ``free`` at the end is for those who come after them.
+        What is left in ``free`` at the end is for newcomers.
         """
         stuck: set[SlotDemand] = set()
         for waiter_id in self._ids(plain_checks=False):
             demand = self._waiters[waiter_id].demand
             if demand in stuck:
                 if all(other in stuck or other.plain_check for other in self._demands):
-                    break  # Nobody else can be served; thousands may wait, and a look at each takes long.
+                    break  # No other can be served; thousands may wait, and a look at each takes long.
             elif picked := demand.pick(free):
                 free.subtract(picked)
                 yield waiter_id, picked
@@ -291,7 +254,7 @@ class SlotLedger:
                         del free[account.user_id]
 
     def _ids(self, *, plain_checks: bool) -> list[str]:
-        """List those who wait, in order: those who want to hold slots, or those who only check."""
+        """List the waiters in order: those that want to hold slots, or the plain checks."""
         first_check = bisect_left(self._queue, (True,))
         places = self._queue[first_check:] if plain_checks else self._queue[:first_check]
         return [waiter_id for *_, waiter_id in places]

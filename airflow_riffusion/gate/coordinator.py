@@ -1,9 +1,10 @@
 """
-One queue of free slots for the gates of several triggerers, each in a process or on a machine of its own.
+Grants the free slots of one connection in several triggerers, each slot once.
 
 Airflow offers a trigger no lock and no compare-and-set, only Variables that overwrite each other. So each
-gate writes one of its own and reads the others'. Who finds something to grant raises a flag, and only then
-looks at the others: of two that do so at the same time, at least one sees the other's flag and steps back.
+gate writes one of its own and reads those of its peers. A gate with something to grant publishes its intent
+first and reads its peers then: of two that do so at the same time, at least one sees the other's intent and
+steps back.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ import asyncio
 import logging
 import random
 import uuid
+from collections import Counter
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from airflow_riffusion.core.peers import (
@@ -19,14 +24,15 @@ from airflow_riffusion.core.peers import (
     INTENT_EXPIRES,
     LONGEST_TURN,
     PUBLISH_EVERY,
+    RENAMED_AFTER,
+    Membership,
     Peers,
     PeerState,
 )
 from airflow_riffusion.gate.peer_store import PeersUnreachable
 
 if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from airflow_riffusion.core.capacity import Capacity
     from airflow_riffusion.core.ledger import SlotLedger
@@ -35,275 +41,227 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# All in seconds. A look at the board is good for so long; what is granted because it shows nobody is
-# published by then; and who has just come, and does see somebody, first lets more than that pass.
-_LOOK_LASTS = 5.0
+# Seconds for which the peers need not be read again, and within which a grant must be published after a
+# reading of the peers that showed none. Both are shorter than the time a newcomer waits (NEWCOMER_FOR).
+_PEERS_FRESH_FOR = 5.0
 _PUBLISHED_WITHIN = 8.0
-_NEWCOMER_FOR = 10.0
-# After so long without a state of its own, a gate comes anew: its peers may soon take it for gone;
-# and after so long under another name: one of them may be deleting the old state.
-_FADING_AFTER = 100.0
-_RENAMED_AFTER = 300.0
 
 _BETWEEN_READINGS = 1.0
 _TRIES = 5
 _LONGEST_PAUSE = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """
+    A turn at granting free slots.
+
+    :param held_elsewhere: returns the free slots of a reading that peers hold, by account.
+    :param commit: publishes grants; returns those to tell to the waiters: all, or none that are undone.
+    :param is_open: whether anything may be granted.
+    :param needs_reading: whether to grant by another reading, newer than what the peers say.
+    """
+
+    held_elsewhere: Callable[[Capacity], Counter[str]]
+    commit: Callable[[list[Grant]], Awaitable[list[Grant]]]
+    is_open: bool = True
+    needs_reading: bool = False
+
+
 class Coordinator:
     """
-    Grants a gate's free slots so that no other triggerer's gate grants the same ones.
+    Decides whether a gate may grant: never what a gate in another triggerer may grant, too.
 
-    Nothing is granted that was not published first, and nothing while peers can't be reached: unless
-    that lasts so long that they would have gone anyway. Who is alone needs no flag: a newcomer waits until
-    it must have been noticed.
-
-    :param ledger: whose slots to grant.
-    :param board: how to reach the peers.
-    :param read_again: takes another reading, after which the ledger has taken it in.
-    :param name: the connection, for the log.
+    Every grant is published before its waiter learns of it. While peers can't be reached, nothing is granted;
+    after so long that they count as gone, the gate grants as if alone. A gate without peers needs no intent:
+    a newcomer waits until its state must have been read.
     """
 
-    def __init__(
-        self,
-        ledger: SlotLedger,
-        board: PeerStore,
-        read_again: Callable[[], Awaitable[Capacity]],
-        name: str,
-    ) -> None:
-        self._gate_id = ""
+    def __init__(self, ledger: SlotLedger, store: PeerStore, name: str) -> None:
         self._ledger = ledger
-        self._board = board
-        self._read_again = read_again
+        self._store = store
         self._name = name
+        self._own = Membership()
         self._peers = Peers()
-        self._sequence = 0
-        self._flag = False
-        self._told_held = self._told_wanted = 0
-        self._told_at = self._came_at = self._looked_at = self._not_before = float("-inf")
-        self._unreached_since: float | None = None
-        self._logged_alive = 0
-        self._logged_slow = False
-        self._logged_odd: set[str] = set()
+        self._peers_read_at = self._observed_again_at = float("-inf")
+        self._unreachable_since: float | None = None
+        self._logged: dict[str, object] = {}
 
-    def taken(self, reading: Capacity) -> Counter[str]:
-        """
-        Return how many slots are held by peers, by account, as far as this gate knows.
+    def held_elsewhere(self, reading: Capacity) -> Counter[str]:
+        """Return how many free slots of a reading peers hold, by account."""
+        return self._peers.held(reading, _now())
 
-        :param reading: the last one.
-        """
-        return self._peers.taken(reading, _now())
-
-    def wanted(self) -> Counter[frozenset[str] | None]:
-        """Return how many slots those want that wait at peers, by the accounts they can use."""
+    def wanted_elsewhere(self) -> Counter[frozenset[str] | None]:
+        """Return how many slots the waiters of peers want, by the accounts they can use."""
         return self._peers.wanted(_now())
 
     @property
     def has_news(self) -> bool:
-        """
-        Whether anybody has to hear what has changed.
-
-        Peers take slots for held that no longer are; so does who looks at the capacity page. And an
-        event trigger elsewhere, which says nothing itself, must not take for room what tasks want here.
-        """
-        if self._unreached_since is not None and _now() - self._unreached_since >= GONE_AFTER:
+        """Whether the ledger differs from what peers, and the capacity page, were told of it."""
+        if self._counts_peers_as_gone:
             return False  # By now they have forgotten this gate.
-        released = self._ledger.held < self._told_held
-        wanted, told = self._ledger.wanted.total(), self._told_wanted
-        if self._alone:
-            return (released and not self._ledger.held) or wanted > 2 * told or (not wanted and told > 0)
-        return released or wanted != told
+        return self._own.has_news(self._ledger.held, self._ledger.wanted.total(), alone=self._is_alone)
 
     def rest(self) -> None:
-        """Leave off until somebody waits again: peers are told all then, and trouble counts anew."""
-        self._unreached_since = None
-        self._told_held = self._told_wanted = 0
+        """Pause until the next waiter; then everything is news, and unreachable peers count anew."""
+        self._unreachable_since = None
+        self._own.rest()
 
     def forget(self) -> None:
-        """Share nothing any longer, or not yet."""
+        """Share no slots, or not yet."""
         self.rest()
-        self._peers, self._looked_at = Peers(), float("-inf")
-        self._ledger.holds.may_guess = True
+        self._peers, self._peers_read_at = Peers(), float("-inf")
 
-    async def look_on(self) -> None:
-        """Learn what peers hold and want, if that can be done; say nothing, as nothing is granted."""
-        if _now() >= max(self._looked_at + _LOOK_LASTS, self._not_before):
+    async def observe_peers(self) -> None:
+        """Read the peers for observers, if possible; publish nothing, as nothing is granted."""
+        if _now() >= max(self._peers_read_at + _PEERS_FRESH_FOR, self._observed_again_at):
             try:
-                await self._look()
+                await self._read_peers()
             except PeersUnreachable:
-                self._not_before = _now() + PUBLISH_EVERY
+                self._observed_again_at = _now() + PUBLISH_EVERY
 
-    async def prepare(self) -> None:
+    async def prepare(self) -> bool:
         """
-        Learn who is there before the ledger takes a reading in, and say what is held if that is due.
+        Publish and read the peers if that is due, before a reading is taken in.
 
-        A job without a known reference is a peer's, unless there is none: then the ledger may guess.
+        :return: whether a job without a known reference may settle a hold here: a peer's job must not.
         """
-        self._ledger.holds.may_guess = False
         try:
             await self._keep_in_touch()
-            guessing = self._ledger.held and not self._ledger.holds.references_seen
-            if guessing and _now() - self._looked_at >= _LOOK_LASTS:
-                await self._look()
+            if self._ledger.guesses and _now() - self._peers_read_at >= _PEERS_FRESH_FOR:
+                await self._read_peers()
         except PeersUnreachable as error:
-            self._unreached(error)
-        else:
-            self._ledger.holds.may_guess = self._alone
+            self._lost(error)
+            return False
+        return self._is_alone
 
-    async def grant(self, reading: Capacity) -> list[Grant]:
-        """
-        Grant what is free, if that can be done without anybody else granting the same.
-
-        :param reading: what the ledger has taken in just now.
-        :return: what may be told to the waiters.
-        :raises RiffusionError: if a second reading that was needed can't be had.
-        """
+    @asynccontextmanager
+    async def turn(self, reading: Capacity, *, shared: bool = True) -> AsyncIterator[Turn]:
+        """Take a turn at granting what a reading shows as free; without ``shared``, at no cost."""
+        if not shared:
+            yield Turn(lambda _: Counter(), _keep)
+            return
+        turn = await self._begin(reading)
         try:
-            if self.has_news or self._flag:
-                await self._publish()
-            return await self._grant_in_turn(reading) if self._ledger.wants(reading) else []
-        except PeersUnreachable as error:
-            self._unreached(error)
-        if self._unreached_since is None or _now() - self._unreached_since < GONE_AFTER:
-            return []
-        # By now they are gone, or can't reach this gate either.
-        return self._ledger.grant(reading, _now(), self.taken(reading))
-
-    async def _grant_in_turn(self, reading: Capacity) -> list[Grant]:
-        next_reading_at = _now() + _BETWEEN_READINGS
-        if _now() - self._looked_at >= _LOOK_LASTS:
-            await self._look()
-        if self._looked_at - self._told_at >= _FADING_AFTER:
-            # Who came meanwhile has not noticed this gate: it has to say first that it is there.
-            raise PeersUnreachable("they may take this triggerer for gone")
-        if self._alone:
-            return await self._grant(reading, until=self._looked_at + _PUBLISHED_WITHIN)
-        for _ in range(_TRIES):
-            await _sleep_until(max(next_reading_at, self._came_at + _NEWCOMER_FOR))
-            if not self._ledger.wants(reading, self.taken(reading)):
-                break
-            if (granted := await self._take_turn()) is not None:
-                return granted
-            await asyncio.sleep(random.uniform(0.0, _LONGEST_PAUSE))
-        return []
-
-    async def _keep_in_touch(self) -> None:
-        """Say now and then what is held, so that nobody counts what is not; and learn who is there."""
-        if _now() - self._told_at >= PUBLISH_EVERY:
-            await self._publish()
-            await self._look()
-            if self._told_at == float("-inf"):
-                raise PeersUnreachable("what this triggerer has just written is not there")
-            self._reached()
-
-    async def _take_turn(self) -> list[Grant] | None:
-        """Grant under a raised flag, by a reading that is newer than what the peers say; None: not now."""
-        until = _now() + LONGEST_TURN
-        try:
-            await self._publish(flag=True)
-            await self._look()
-            if self._is_newcomer or self._peers.intends_to_grant(_now()):
-                return None
-            return await self._grant(await self._read_again(), until)
+            yield turn
         finally:
-            if self._flag or self.has_news:
-                await self._publish()
+            if turn.needs_reading and self._own.intent:
+                await self._withdraw()
 
-    async def _grant(self, reading: Capacity, until: float) -> list[Grant]:
-        """Grant and publish that before the time is over, or do neither."""
-        granted = self._ledger.grant(reading, _now(), self.taken(reading))
-        if not granted:
+    async def _begin(self, reading: Capacity) -> Turn:
+        try:
+            if self.has_news or self._own.intent:
+                await self._publish()
+            turn = await self._take_turn(reading) if self._ledger.wants(reading) else None
+        except PeersUnreachable as error:
+            self._lost(error)
+            # After long enough they are gone, or can't reach this gate either.
+            turn = Turn(self.held_elsewhere, _keep) if self._counts_peers_as_gone else None
+        return turn or Turn(self.held_elsewhere, _keep, is_open=False)
+
+    async def _take_turn(self, reading: Capacity) -> Turn | None:
+        """Wait until this gate may grant; None if it may not this time."""
+        next_reading_at = _now() + _BETWEEN_READINGS
+        if _now() - self._peers_read_at >= _PEERS_FRESH_FOR:
+            await self._read_peers()
+        if self._own.is_fading(self._peers_read_at):
+            # Peers that came meanwhile don't know of this gate: it has to publish first.
+            raise PeersUnreachable("they may take this triggerer for gone")
+        if self._is_alone:
+            until = self._peers_read_at + _PUBLISHED_WITHIN
+            return Turn(self.held_elsewhere, partial(self._commit, until=until))
+        for _ in range(_TRIES):
+            await _sleep_until(max(next_reading_at, self._own.newcomer_until))
+            if not self._ledger.wants(reading, self.held_elsewhere(reading)):
+                break
+            until = _now() + LONGEST_TURN
+            if await self._intend():
+                commit = partial(self._commit, until=until)
+                return Turn(self.held_elsewhere, commit, needs_reading=True)
+            await asyncio.sleep(random.uniform(0.0, _LONGEST_PAUSE))
+        return None
+
+    async def _intend(self) -> bool:
+        """Publish the intent to grant; withdraw it, and return False, if a peer may be granting."""
+        is_clear = False
+        try:
+            await self._publish(intent=True)
+            await self._read_peers()
+            is_clear = _now() >= self._own.newcomer_until and not self._peers.intend_to_grant(_now())
+        finally:
+            if not is_clear:
+                await self._publish()
+        return is_clear
+
+    async def _withdraw(self) -> None:
+        try:
+            await self._publish()
+        except PeersUnreachable as error:
+            self._lost(error)
+
+    async def _commit(self, grants: list[Grant], until: float) -> list[Grant]:
+        """Publish grants in time, or undo them."""
+        if not grants:
             return []
         in_time = False
         try:
             await self._publish()
             in_time = _now() < until
+        except PeersUnreachable as error:
+            self._lost(error)
+            return []
         finally:
             if not in_time:
-                for grant in granted:
+                for grant in grants:
                     self._ledger.take_back(grant)
         self._log_pace(in_time)
         self._reached()
-        return granted if in_time else []
+        return grants if in_time else []
 
-    def _unreached(self, error: PeersUnreachable) -> None:
-        if self._unreached_since is None:
-            self._unreached_since = _now()
-            log.warning(
-                "Connection '%s': what other triggerers have granted can't be found out (%s). "
-                "Nothing is granted here until it can, or for %.0f s; then as if there were none.",
-                self._name,
-                error,
-                GONE_AFTER,
-            )
+    async def _keep_in_touch(self) -> None:
+        """Publish now and then, so that peers don't count what is no longer held; learn of new peers."""
+        if _now() - self._own.published_at >= PUBLISH_EVERY:
+            await self._publish()
+            await self._read_peers()
+            if not self._own.is_published:
+                raise PeersUnreachable("what this triggerer has just written is not there")
+            self._reached()
 
-    def _reached(self) -> None:
-        if self._unreached_since is not None:
-            self._unreached_since = None
-            log.info("Connection '%s': the other triggerers can be reached again.", self._name)
-
-    def _log_pace(self, in_time: bool) -> None:
-        if self._logged_slow == in_time:
-            self._logged_slow = not in_time
-            log.warning(
-                "Connection '%s': %s",
-                self._name,
-                "granting is in time again."
-                if in_time
-                else "granting took so long that other triggerers may have granted the same slots, so it "
-                "came to nothing: the service, or Airflow's API server, answers too slowly.",
-            )
-
-    @property
-    def _alone(self) -> bool:
-        return not self._peers.alive(_now())
-
-    @property
-    def _is_newcomer(self) -> bool:
-        """Whether a peer may not have noticed this gate yet, and so be granting as if it were alone."""
-        return _now() - self._came_at < _NEWCOMER_FOR
-
-    async def _publish(self, *, flag: bool = False) -> None:
-        self._sequence += 1
-        self._flag = self._flag or flag  # An attempt that fails may have raised it all the same.
-        now = _now()
+    async def _publish(self, *, intent: bool = False) -> None:
+        began = _now()
         held, wanted = self._ledger.held, self._ledger.wanted
-        state = PeerState.of(self._ledger.holds, now, sequence=self._sequence, flag=flag, wanted=wanted)
-        if now - self._told_at >= _RENAMED_AFTER:
-            await self._take_name()
-        await self._board.put(self._gate_id, state.model_dump_json())
-        if now - self._told_at >= _FADING_AFTER:
-            self._came_at = _now()
-        self._flag, self._told_held, self._told_wanted, self._told_at = flag, held, wanted.total(), now
+        sequence = self._own.next_sequence(intent=intent)
+        state = PeerState.of(self._ledger.holds, began, sequence=sequence, intent=intent, wanted=wanted)
+        if began - self._own.published_at >= RENAMED_AFTER:
+            # A peer may be deleting the state under the old name right now.
+            if self._own.gate_id:
+                await self._store.delete(self._own.gate_id)
+            self._own.gate_id = uuid.uuid4().hex[:12]
+        await self._store.put(self._own.gate_id, state.model_dump_json())
+        self._own.published(began, _now(), held=held, wanted=wanted.total(), intent=intent)
 
-    async def _take_name(self) -> None:
-        if self._gate_id:
-            await self._board.delete(self._gate_id)
-        self._gate_id = uuid.uuid4().hex[:12]
-
-    async def _look(self) -> None:
-        """Read what the peers say."""
-        began = _now()  # who has come since then may not be seen
-        ids = await self._board.ids()
-        texts = {gate_id: await self._board.get(gate_id) for gate_id in ids if gate_id != self._gate_id}
+    async def _read_peers(self) -> None:
+        began = _now()  # A peer that has come since then may be missing.
+        own_id = self._own.gate_id
+        ids = await self._store.ids()
+        texts = {gate_id: await self._store.get(gate_id) for gate_id in ids if gate_id != own_id}
         if None in texts.values():
-            # Airflow says so, too, if a Variable can't be read.
-            ids = await self._board.ids()
+            # Airflow returns None for a deleted Variable, and for one that can't be read.
+            ids = await self._store.ids()
             if any(texts[gate_id] is None for gate_id in texts.keys() & set(ids)):
                 raise PeersUnreachable("a state is there, but can't be read")
-        states = {gate_id: self._read(gate_id, text) for gate_id, text in texts.items() if text}
+        states = {gate_id: self._parse(gate_id, text) for gate_id, text in texts.items() if text}
         self._peers.observe(states, _now())
-        self._looked_at = began
-        if self._gate_id not in ids:
-            self._told_at, self._came_at = float("-inf"), _now()  # Somebody has deleted it: it comes anew.
+        self._peers_read_at = began
+        if own_id not in ids:
+            self._own.deleted(_now())
         for gate_id in self._peers.forgotten(_now()):
-            await self._board.delete(gate_id)
+            await self._store.delete(gate_id)
         self._log_peers()
 
-    def _read(self, gate_id: str, text: str) -> PeerState:
+    def _parse(self, gate_id: str, text: str) -> PeerState:
         state, understood = PeerState.read(text)
-        if not understood and gate_id not in self._logged_odd:
-            self._logged_odd.add(gate_id)
+        if not understood and self._changed(f"state of {gate_id}", "not understood"):
             log.warning(
                 "Connection '%s': the state of another triggerer's gate (%s) makes no sense. Until it does, "
                 "or stays as it is for %.0f s, nothing is granted here.",
@@ -313,12 +271,57 @@ class Coordinator:
             )
         return state
 
+    @property
+    def _is_alone(self) -> bool:
+        return not self._peers.alive(_now())
+
+    @property
+    def _counts_peers_as_gone(self) -> bool:
+        return self._unreachable_since is not None and _now() - self._unreachable_since >= GONE_AFTER
+
+    def _lost(self, error: PeersUnreachable) -> None:
+        if self._unreachable_since is None:
+            self._unreachable_since = _now()
+            log.warning(
+                "Connection '%s': can't find out what other triggerers have granted (%s). Nothing is granted "
+                "here until that works again, or for %.0f s; then as if there were no others.",
+                self._name,
+                error,
+                GONE_AFTER,
+            )
+
+    def _reached(self) -> None:
+        if self._unreachable_since is not None:
+            self._unreachable_since = None
+            log.info("Connection '%s': the other triggerers can be reached again.", self._name)
+
+    def _log_pace(self, in_time: bool) -> None:
+        if self._changed("grants in time", in_time, at_first=True):
+            log.warning(
+                "Connection '%s': %s",
+                self._name,
+                "grants are published in time again."
+                if in_time
+                else "a grant was undone, as publishing it took so long that another triggerer may have "
+                "granted the same slots: the service, or Airflow's API server, answers too slowly.",
+            )
+
     def _log_peers(self) -> None:
         alive = self._peers.alive(_now())
-        if alive != self._logged_alive:
-            self._logged_alive = alive
+        if self._changed("peers", alive, at_first=0):
             others = "1 other triggerer" if alive == 1 else f"{alive or 'no'} other triggerers"
             log.info("Connection '%s': its slots are shared with %s.", self._name, others)
+
+    def _changed(self, topic: str, value: object, *, at_first: object = None) -> bool:
+        """Return whether a topic is to be logged: its value is not the one of the last time."""
+        before = self._logged.get(topic, at_first)
+        self._logged[topic] = value
+        return value != before
+
+
+async def _keep(grants: list[Grant]) -> list[Grant]:
+    """Commit grants that no peer has to know of."""
+    return grants
 
 
 async def _sleep_until(moment: float) -> None:

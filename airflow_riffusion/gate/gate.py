@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import copy
 import logging
 from datetime import UTC, datetime
@@ -16,10 +17,10 @@ from airflow_riffusion.core.jobs import JobLedger, JobUpdate
 from airflow_riffusion.core.ledger import SlotLedger
 from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.gate.coordinator import Coordinator
-from airflow_riffusion.gate.observers import Observers
 from airflow_riffusion.gate.peer_store import VariablePeerStore
 from airflow_riffusion.gate.poll_loop import SHORTEST_INTERVAL, PollLoop
-from airflow_riffusion.gate.waiters import Waiters
+from airflow_riffusion.gate.source import ReadingSource
+from airflow_riffusion.gate.waiters import Observers, Waiters
 from airflow_riffusion.hooks.riffusion import RiffusionHook
 
 if TYPE_CHECKING:
@@ -40,26 +41,28 @@ class CapacityGate:
     """
     Where the waiting tasks of one connection wait, at the cost of one request per interval.
 
-    The :class:`~airflow_riffusion.core.ledger.SlotLedger` decides which task gets which slot, the
-    :class:`~airflow_riffusion.core.jobs.JobLedger` whether a job has ended, and the
-    :class:`~airflow_riffusion.gate.poll_loop.PollLoop` when to ask. It polls while a task waits, or a granted
-    slot has not been seen in use: without readings its hold would outlast the job.
+    The :class:`~airflow_riffusion.gate.poll_loop.PollLoop` decides when to take a reading, the
+    :class:`~airflow_riffusion.gate.coordinator.Coordinator` whether to grant anything, the
+    :class:`~airflow_riffusion.core.ledger.SlotLedger` which task gets which slot, the
+    :class:`~airflow_riffusion.core.jobs.JobLedger` whether a job has ended. The gate polls while a task
+    waits, or a granted slot has not been seen in use: without readings its hold would outlast the job.
 
     :param riffusion_conn_id: the Airflow connection.
     """
 
     def __init__(self, riffusion_conn_id: str) -> None:
         self._hook = RiffusionHook(riffusion_conn_id)
+        self._source = ReadingSource(self._hook)
+        self._poll = PollLoop()
         self._ledger = SlotLedger()
         self._jobs = JobLedger()
+        self._coordinator = Coordinator(self._ledger, VariablePeerStore(riffusion_conn_id), riffusion_conn_id)
         self._waiters = Waiters()
         self._observers = Observers()
-        self._counted = (0, 0)
-        self._expiry: asyncio.TimerHandle | None = None
-        self._poll_loop = PollLoop(self._hook, self)
-        self._sharing = Coordinator(
-            self._ledger, VariablePeerStore(riffusion_conn_id), self._read_again, riffusion_conn_id
-        )
+        self._reading: Capacity | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._is_serving = False
+        self._reported = (0, 0)
 
     @classmethod
     def of(cls, riffusion_conn_id: str) -> CapacityGate:
@@ -75,7 +78,7 @@ class CapacityGate:
 
     async def wait(self, waiter_id: str, request: SlotRequest, poke_interval: float) -> Grant:
         """
-        Wait for slots. Whoever is cancelled gives up the place, and what was just granted.
+        Wait for slots. A waiter that is cancelled gives up its place, and what it was just granted.
 
         :param waiter_id: a new id, which becomes the grant's.
         :param request: what the task asks for.
@@ -87,8 +90,8 @@ class CapacityGate:
         waiter = self._waiters.add(waiter_id, max(poke_interval, SHORTEST_INTERVAL))
         log.info("Waiting for %s on connection '%s'.", request, self._hook.riffusion_conn_id)
         try:
-            self._serve_newcomer()
-            grant: Grant = await self._told(waiter, partial(self._queue, waiter_id, request.since))
+            self._wake(poll_now=len(self._ledger) == 1)
+            grant: Grant = await self._result(waiter, partial(self._queue_status, waiter_id, request.since))
             metrics.granted(self._hook.riffusion_conn_id, grant)
             return grant
         except BaseException:
@@ -102,7 +105,7 @@ class CapacityGate:
         self, watcher_id: str, wanted: WantedJob, poke_interval: float, *, unseen_for: float = 0.0
     ) -> ExecutingJob | None:
         """
-        Wait until a job is seen, or is over, by the readings that the tasks share which wait for slots.
+        Wait until a job is seen, or is over, by the readings shared with the tasks that wait for slots.
 
         :param watcher_id: a new id.
         :param wanted: which job, and which of the two.
@@ -115,9 +118,8 @@ class CapacityGate:
         waiter = self._waiters.add(watcher_id, max(poke_interval, SHORTEST_INTERVAL))
         log.info("Looking for %s on connection '%s'.", wanted, self._hook.riffusion_conn_id)
         try:
-            self._poll_loop.gather()
-            self._poll_loop.keep_pace()
-            update: JobUpdate = await self._told(waiter, partial(self._progress, watcher_id))
+            self._wake()
+            update: JobUpdate = await self._result(waiter, partial(self._job_status, watcher_id))
             return update.job
         finally:
             self._jobs.leave(watcher_id)
@@ -127,111 +129,103 @@ class CapacityGate:
         self, poke_interval: float, request: SlotRequest | None = None, *, needs_accounts: bool = False
     ) -> Availability:
         """
-        Wait for the next reading, and learn what of it is left for newcomers, without a place in the queue.
+        Wait for the next reading; return what it leaves for newcomers, without a place in the queue.
 
         :param poke_interval: seconds between readings; the smallest of all waiters counts.
-        :param request: what to look out for: if there seems to be, other triggerers are looked at as well.
-            Without, what is known of them already will do.
+        :param request: what to look out for: if it seems to be free, peers are read as well. Without, what
+            is known of them already will do.
         :param needs_accounts: whether to find out which accounts the service has, listed or not.
-        :return: the reading, and its free slots that are neither held nor waited for.
         :raises RiffusionRejected: if waiting won't help.
         """
         interval = max(poke_interval, SHORTEST_INTERVAL)
-        observer = self._observers.add(interval, request, needs_accounts=needs_accounts)
+        result = self._observers.add(interval, request, needs_accounts=needs_accounts)
         try:
-            self._poll_loop.gather()
-            self._poll_loop.keep_pace()
-            return await observer
+            self._wake()
+            return await result
         finally:
-            self._observers.remove(observer)
-            self._rest()
+            self._observers.remove(result)
+            self._rest_if_idle()
 
     def give_back(self, grant_id: str) -> None:
-        """
-        Take back a grant that nobody will use.
-
-        :param grant_id: the grant.
-        """
+        """Take back a grant that will not be used."""
         self._ledger.give_back(grant_id)
 
     def executes(self, reply_ref: str) -> bool:
-        """
-        Return whether the last reading shows a job.
-
-        :param reply_ref: the reference that it was submitted with.
-        """
-        reading = self._poll_loop.reading
-        return reading is not None and any(job.reply_ref == reply_ref for job in reading.jobs)
-
-    def _serve_newcomer(self) -> None:
-        """Serve who finds nobody waiting by a reading not a second old, or else by one at once."""
-        self._poll_loop.gather()
-        if len(self._ledger) > 1:
-            self._poll_loop.keep_pace()
-        else:
-            self._poll_loop.read_at_once()
-
-    def _leave(self, waiter_id: str) -> None:
-        self._waiters.remove(waiter_id)
-        self._rest()
-
-    def _rest(self) -> None:
-        if not self.needs_readings():
-            self._poll_loop.stop()
-            self.rested()
-
-    def tried(self) -> None:
-        """Tell how it stands after a reading, or an attempt at one."""
-        self._counted = waiting, held = len(self._ledger), self._ledger.held
-        metrics.gate(self._hook.riffusion_conn_id, waiting=waiting, held=held)
-
-    def rested(self) -> None:
-        """Tell how it stands now: there will be no reading to do so."""
-        if not self._waiters:
-            self._sharing.rest()
-        if self._counted != (len(self._ledger), self._ledger.held):
-            self.tried()
-
-    @property
-    def poke_interval(self) -> float | None:
-        """The smallest interval that somebody asked for, in seconds; None if nobody waits or looks on."""
-        return min((some.poke_interval for some in (self._waiters, self._observers) if some), default=None)
+        """Return whether the last reading shows a job that was submitted with a reference."""
+        return self._reading is not None and any(job.reply_ref == reply_ref for job in self._reading.jobs)
 
     def needs_readings(self) -> bool:
-        """Return whether anybody waits, looks on, holds what is not in use yet, or is to hear of that."""
+        """Return whether anything waits, observes, holds what is not in use yet, or is news for peers."""
         if self._waiters or self._observers:
             return True
         self._ledger.expire(_now())
-        return bool(self._ledger.held) or self._sharing.has_news
+        return bool(self._ledger.held) or self._coordinator.has_news
 
-    def wants_slots(self) -> bool:
-        """Return whether somebody waits for slots."""
-        return len(self._ledger) > 0
+    async def _run(self) -> None:
+        """Take readings and serve them, for as long as they are needed."""
+        while self.needs_readings():
+            reuse = await self._poll.due()
+            if not self.needs_readings():
+                break  # The last hold has expired meanwhile.
+            try:
+                reading = (self._reading if reuse else None) or await self._read()
+                self._is_serving = True
+                await self._serve(reading)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the waiters need further readings
+                rejected = self._poll.failed(error)
+                if rejected is not None:
+                    self._reject(rejected)
+                    return
+                self._source.failed(error)
+            finally:
+                self._is_serving = False
+            self._report()
+        self._stop()
+        self._rested()
 
-    async def answered(self, reading: Capacity) -> None:
-        """
-        Tell everybody what a reading shows, and grant what is free in it.
+    async def _read(self) -> Capacity:
+        self._poll.requested(self._poke_interval)
+        reading = await self._source.read()
+        self._poll.succeeded()
+        return reading
 
-        :param reading: the reading.
-        :raises RiffusionError: if granting takes another one, and that can't be had.
-        """
-        shares = self._shares()
-        if not shares:
-            self._sharing.forget()
-        elif shares := self._takes_part():
-            await self._sharing.prepare()
-        self._take_in(reading)
-        self._tell(await self._sharing.grant(reading) if shares else self._ledger.grant(reading, _now()))
-        reading = self._poll_loop.reading or reading
+    async def _serve(self, reading: Capacity) -> None:
+        """Grant what is free in a reading, and resolve the waits that it ends."""
+        shared = self._coordinates()
+        guess = await self._coordinator.prepare() if shared else True
+        self._take_in(reading, guess=guess)
+        granted: list[Grant] = []
+        async with self._coordinator.turn(reading, shared=shared) as turn:
+            if turn.needs_reading:
+                reading = await self._read()
+                self._take_in(reading, guess=False)
+            if turn.is_open:
+                grants = self._ledger.grant(reading, _now(), turn.held_elsewhere(reading))
+                granted = await turn.commit(grants)
+        self._resolve(granted)
         configured = await self._consult_accounts(reading)
-        self._poll_loop.reading = reading = self._hook.complete(reading)
+        self._reading = reading = self._hook.complete(reading)
         self._ledger.amend(reading)
         if self._observers:
-            await self._tell_observers(reading, configured)
+            await self._resolve_observers(reading, configured)
+        if not len(self._ledger):
+            self._poll.relax()
+
+    def _take_in(self, reading: Capacity, *, guess: bool) -> None:
+        """Settle holds, and resolve the waits that a reading ends without a grant."""
+        if reading is not self._reading:
+            self._reading = reading
+            for update in self._jobs.observe(reading, _now()):
+                self._waiters.resolve(update.watcher_id, update)
+        self._resolve(self._ledger.take_in(reading, _now(), guess=guess))
+
+    def _resolve(self, grants: Iterable[Grant]) -> None:
+        for grant in grants:
+            self._waiters.resolve(grant.grant_id, grant)
 
     async def _consult_accounts(self, reading: Capacity) -> ConfiguredAccounts | None:
         """
-        Find out which accounts there are, if a reading leaves doubt, and end waits that no account can serve.
+        Ask for the accounts if a reading leaves doubt, and end waits that no account can serve.
 
         After the grants: the answer may be slow.
         """
@@ -246,96 +240,124 @@ class CapacityGate:
         for each in unsatisfiable:
             self._ledger.leave(each.waiter_id)
             rejected = RiffusionRejected.unsatisfiable(self._hook.riffusion_conn_id, each.reason)
-            self._waiters.tell(each.waiter_id, rejected)
+            self._waiters.resolve(each.waiter_id, rejected)
         return configured
 
-    async def _tell_observers(self, reading: Capacity, configured: ConfiguredAccounts | None) -> None:
-        """Tell those who only look on what a reading leaves."""
-        if self._shares() and self._observers.may_have_room(self._ledger.room(reading)):
-            await self._sharing.look_on()
-        room = Availability(reading, self._ledger.room(reading, self._sharing.taken(reading)), configured)
-        self._observers.tell(room.less(self._sharing.wanted()))
+    async def _resolve_observers(self, reading: Capacity, configured: ConfiguredAccounts | None) -> None:
+        """Show observers what a reading leaves; read the peers first if a demand seems to be met."""
+        if self._is_shared() and self._observers.may_be_met(self._ledger.room(reading)):
+            await self._coordinator.observe_peers()
+        free = self._ledger.room(reading, self._coordinator.held_elsewhere(reading))
+        availability = Availability(reading, free, configured).less(self._coordinator.wanted_elsewhere())
+        self._observers.resolve(availability)
 
-    def rejected(self, error: RiffusionRejected) -> None:
-        """
-        End all waits.
-
-        :param error: why waiting won't help.
-        """
+    def _reject(self, error: RiffusionRejected) -> None:
+        """End all waits, and the readings."""
+        self._stop()
         if self._waiters:
             log.error("%s That ends the wait of all tasks at this gate (%d).", error, len(self._waiters))
         for waiter_id in self._waiters:
             self._ledger.leave(waiter_id)
-            self._waiters.tell(waiter_id, copy.copy(error))
+            self._waiters.resolve(waiter_id, copy.copy(error))
         self._observers.reject(error)
-        if self._expiry is not None:
-            self._expiry.cancel()
+        self._report()
         if self._ledger.held:
+            # No reading comes that would release what is held.
             last = max(hold.expires for hold in self._ledger.holds)
-            self._expiry = asyncio.get_running_loop().call_at(last, self._expire)
+            asyncio.get_running_loop().call_at(last, self._expire)
 
     def _expire(self) -> None:
-        """Let go of what was held, if there are no readings to do so."""
         self._ledger.expire(_now())
-        if not self._poll_loop.is_running:
-            self.rested()
+        if self._task is None:
+            self._rested()
 
-    async def _told(self, waiter: Waiter, status: Callable[[], str]) -> Any:
-        """Wait for what a waiter is told; meanwhile write into its own log how it stands, if that changes."""
-        said = None
-        while (decision := await waiter.told()) is None:
-            says = status()
-            if says != said:
-                log.info("%s; %s.", says, self._poll_loop.outlook)
-                said = says
+    def _wake(self, *, poll_now: bool = False) -> None:
+        """Plan the next reading for a newcomer, and start the readings if they rest."""
+        interval = self._poke_interval
+        assert interval is not None  # the newcomer's own at the most
+        self._poll.plan(interval, poll_now=poll_now)
+        if self._task is None:
+            # A context of its own, or the readings would log into the first waiter's task log.
+            self._task = asyncio.create_task(self._run(), context=contextvars.Context())
+
+    def _leave(self, waiter_id: str) -> None:
+        self._waiters.remove(waiter_id)
+        self._rest_if_idle()
+
+    def _rest_if_idle(self) -> None:
+        """End the readings if they are not needed: not in the middle of a turn, which has to be completed."""
+        if not self.needs_readings():
+            if self._task is not None and not self._is_serving:
+                self._task.cancel()
+                self._stop()
+            self._rested()
+
+    def _stop(self) -> None:
+        self._task = None
+        self._poll.rest()
+
+    def _rested(self) -> None:
+        """Report the state at the end of the readings: none comes that would do so."""
+        if not self._waiters:
+            self._coordinator.rest()
+        if self._reported != (len(self._ledger), self._ledger.held):
+            self._report()
+
+    def _report(self) -> None:
+        self._reported = waiting, held = len(self._ledger), self._ledger.held
+        metrics.gate(self._hook.riffusion_conn_id, waiting=waiting, held=held)
+
+    @property
+    def _poke_interval(self) -> float | None:
+        """The smallest interval that was asked for, in seconds; None without waiters and observers."""
+        return min((each.poke_interval for each in (self._waiters, self._observers) if each), default=None)
+
+    def _is_shared(self) -> bool:
+        """Return whether other triggerers may grant slots of this connection, and their gates be reached."""
+        return VariablePeerStore.is_within_reach() and not self._hook.settings.separate_triggerers
+
+    def _coordinates(self) -> bool:
+        """Return whether peers have to know of this gate: not if it only has observers."""
+        if not self._is_shared():
+            self._coordinator.forget()
+            return False
+        return bool(self._waiters or self._ledger.held or self._coordinator.has_news)
+
+    async def _result(self, waiter: Waiter, status: Callable[[], str]) -> Any:
+        """Wait for a waiter's decision; meanwhile log its status into its own log whenever that changes."""
+        logged = None
+        while (decision := await waiter.result()) is None:
+            current = status()
+            if current != logged:
+                log.info("%s; %s.", current, self._poll.outlook)
+                logged = current
         if isinstance(decision, RiffusionRejected):
             raise decision
         return decision
 
-    def _queue(self, waiter_id: str, since: float) -> str:
+    def _queue_status(self, waiter_id: str, since: float) -> str:
         began = datetime.fromtimestamp(since, tz=UTC).strftime("%H:%M:%S UTC")
-        return f"Still waiting since {began}: {self._trouble() or self._free(self._ledger.ahead(waiter_id))}"
+        return f"Still waiting since {began}: {self._no_reading() or self._free(waiter_id)}"
 
-    def _free(self, ahead: int) -> str:
-        reading = self._poll_loop.reading
-        assert reading is not None  # That would be trouble.
-        elsewhere = self._sharing.taken(reading).total()
+    def _free(self, waiter_id: str) -> str:
+        reading, ahead = self._reading, self._ledger.ahead(waiter_id)
+        assert reading is not None  # _no_reading() says so
+        elsewhere = self._coordinator.held_elsewhere(reading).total()
         held = f"{self._ledger.held} held" + (f" and {elsewhere} by other triggerers" if elsewhere else "")
         return f"{reading}, {held}, {'1 task' if ahead == 1 else f'{ahead} tasks'} ahead"
 
-    def _progress(self, watcher_id: str) -> str:
+    def _job_status(self, watcher_id: str) -> str:
         job = self._jobs.seen(watcher_id)
         if job is None:
-            return f"The job was not seen executing yet: {self._trouble() or self._poll_loop.reading}"
+            return f"The job was not seen executing yet: {self._no_reading() or self._reading}"
         on_account = f" on account {job.user_id}" if job.user_id is not None else ""
-        return f"Job {job.job_id} is executing{on_account}{self._trouble(': ')}"
+        return f"Job {job.job_id} is executing{on_account}{self._no_reading(': ')}"
 
-    def _trouble(self, separator: str = "") -> str:
-        if self._poll_loop.trouble is not None:
-            return f"{separator}no reading can be had: {self._poll_loop.trouble.removesuffix('.')}"
-        return "" if self._poll_loop.reading is not None else f"{separator}no reading yet"
-
-    def _shares(self) -> bool:
-        """Return whether other triggerers may grant slots of this connection, and can be told of these."""
-        return VariablePeerStore.is_within_reach() and not self._hook.settings.separate_triggerers
-
-    def _takes_part(self) -> bool:
-        """Return whether other triggerers have to know of this gate: not if it only has observers."""
-        return bool(self._waiters or self._ledger.held or self._sharing.has_news)
-
-    async def _read_again(self) -> Capacity:
-        reading = await self._poll_loop.read_again()
-        self._take_in(reading)
-        return reading
-
-    def _take_in(self, reading: Capacity) -> None:
-        for update in self._jobs.observe(reading, _now()):
-            self._waiters.tell(update.watcher_id, update)
-        self._tell(self._ledger.take_in(reading, _now()))
-
-    def _tell(self, grants: Iterable[Grant]) -> None:
-        for grant in grants:
-            self._waiters.tell(grant.grant_id, grant)
+    def _no_reading(self, separator: str = "") -> str:
+        """Say why there is no reading; empty if there is one."""
+        if self._source.last_error is not None:
+            return f"{separator}no reading can be had: {self._source.last_error.removesuffix('.')}"
+        return "" if self._reading is not None else f"{separator}no reading yet"
 
 
 def _now() -> float:

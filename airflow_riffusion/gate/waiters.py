@@ -1,19 +1,23 @@
-"""Those who wait at a gate: each is told one decision, and reminded to say why there is none yet."""
+"""What waits at a gate: waiters for one decision, reminded to log why there is none yet, and observers."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import random
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from airflow_riffusion.core.demand import SlotDemand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from airflow_riffusion.core.availability import Availability
     from airflow_riffusion.core.jobs import JobUpdate
-    from airflow_riffusion.core.request import Grant
+    from airflow_riffusion.core.request import Grant, SlotRequest
     from airflow_riffusion.exceptions import RiffusionRejected
 
 # Seconds, and how many at a time.
@@ -24,18 +28,13 @@ _BATCH = 50
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """
-    One who waits; there may be thousands, so it is made of few objects.
-
-    :param poke_interval: seconds between readings that it asked for.
-    :param decision: what it was told.
-    """
+    """One waiting trigger; there may be thousands, so it is made of few objects."""
 
     poke_interval: float
     decision: Grant | JobUpdate | RiffusionRejected | None = None
     _woken: asyncio.Future[None] | None = None
 
-    async def told(self) -> Grant | JobUpdate | RiffusionRejected | None:
+    async def result(self) -> Grant | JobUpdate | RiffusionRejected | None:
         """Wait for the decision, or for a reminder; return None if it was the reminder."""
         if self.decision is None:
             self._woken = asyncio.get_running_loop().create_future()
@@ -43,17 +42,17 @@ class Waiter:
         return self.decision
 
     def wake(self) -> None:
-        """Let it go on."""
+        """End the wait in :meth:`result`."""
         if self._woken is not None and not self._woken.done():
             self._woken.set_result(None)
 
 
 class Waiters:
     """
-    All who wait at one gate.
+    All waiters of one gate.
 
     A timer reminds a few at a time to write into their own logs, each once a minute, so that ten thousand
-    of them neither have a timer each nor stall the event loop. It runs only while somebody waits.
+    of them neither have a timer each nor stall the event loop. It runs only while there are waiters.
     """
 
     def __init__(self) -> None:
@@ -66,45 +65,31 @@ class Waiters:
         return len(self._waiters)
 
     def __iter__(self) -> Iterator[str]:
-        """Go through the ids of those who wait."""
+        """Iterate over the ids of the waiters."""
         return iter(list(self._waiters))
 
     @property
     def poke_interval(self) -> float:
-        """The smallest that somebody asked for, in seconds."""
+        """The smallest interval that a waiter asked for, in seconds."""
         return min(waiter.poke_interval for waiter in self._waiters.values())
 
     def add(self, waiter_id: str, poke_interval: float) -> Waiter:
-        """
-        Let somebody wait, and remind it first after one interval, or a minute.
-
-        :param waiter_id: a new id.
-        :param poke_interval: seconds between readings that it asks for.
-        """
+        """Add a waiter, and remind it first after one interval, or a minute."""
         self._waiters[waiter_id] = waiter = Waiter(poke_interval)
         self._remind_in(min(poke_interval, _BETWEEN_REMINDERS), waiter_id)
         if self._timer is None:
             self._remind()
         return waiter
 
-    def tell(self, waiter_id: str, decision: Grant | JobUpdate | RiffusionRejected) -> None:
-        """
-        End a wait, unless it has ended meanwhile.
-
-        :param waiter_id: the id it was added with.
-        :param decision: what it waited for.
-        """
+    def resolve(self, waiter_id: str, decision: Grant | JobUpdate | RiffusionRejected) -> None:
+        """End a wait by a decision, unless it has ended meanwhile."""
         waiter = self._waiters.pop(waiter_id, None)
         if waiter is not None:
             waiter.decision = decision
             waiter.wake()
 
     def remove(self, waiter_id: str) -> None:
-        """
-        Forget one that was told, or waits no longer.
-
-        :param waiter_id: the id it was added with.
-        """
+        """Forget a waiter that was resolved, or waits no longer."""
         self._waiters.pop(waiter_id, None)
         if not self._waiters and self._timer is not None:
             self._timer.cancel()
@@ -112,7 +97,7 @@ class Waiters:
             self._reminders.clear()
 
     def _remind(self) -> None:
-        """Wake a few whose time it is; come back soon."""
+        """Wake a few waiters whose reminder is due; come back soon."""
         loop = asyncio.get_running_loop()
         for _ in range(_BATCH):
             if not self._reminders or self._reminders[0][0] > loop.time():
@@ -127,3 +112,69 @@ class Waiters:
     def _remind_in(self, seconds: float, waiter_id: str) -> None:
         due = asyncio.get_running_loop().time() + seconds * random.uniform(1.0, 1.1)
         heappush(self._reminders, (due, waiter_id))
+
+
+class _Observer(NamedTuple):
+    poke_interval: float
+    demand: SlotDemand | None
+    needs_accounts: bool
+
+
+class Observers:
+    """All observers of one gate: each sees the next reading, takes no slots, and is gone after it."""
+
+    def __init__(self) -> None:
+        self._observers: dict[asyncio.Future[Availability], _Observer] = {}
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._observers)
+
+    @property
+    def poke_interval(self) -> float:
+        """The smallest interval that an observer asked for, in seconds."""
+        return min(observer.poke_interval for observer in self._observers.values())
+
+    @property
+    def need_accounts(self) -> bool:
+        """Whether one of them must know which accounts the service has."""
+        return any(observer.needs_accounts for observer in self._observers.values())
+
+    def may_be_met(self, free: Mapping[str, int]) -> bool:
+        """Return whether any observer's demand can be met by slots left for newcomers, by account."""
+        demands = {observer.demand for observer in self._observers.values() if observer.demand is not None}
+        return any(demand.pick(free) is not None for demand in demands)
+
+    def add(
+        self, poke_interval: float, request: SlotRequest | None = None, *, needs_accounts: bool = False
+    ) -> asyncio.Future[Availability]:
+        """
+        Add an observer, and return the future that the next reading resolves.
+
+        :param poke_interval: seconds between readings that it asks for.
+        :param request: the slots that it looks out for; None if peers need not be read for it.
+        :param needs_accounts: whether it must know which accounts the service has.
+        """
+        result: asyncio.Future[Availability] = asyncio.get_running_loop().create_future()
+        demand = None if request is None else SlotDemand.of(request)
+        self._observers[result] = _Observer(poke_interval, demand, needs_accounts)
+        return result
+
+    def remove(self, result: asyncio.Future[Availability]) -> None:
+        """Forget an observer that was resolved, or no longer looks."""
+        self._observers.pop(result, None)
+
+    def resolve(self, availability: Availability) -> None:
+        """Show all observers what a reading leaves for newcomers."""
+        for result in self._leaving():
+            result.set_result(availability)
+
+    def reject(self, error: RiffusionRejected) -> None:
+        """Tell all observers why there is no reading; each gets a copy of the error."""
+        for result in self._leaving():
+            result.set_exception(copy.copy(error))
+
+    def _leaving(self) -> list[asyncio.Future[Availability]]:
+        leaving = [result for result in self._observers if not result.done()]
+        self._observers.clear()
+        return leaving

@@ -198,7 +198,7 @@ def test_cards_full_accounts_are_not_listed_by_the_service_shows_them_as_full(cl
 
 def test_cards_gates_hold_slots_they_are_not_free(client, tables):
     holds = (HeldSlots(reply_ref="r", slots={"bob": 1}, one_job=True, lasts=60),)
-    state = PeerState(sequence=1, flag=False, holds=holds)
+    state = PeerState(sequence=1, intent=False, held=holds)
     tables.append(Tables(conn_ids=(CONN_ID,), states={peer_key_prefix(CONN_ID) + "0": state}))
 
     slots = card(client("admin"))["slots"]

@@ -229,7 +229,7 @@ def test_database_reader_leaves_out_connections_of_a_team(session):
 
 def test_database_reader_reads_the_states_of_gates_from_their_variables(session):
     holds = (HeldSlots(reply_ref="r", slots={"a": 1}, one_job=True, lasts=60),)
-    state = PeerState(sequence=1, flag=False, holds=holds)
+    state = PeerState(sequence=1, intent=False, held=holds)
     name = peer_key_prefix("riffusion_default") + "0123"
     session.add(Variable(key=name, val=state.model_dump_json()))
     session.add(Variable(key=peer_key_prefix("other") + "4567", val="of a later version"))

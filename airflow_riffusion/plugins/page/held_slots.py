@@ -24,8 +24,8 @@ class GateHolds:
     def held_slots(self, states: Mapping[str, PeerState], reading: Capacity, now: float) -> Counter[str]:
         """Return how many slots are held whose jobs have not been seen executing, by account."""
         self._gates.observe(states, now)
-        published = {held.reply_ref for state in states.values() for held in state.holds}
+        published = {held.reply_ref for state in states.values() for held in state.held}
         # A gate without peers publishes its holds only once a minute. A job that was seen once counts as seen
         # from then on: its slot is free again when the job is over.
         self._seen = published & (self._seen | {job.reply_ref for job in reading.jobs if job.reply_ref})
-        return self._gates.taken(reading, now, seen=self._seen)
+        return self._gates.held(reading, now, seen=self._seen)

@@ -24,9 +24,9 @@ def held(reference="r", lasts=60.0, one_job=True, **slots):
     return HeldSlots(reply_ref=reference, slots=slots or {"a": 1}, one_job=one_job, lasts=lasts)
 
 
-def state(*holds, sequence=1, flag=False, **wanted):
+def state(*holds, sequence=1, intent=False, **wanted):
     wants = [WantedSlots(slots=n, user_ids=frozenset(account)) for account, n in wanted.items()]
-    return PeerState(sequence=sequence, flag=flag, holds=holds, wanted=wants)
+    return PeerState(sequence=sequence, intent=intent, held=holds, wanted=wants)
 
 
 def peers(now=0.0, **states):
@@ -42,14 +42,14 @@ def test_a_notice_tells_what_is_held_and_for_how_long_and_survives_the_way():
     ledger.observe(reading(a=3, b=2), now=100)
     ledger.observe(reading(job("1", "a", "w"), a=3, b=2), now=101)
 
-    told = PeerState.of(ledger.holds, 110, sequence=7, flag=True)
+    told = PeerState.of(ledger.holds, 110, sequence=7, intent=True)
 
     assert PeerState.model_validate_json(told.model_dump_json()) == told
     assert told == state(
         held("w", lasts=50, one_job=False, a=2),
         held("a/song", lasts=80, b=2),
         sequence=7,
-        flag=True,
+        intent=True,
     )
 
 
@@ -58,7 +58,7 @@ def test_a_hold_for_one_slot_is_for_one_job():
     ledger.join("w", SlotRequest(hold=60))
     ledger.observe(FREE, now=0)
 
-    assert [one.one_job for one in PeerState.of(ledger.holds, 0, sequence=1, flag=False).holds] == [True]
+    assert [one.one_job for one in PeerState.of(ledger.holds, 0, sequence=1, intent=False).held] == [True]
 
 
 def test_a_hold_that_is_over_is_told_to_last_no_longer():
@@ -66,7 +66,7 @@ def test_a_hold_that_is_over_is_told_to_last_no_longer():
     ledger.join("w", SlotRequest(hold=60))
     ledger.observe(FREE, now=0)
 
-    assert [one.lasts for one in PeerState.of(ledger.holds, 61, sequence=1, flag=False).holds] == [0]
+    assert [one.lasts for one in PeerState.of(ledger.holds, 61, sequence=1, intent=False).held] == [0]
 
 
 @pytest.mark.parametrize(
@@ -74,10 +74,10 @@ def test_a_hold_that_is_over_is_told_to_last_no_longer():
     [
         "no JSON",
         "{}",
-        '{"sequence": 1, "flag": false, "holds": [{"slots": {"a": -1}}]}',
-        '{"sequence": 1, "flag": false, "holds": '
+        '{"sequence": 1, "intent": false, "held": [{"slots": {"a": -1}}]}',
+        '{"sequence": 1, "intent": false, "held": '
         '[{"reply_ref": "r", "slots": {"a": 1}, "one_job": true, "lasts": NaN}]}',
-        '{"sequence": 1, "flag": true, "references": false, "holds": '
+        '{"sequence": 1, "intent": true, "references": false, "held": '
         '[{"reply_ref": "r", "slots": {"a": 1}, "one_job": true, "lasts": Infinity}]}',
     ],
 )
@@ -85,12 +85,12 @@ def test_what_makes_no_sense_counts_as_a_raised_flag(text):
     told, understood = PeerState.read(text)
 
     assert not understood
-    assert told.flag
+    assert told.intent
     assert told != PeerState.read(f"{text} ")[0]
 
 
 def test_what_makes_sense_is_understood():
-    told = PeerState.of([], 0.0, sequence=3, flag=False, wanted={None: 2, frozenset("ab"): 1})
+    told = PeerState.of([], 0.0, sequence=3, intent=False, wanted={None: 2, frozenset("ab"): 1})
     assert PeerState.read(told.model_dump_json()) == (told, True)
 
     told = state(held(), sequence=3)
@@ -101,59 +101,59 @@ def test_what_makes_sense_is_understood():
 def test_all_that_siblings_hold_is_taken():
     known = peers(x=state(held("1", a=1), held("2", a=1, b=2)), y=state(held("3", b=1)))
 
-    assert known.taken(FREE, 0) == {"a": 2, "b": 3}
+    assert known.held(FREE, 0) == {"a": 2, "b": 3}
 
 
 def test_a_hold_counts_for_as_long_as_it_lasts_from_when_it_was_first_seen():
     known = peers(now=100, x=state(held(lasts=60)))
     known.observe({"x": state(held(lasts=60))}, 130)
 
-    assert known.taken(FREE, 159.9)
-    assert not known.taken(FREE, 160)
+    assert known.held(FREE, 159.9)
+    assert not known.held(FREE, 160)
 
 
 def test_a_new_notice_replaces_the_one_before():
     known = peers(now=100, x=state(held(lasts=60), sequence=1))
     known.observe({"x": state(sequence=2)}, 101)
 
-    assert not known.taken(FREE, 101)
+    assert not known.held(FREE, 101)
 
 
 def test_a_hold_whose_one_job_is_executing_takes_nothing_from_what_is_free():
     known = peers(x=state(held("seen"), held("unseen")))
 
-    assert known.taken(reading(job("1", "a", "seen"), a=5), 0) == {"a": 1}
+    assert known.held(reading(job("1", "a", "seen"), a=5), 0) == {"a": 1}
 
 
 def test_a_hold_for_several_jobs_counts_until_its_own_gate_says_otherwise():
     known = peers(x=state(held("r", one_job=False, a=2)))
 
-    assert known.taken(reading(job("1", "a", "r"), a=5), 0) == {"a": 2}
+    assert known.held(reading(job("1", "a", "r"), a=5), 0) == {"a": 2}
 
 
 def test_a_flag_is_up_until_it_expires():
-    known = peers(now=100, x=state(flag=True), y=state())
+    known = peers(now=100, x=state(intent=True), y=state())
 
-    assert known.intends_to_grant(100 + INTENT_EXPIRES - 0.1)
-    assert not known.intends_to_grant(100 + INTENT_EXPIRES)
+    assert known.intend_to_grant(100 + INTENT_EXPIRES - 0.1)
+    assert not known.intend_to_grant(100 + INTENT_EXPIRES)
 
 
 def test_no_flag_is_up_where_nobody_has_raised_one():
-    assert not peers(x=state()).intends_to_grant(0)
+    assert not peers(x=state()).intend_to_grant(0)
 
 
 def test_a_flag_counts_beside_one_that_has_expired():
-    known = peers(now=100, killed=state(flag=True))
-    known.observe({"killed": state(flag=True), "x": state(flag=True)}, 100 + INTENT_EXPIRES)
+    known = peers(now=100, killed=state(intent=True))
+    known.observe({"killed": state(intent=True), "x": state(intent=True)}, 100 + INTENT_EXPIRES)
 
-    assert known.intends_to_grant(100 + INTENT_EXPIRES)
+    assert known.intend_to_grant(100 + INTENT_EXPIRES)
 
 
 def test_a_flag_that_is_raised_anew_does_not_expire_with_the_one_before():
-    known = peers(now=100, x=state(flag=True, sequence=1))
-    known.observe({"x": state(flag=True, sequence=3)}, 115)
+    known = peers(now=100, x=state(intent=True, sequence=1))
+    known.observe({"x": state(intent=True, sequence=3)}, 115)
 
-    assert known.intends_to_grant(115 + INTENT_EXPIRES - 0.1)
+    assert known.intend_to_grant(115 + INTENT_EXPIRES - 0.1)
 
 
 def test_a_flag_outlasts_the_turn_that_it_was_raised_for():
@@ -165,7 +165,7 @@ def test_who_says_nothing_new_for_long_is_gone_but_not_what_it_held():
 
     assert known.alive(100 + GONE_AFTER - 0.1) == 1
     assert known.alive(100 + GONE_AFTER) == 0
-    assert known.taken(FREE, 100 + GONE_AFTER)
+    assert known.held(FREE, 100 + GONE_AFTER)
 
 
 def test_what_all_want_counts_until_they_are_gone():
@@ -177,7 +177,7 @@ def test_what_all_want_counts_until_they_are_gone():
 
 
 def test_the_notice_of_an_older_version_says_that_nobody_wants_anything():
-    told, understood = PeerState.read('{"sequence": 1, "flag": false, "holds": []}')
+    told, understood = PeerState.read('{"sequence": 1, "intent": false, "held": []}')
 
     assert (told.wanted, understood) == ((), True)
 
@@ -198,7 +198,7 @@ def test_whose_notice_is_deleted_is_gone():
     known.observe({}, 1)
 
     assert not known.alive(1)
-    assert not known.taken(FREE, 1)
+    assert not known.held(FREE, 1)
 
 
 def test_who_was_silent_for_very_long_is_forgotten_once_its_holds_are_over():

@@ -115,7 +115,7 @@ def test_who_begins_to_wait_in_vain_is_told_of_by_a_gate_alone_and_who_goes_is_a
 
 
 def test_beside_others_a_gate_tells_each_change_of_what_is_wanted(hook, board):
-    board.texts["peer"] = PeerState(sequence=1, flag=False, holds=()).model_dump_json()
+    board.texts["peer"] = PeerState(sequence=1, intent=False, held=()).model_dump_json()
 
     async def scenario():
         gate = CapacityGate("conn")
@@ -189,7 +189,7 @@ def test_if_one_looks_closely_all_are_told(hook, board):
 
 def test_what_is_shown_is_left_of_the_newest_reading(hook, board):
     """A gate beside peers takes a second one before it grants anything."""
-    board.texts["peer"] = PeerState(sequence=1, flag=False, holds=()).model_dump_json()
+    board.texts["peer"] = PeerState(sequence=1, intent=False, held=()).model_dump_json()
     hook.next_answers = [reading(a=(2, 4))]
     hook.answer = reading(a=(1, 4))
     seen = []
@@ -213,7 +213,7 @@ def test_a_gate_that_only_holds_goes_on_saying_so(hook, board):
         await wait(gate, "never seen in use", hold=1000)
         await asyncio.sleep(400)
         (state,) = states(board)
-        return state.sequence, [held.reply_ref for held in state.holds]
+        return state.sequence, [held.reply_ref for held in state.held]
 
     sequence, held = run(scenario())
     assert sequence >= 5
@@ -231,7 +231,7 @@ def test_jobs_that_began_while_nobody_waited_settle_no_hold(hook, board):
         await asyncio.sleep(20)
         await wait(gate, "w", hold=600)
         await asyncio.sleep(60)
-        held = [held.reply_ref for state in states(board) for held in state.holds]
+        held = [held.reply_ref for state in states(board) for held in state.held]
         await cancel(observer)
         return held
 
@@ -258,7 +258,7 @@ def test_who_looked_on_and_begins_to_wait_is_a_newcomer(hook, board):
 
 @pytest.mark.parametrize(("wanted", "room"), [(frozenset("b"), 4), (frozenset("a"), 0), (None, 0)])
 def test_what_others_want_counts_on_the_accounts_that_they_can_use(hook, board, wanted, room):
-    state = PeerState.of([], 0.0, sequence=1, flag=False, wanted={wanted: 10})
+    state = PeerState.of([], 0.0, sequence=1, intent=False, wanted={wanted: 10})
     board.texts["peer"] = state.model_dump_json()
     hook.answer = reading(a=(4, 4))
     seen = []

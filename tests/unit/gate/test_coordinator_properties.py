@@ -65,7 +65,7 @@ class SteppedLoop(asyncio.SelectorEventLoop):
 class NeverGivesUp(Coordinator):
     """Grants nothing while peers can't be reached, however long that lasts."""
 
-    def _unreached(self, error):
+    def _lost(self, error):
         pass
 
 
@@ -90,7 +90,7 @@ class Triggerer:
 
     def __post_init__(self):
         self.ledger = SlotLedger()
-        self.sharing = NeverGivesUp(self.ledger, self, self.read_again, "conn")
+        self.coordinator = NeverGivesUp(self.ledger, self, "conn")
 
     async def ids(self):
         return await self.step(lambda: list(self.world.board))
@@ -110,11 +110,6 @@ class Triggerer:
     async def read(self):
         return await self.step(self.world.read)
 
-    async def read_again(self):
-        seen = await self.read()
-        self.ledger.take_in(seen, self.world.loop.now)
-        return seen
-
     async def step(self, happen):
         step = Step(happen, self.world.loop.create_future())
         self.steps.append(step)
@@ -124,9 +119,17 @@ class Triggerer:
         """Do what a gate does with a reading."""
         with suppress(PeersUnreachable):  # or rather the service, if it was a reading that failed
             seen = await self.read()
-            await self.sharing.prepare()
-            self.ledger.take_in(seen, self.world.loop.now)
-            for grant in await self.sharing.grant(seen):
+            guess = await self.coordinator.prepare()
+            self.ledger.take_in(seen, self.world.loop.now, guess=guess)
+            granted = []
+            async with self.coordinator.turn(seen) as turn:
+                if turn.needs_reading:
+                    seen = await self.read()
+                    self.ledger.take_in(seen, self.world.loop.now, guess=False)
+                if turn.is_open:
+                    grants = self.ledger.grant(seen, self.world.loop.now, turn.held_elsewhere(seen))
+                    granted = await turn.commit(grants)
+            for grant in granted:
                 self.world.told(grant)
 
     def proceed(self):

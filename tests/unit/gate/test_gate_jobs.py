@@ -106,6 +106,24 @@ def test_a_watcher_that_goes_looks_for_its_job_no_longer(hook, monkeypatch):
     assert len(jobs) == 0
 
 
+def test_gate_reading_that_is_reused_for_a_newcomer_counts_once_against_a_job(hook):
+    """Two readings in a row have to miss a job until it counts as over."""
+    hook.next_answers = [RUNNING, OVER]
+    hook.answer = RUNNING
+
+    async def scenario():
+        watcher = watch("watcher", job_id="1")
+        await asyncio.sleep(1.5)
+        while len(hook.asked_at) < 2:
+            await asyncio.sleep(0.1)
+        await wait("newcomer")
+        over = watcher.done()
+        await cancel(watcher)
+        return over, len(hook.asked_at)
+
+    assert run(scenario()) == (False, 2)
+
+
 def test_a_job_executes_if_the_last_reading_shows_its_reference(hook):
     hook.answer = reading(job("1", "a", "ref"), job("2", "a", "other"), a=(0, 2))
 

@@ -172,7 +172,7 @@ def test_whoever_comes_and_goes_leaves_nothing_behind(hook, turns):
 def test_it_is_no_room_what_other_triggerers_hold(hook, monkeypatch):
     seen = []
     hook.answer = reading(a=(3, 4))
-    monkeypatch.setattr("airflow_riffusion.gate.coordinator.Peers.taken", lambda *_: {"a": 2})
+    monkeypatch.setattr("airflow_riffusion.gate.coordinator.Peers.held", lambda *_: {"a": 2})
 
     async def scenario():
         observer = look(seen)

@@ -14,7 +14,7 @@ def test_thousands_are_reminded_each_once_a_minute_but_never_many_at_once():
 
     async def remember(waiters, waiter_id):
         waiter = waiters.add(waiter_id, poke_interval=5)
-        while await waiter.told() is None:
+        while await waiter.result() is None:
             reminded.setdefault(waiter_id, []).append(asyncio.get_running_loop().time())
 
     async def scenario():
@@ -22,7 +22,7 @@ def test_thousands_are_reminded_each_once_a_minute_but_never_many_at_once():
         tasks = [asyncio.create_task(remember(waiters, str(number))) for number in range(5_000)]
         await asyncio.sleep(300)
         for waiter_id in waiters:
-            waiters.tell(waiter_id, "a decision")
+            waiters.resolve(waiter_id, "a decision")
         await asyncio.gather(*tasks)
 
     run(scenario())
@@ -36,10 +36,10 @@ def test_a_decision_that_meets_a_reminder_is_not_lost():
     async def scenario():
         waiters = Waiters()
         waiter = waiters.add("w", poke_interval=5)
-        told = asyncio.create_task(waiter.told())
+        told = asyncio.create_task(waiter.result())
         await asyncio.sleep(0)
         waiter.wake()
-        waiters.tell("w", "the decision")
+        waiters.resolve("w", "the decision")
         return await told
 
     assert run(scenario()) == "the decision"
@@ -52,7 +52,7 @@ def test_no_timer_is_left_when_the_last_has_gone(leaves):
         waiters.add("w", poke_interval=5)
         await asyncio.sleep(100)
         if leaves == "told":
-            waiters.tell("w", "a decision")
+            waiters.resolve("w", "a decision")
         waiters.remove("w")
         await asyncio.get_running_loop().create_future()
 

@@ -9,7 +9,7 @@ def state(*references: str, sequence: int = 1, lasts: float = 60.0) -> PeerState
     holds = tuple(
         HeldSlots(reply_ref=reference, slots={"a": 1}, one_job=True, lasts=lasts) for reference in references
     )
-    return PeerState(sequence=sequence, flag=False, holds=holds)
+    return PeerState(sequence=sequence, intent=False, held=holds)
 
 
 def test_held_slots_several_gates_are_added():

@@ -1,0 +1,75 @@
+"""Where readings come from: the service, by a connection that may change at any time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from airflow_riffusion.exceptions import RiffusionError, RiffusionRejected
+
+if TYPE_CHECKING:
+    from airflow_riffusion.core.capacity import Capacity
+    from airflow_riffusion.hooks.riffusion import RiffusionHook
+
+log = logging.getLogger(__name__)
+
+_CONNECTION_LIFETIME = 300.0
+"""Seconds after which the connection is looked up again."""
+
+
+class ReadingSource:
+    """Takes readings, and logs each kind of failure once until a reading succeeds again."""
+
+    def __init__(self, hook: RiffusionHook) -> None:
+        self.last_error: str | None = None
+        self._hook = hook
+        self._looked_up_at = float("-inf")
+        self._failures: Counter[tuple[type, int | None]] = Counter()
+
+    async def read(self) -> Capacity:
+        """Ask the service; after a rejection once more, if the connection has changed meanwhile."""
+        now = asyncio.get_running_loop().time()
+        if now - self._looked_up_at >= _CONNECTION_LIFETIME:
+            self._hook.forget_connection()
+            self._looked_up_at = now
+        settings = await self._hook.aload()
+        try:
+            reading = await self._hook.aget_capacity()
+        except RiffusionRejected:
+            self._hook.forget_connection()
+            if await self._hook.aload() == settings:
+                raise
+            log.info("Connection '%s' has changed; asking again.", self._hook.riffusion_conn_id)
+            reading = await self._hook.aget_capacity()
+        self._succeeded()
+        return reading
+
+    def failed(self, error: Exception) -> None:
+        """Log why there is no reading, with the traceback if there is one."""
+        self.last_error = str(error) if isinstance(error, RiffusionError) else f"Unexpected {error!r}."
+        cause = error.__cause__ if isinstance(error, RiffusionError) else error
+        status = getattr(error, "status", None)
+        kind = (type(cause or error), status)
+        self._failures[kind] += 1
+        if self._failures[kind] == 1:
+            log.warning(
+                "Connection '%s': %s Waiting goes on.",
+                self._hook.riffusion_conn_id,
+                self.last_error,
+                exc_info=cause,
+            )
+        if status is None:
+            # No answer, or none of the service's: the connection may be being mended right now.
+            self._hook.forget_connection()
+
+    def _succeeded(self) -> None:
+        if self._failures:
+            log.info(
+                "Connection '%s' answers again, after %d readings that failed.",
+                self._hook.riffusion_conn_id,
+                self._failures.total(),
+            )
+        self.last_error = None
+        self._failures.clear()
