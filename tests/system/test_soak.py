@@ -21,10 +21,11 @@ from airflow_riffusion.emulator.faults import Fault
 from airflow_riffusion.exceptions import RiffusionUnavailable
 from airflow_riffusion.hooks.riffusion import RiffusionHook
 from airflow_riffusion.triggers.capacity import CapacityTrigger
+from tests.system.dags import scale
 from tests.virtual_time import run
 
 MINUTES = 30
-WAITING = 1000
+WAITING = scale.WAITING_IN_THE_SOAK
 SLOTS = 20
 JOB_SECONDS = 45.0
 POKE_INTERVAL = 5.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from airflow_riffusion.emulator.faults import Fault
 from airflow_riffusion.emulator.records import Job, Stats
 from dev.airflow_client import DagRun, attempts
 from dev.airflow_stack import AirflowStack
+from tests.system.dags import scale
 
 SLOTS = 10
+SLOTS_OF_THE_KILLED = scale.SONGS_OVER_A_KILLED_TRIGGERER // 6
 POKE_INTERVAL = 2
 
 
@@ -92,7 +95,7 @@ def map_index(job: Job) -> int:
 @pytest.fixture(scope="module")
 def beside_others(play, token):
     """
-    Make 200 songs on 10 slots of which other clients have a third.
+    Make many songs on 10 slots of which other clients have a third.
 
     A third of 10 slots for jobs of 8 s is 25 jobs a minute. One in six of those who come finds no free slot,
     so 30 come.
@@ -106,16 +109,16 @@ def beside_others(play, token):
 @pytest.fixture(scope="module")
 def lost_answers(play, token):
     """
-    Make 200 songs while the answer to one submission in five is lost, and no full account is listed.
+    Make many songs while the answer to one submission in five is lost, and no full account is listed.
 
     The job has to outlast the two passes through a worker that it takes to find it and to watch it.
     """
     with EmulatorServer(
-        accounts=5, max_jobs=4, job_seconds=20, hide_full_accounts=True, token=token
+        accounts=5, max_jobs=SLOTS // 5, job_seconds=20, hide_full_accounts=True, token=token
     ) as emulator:
         emulator.faults.add(Fault(endpoint="create-prompt", lose_answer=True, every=5))
         ended = play("songs_with_lost_answers", emulator)
-        assert emulator.faults.all()[0].fired >= 40
+        assert emulator.faults.all()[0].fired >= scale.SONGS // 5
         return ended
 
 
@@ -131,16 +134,16 @@ class HandSetClock:
 
 @pytest.fixture(scope="module")
 def killed_triggerer(airflow_stack, play, token):
-    """Kill the triggerer while 10 songs are executing and 50 wait; end the ten when another one reads."""
+    """Kill the triggerer while a sixth of the songs is executing; end those when another one reads."""
     clock = HandSetClock()
     hour = timedelta(hours=1)
-    started = iter(range(60))
+    started = itertools.count()
 
     def job_seconds() -> float:
-        return hour.total_seconds() if next(started) < SLOTS else 8
+        return hour.total_seconds() if next(started) < SLOTS_OF_THE_KILLED else 8
 
     with EmulatorServer(
-        accounts=5, max_jobs=2, job_seconds=job_seconds, token=token, clock=clock
+        accounts=5, max_jobs=SLOTS_OF_THE_KILLED // 5, job_seconds=job_seconds, token=token, clock=clock
     ) as emulator:
 
         def readings() -> int:
@@ -150,7 +153,7 @@ def killed_triggerer(airflow_stack, play, token):
             for _ in attempts(180, interval=1):
                 executing = waiting_by(airflow_stack, run, "JobTrigger")
                 waiting = waiting_by(airflow_stack, run, "SubmissionTrigger")
-                if (len(executing), len(waiting)) == (10, 50):
+                if (len(executing), len(waiting)) == (SLOTS_OF_THE_KILLED, 5 * SLOTS_OF_THE_KILLED):
                     break
             else:
                 pytest.fail(f"{len(executing)} songs are executing, and {len(waiting)} wait")
@@ -186,13 +189,13 @@ def test_every_task_succeeds_at_its_first_try(ended):
     assert {(task["state"], task["try_number"]) for task in ended.tasks} == {("success", 1)}
 
 
-def test_there_were_200_songs_beside_those_of_others(beside_others):
+def test_there_were_many_songs_beside_those_of_others(beside_others):
     jobs_of_others = sum(
         ((job.ended or job.over_at) - job.started).total_seconds() for job in beside_others.jobs_of_others
     )
 
-    assert len(beside_others.tasks) == 200
-    assert 0.25 < jobs_of_others / (SLOTS * beside_others.seconds) < 0.42
+    assert len(beside_others.tasks) == scale.SONGS
+    assert 0.2 < jobs_of_others / (SLOTS * beside_others.seconds) < 0.45
 
 
 def test_the_service_is_asked_once_per_interval_for_all_songs_waiting_and_executing(beside_others):
@@ -207,7 +210,7 @@ def test_the_service_is_asked_once_per_interval_for_all_songs_waiting_and_execut
 
 
 def test_a_song_whose_answer_was_lost_is_found_and_not_submitted_again(airflow_stack, lost_answers):
-    xcoms = [airflow_stack.xcom(lost_answers.run, "song", map_index=index) for index in range(200)]
+    xcoms = [airflow_stack.xcom(lost_answers.run, "song", map_index=index) for index in range(scale.SONGS)]
 
     assert {xcom["submissions"] for xcom in xcoms} == {1}
 
@@ -221,7 +224,7 @@ def order(airflow_stack, killed_triggerer):
     """Return the songs that waited when the triggerer was killed, in the order in which they began to."""
     grants = {
         map_index(job): airflow_stack.xcom(killed_triggerer.run, "song", "grant", map_index(job))
-        for job in killed_triggerer.jobs[SLOTS:]
+        for job in killed_triggerer.jobs[SLOTS_OF_THE_KILLED:]
     }
     return dict(sorted(grants.items(), key=lambda item: item[1]["since"]))
 
@@ -229,17 +232,17 @@ def order(airflow_stack, killed_triggerer):
 def test_a_killed_triggerer_leaves_the_order_of_the_queue(order):
     granted = [datetime.fromisoformat(grant["observed_at"]) for grant in order.values()]
 
-    assert len(set(granted)) >= 5  # 10 slots, 50 songs
+    assert len(set(granted)) >= 5  # five times as many songs as slots
     assert granted == sorted(granted)
 
 
 def test_no_song_overtakes_more_than_those_that_were_granted_with_it(order, killed_triggerer):
-    """There are 10 slots, so while a song is on its way to the service, 9 others are at the most."""
-    served = [map_index(job) for job in killed_triggerer.jobs[SLOTS:]]
+    """While a song is on its way to the service, so many others are at the most as there are other slots."""
+    served = [map_index(job) for job in killed_triggerer.jobs[SLOTS_OF_THE_KILLED:]]
 
     overtaken = {song: place - served.index(song) for place, song in enumerate(order)}
 
-    assert {song: by for song, by in overtaken.items() if by > SLOTS - 1} == {}
+    assert {song: by for song, by in overtaken.items() if by > SLOTS_OF_THE_KILLED - 1} == {}
 
 
 @pytest.fixture(scope="module")

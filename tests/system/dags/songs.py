@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+import scale
 from airflow.sdk import DAG
 
 from airflow_riffusion.operators.submit import RiffusionSubmitOperator
@@ -59,9 +60,9 @@ def songs(dag_id, number, operator=RiffusionSubmitOperator, **arguments):
         )
 
 
-songs("songs_beside_others", 200, poke_interval=2)
-songs("songs_with_lost_answers", 200)
+songs("songs_beside_others", scale.SONGS, poke_interval=2)
+songs("songs_with_lost_answers", scale.SONGS)
 songs("songs_with_a_killed_worker", 1, Killed, knowing=False, retries=1)
 songs("songs_that_ended_before_the_retry", 1, Killed, knowing=True, retries=1, retry_delay=20, hold=30)
-songs("songs_with_a_killed_triggerer", 60, Witnessed)
+songs("songs_with_a_killed_triggerer", scale.SONGS_OVER_A_KILLED_TRIGGERER, Witnessed)
 songs("songs_that_are_killed", 3, LastFirst, poke_interval=5)
