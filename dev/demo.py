@@ -28,6 +28,7 @@ from dev.demo_story import (
     shortcomings,
     song_of,
     summary,
+    unknown_outcomes,
 )
 
 if TYPE_CHECKING:
@@ -148,7 +149,8 @@ def _run_dags(airflow: AirflowStack, emulator: EmulatorServer, story: _Story) ->
     _follow(look, emulator, story)
     stats = emulator.service.stats()
     print(f"\n{summary(stats, story.seconds)}", flush=True)
-    return shortcomings(look.tasks, look.states, stats, airflow.home / "airflow" / "logs")
+    found = shortcomings(look.tasks, look.states, stats, airflow.home / "airflow" / "logs")
+    return found + unknown_outcomes(look.xcoms)
 
 
 def _complain(problems: Sequence[str], home: Path) -> None:

@@ -192,6 +192,16 @@ def shortcomings(tasks: Sequence[Task], states: Mapping[str, str], stats: Stats,
     return found + _tasks_shortcomings(tasks, logs)
 
 
+def unknown_outcomes(xcoms: Mapping[str, Any]) -> list[str]:
+    """
+    List the songs made by one task that did not see how their job ended.
+
+    :param xcoms: what the tasks that waited left, by song.
+    """
+    songs = [song for song in ONE_TASK.songs if song in xcoms and _outcome(xcoms[song]) != "completed"]
+    return [f"{ONE_TASK.dag_id}, {song}: {_outcome(xcoms[song])}." for song in songs]
+
+
 def _tasks_shortcomings(tasks: Sequence[Task], logs: Path) -> list[str]:
     alike: dict[tuple[str, str | None], list[Task]] = defaultdict(list)
     for task in tasks:

@@ -24,6 +24,7 @@ from dev.demo_story import (
     order_text,
     shortcomings,
     summary,
+    unknown_outcomes,
 )
 from tests.versions import needs_pages_of_plugins
 
@@ -183,6 +184,18 @@ def test_the_summary_says_what_was_counted():
         "Most jobs at once     4 on 4 slots\n"
         "Time in all           71 s"
     )
+
+
+@pytest.mark.parametrize(
+    ("result", "found"),
+    [
+        ([{"status": "completed"}], []),
+        ([{"status": "failed"}], [f"riffusion_songs, {ONE_TASK.songs[0]}: failed."]),
+        (None, [f"riffusion_songs, {ONE_TASK.songs[0]}: outcome unknown."]),
+    ],
+)
+def test_unknown_outcomes_are_those_of_songs_without_a_completed_result(result, found):
+    assert unknown_outcomes({ONE_TASK.songs[0]: {"result": result}, SENSOR.songs[0]: {}}) == found
 
 
 class TestShortcomings:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -15,6 +17,8 @@ from tests.browser import BROWSERS, FLAGS, find_browser, log_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from dev.airflow_client import DagRun
 
 TIMEOUT = 30_000  # milliseconds
 EXAMPLE_DAGS = Path(__file__).parents[2] / "example_dags"
@@ -72,6 +76,40 @@ def emulator(token: str, store_connection: Callable[..., None]) -> Iterator[Emul
     ) as emulator:
         store_connection("riffusion_default", emulator)
         yield emulator
+
+
+@dataclass(frozen=True)
+class ReadmeRuns:
+    """
+    What became of the README's DAGs.
+
+    :param runs: the runs by DAG, all of which have succeeded.
+    :param shown: what processes showed of the API token meanwhile.
+    """
+
+    runs: dict[str, DagRun]
+    shown: list[str]
+
+
+@pytest.fixture(scope="session")
+def readme_runs(airflow_stack: AirflowStack, emulator: EmulatorServer, token: str) -> ReadmeRuns:
+    """Run the README's DAGs at once; they want more slots than there are."""
+    dag_ids = ("songs", "album", "capacity_report", "no_worker_at_all")
+    runs = {dag_id: airflow_stack.trigger(dag_id) for dag_id in dag_ids}
+    shown = []
+    for run in runs.values():
+        shown += processes_that_show(token)
+        assert airflow_stack.wait(run, 240) == "success"
+    return ReadmeRuns(runs, shown)
+
+
+def processes_that_show(text: str) -> list[str]:
+    """Return the arguments and environment variables of all processes that hold a text."""
+    shown = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            shown += [line for line in (*process.cmdline(), *process.environ().values()) if text in line]
+    return shown
 
 
 @pytest.fixture(scope="module")

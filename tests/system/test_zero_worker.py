@@ -1,12 +1,8 @@
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from airflow_riffusion.emulator import EmulatorServer
-from dev.airflow_stack import AirflowStack
-from tests.system.conftest import TEST_DAGS
 
 WITHOUT_ANY_WORKER = {("both", -1), *(("mapped", index) for index in range(3)), ("group.in_group", 0)}
 
@@ -128,17 +124,3 @@ def test_song_with_outputs_of_a_mapped_task_is_submitted_under_its_number(airflo
 
     (job,) = (job for job in service.read().jobs if job.job_id == song["job_id"])
     assert (song["reply_ref"], job.reply_ref) == ("42", "42")
-
-
-def test_it_runs_under_dags_test(tmp_path, token):
-    airflow = AirflowStack(tmp_path, dags_folder=TEST_DAGS)
-    with EmulatorServer(accounts=2, max_jobs=2, token=token) as emulator:
-        account = emulator.service.read().accounts[0].user_id
-        connection = json.dumps({"conn_type": "riffusion", "host": emulator.url, "password": token})
-        for command in (
-            ["db", "migrate"],
-            ["connections", "add", "riffusion_zero_worker", "--conn-json", connection],
-            ["dags", "test", "zero_worker", "--conf", json.dumps({"account": account, "slots": 1})],
-        ):
-            ended = airflow.cli(*command, timeout=240)
-            assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
