@@ -12,6 +12,7 @@ from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 from airflow_riffusion.compat import worker_is_gone
 from airflow_riffusion.core.request import SlotRequest, conn_id, grant_line, plain, seconds
 from airflow_riffusion.exceptions import RiffusionRejected
+from airflow_riffusion.triggers.base import SerializedByArguments
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-class CapacityTrigger(BaseTrigger):
+class CapacityTrigger(SerializedByArguments, BaseTrigger):
     """
     Wait at the connection's gate, and fire when slots are granted, or when waiting won't help.
 
@@ -99,26 +100,6 @@ class CapacityTrigger(BaseTrigger):
             priority=request.priority,
             since=request.since,
             **arguments,
-        )
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class's path and all arguments."""
-        return (
-            "airflow_riffusion.triggers.capacity.CapacityTrigger",
-            {
-                "riffusion_conn_id": self.riffusion_conn_id,
-                "slots": self.slots,
-                "user_ids": self.user_ids,
-                "same_account": self.same_account,
-                "hold": self.hold,
-                "poke_interval": self.poke_interval,
-                "priority": self.priority,
-                "since": self.since,
-                "timeout": self.timeout,
-                "end_from_trigger": self.end_from_trigger,
-                "do_xcom_push": self.do_xcom_push,
-                "multiple_outputs": self.multiple_outputs,
-            },
         )
 
     @property

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow.triggers.base import TriggerEvent
 
@@ -15,6 +15,7 @@ from airflow_riffusion.core.availability import RisingEdge
 from airflow_riffusion.core.request import SlotRequest, account_ids, conn_id, seconds, whole_number
 from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.gate.edge_memory import EdgeMemory
+from airflow_riffusion.triggers.base import SerializedByArguments
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
@@ -32,7 +33,7 @@ _AFTER_REJECTION = 60.0
 """Seconds until the service, or the connection, is asked again that said no."""
 
 
-class CapacityEventTrigger(BaseEventTrigger):
+class CapacityEventTrigger(SerializedByArguments, BaseEventTrigger):
     """
     Let an ``AssetWatcher`` start DAGs when there comes to be room for new jobs (Airflow 3).
 
@@ -75,18 +76,6 @@ class CapacityEventTrigger(BaseEventTrigger):
         self.user_ids = None if accounts is None else sorted(accounts)
         self.poke_interval = seconds("poke_interval", poke_interval)
         self._complaint: str | None = None
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class's path and all arguments."""
-        return (
-            "airflow_riffusion.triggers.event.CapacityEventTrigger",
-            {
-                "riffusion_conn_id": self.riffusion_conn_id,
-                "slots": self.slots,
-                "user_ids": self.user_ids,
-                "poke_interval": self.poke_interval,
-            },
-        )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield an event for every rise, for ever."""

@@ -15,6 +15,7 @@ from airflow_riffusion.compat import worker_is_gone
 from airflow_riffusion.core.jobs import WantedJob
 from airflow_riffusion.core.request import seconds
 from airflow_riffusion.exceptions import RiffusionRejected
+from airflow_riffusion.triggers.base import SerializedByArguments
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 _RETRIES = 2
 
 
-class JobTrigger(BaseTrigger):
+class JobTrigger(SerializedByArguments, BaseTrigger):
     """
     Watch a job by the readings of the connection's gate, and fire when it is over.
 
@@ -66,22 +67,6 @@ class JobTrigger(BaseTrigger):
         self.ask_again_after = ask_again_after
         self.cancel_on_kill = cancel_on_kill
         self.song = song
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class's path and all arguments."""
-        return (
-            "airflow_riffusion.triggers.job.JobTrigger",
-            {
-                "riffusion_conn_id": self.riffusion_conn_id,
-                "job_id": self.job_id,
-                "reply_ref": self.reply_ref,
-                "hold": self.hold,
-                "poke_interval": self.poke_interval,
-                "ask_again_after": self.ask_again_after,
-                "cancel_on_kill": self.cancel_on_kill,
-                "song": self.song,
-            },
-        )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """

@@ -14,6 +14,7 @@ from airflow_riffusion.compat import worker_is_gone
 from airflow_riffusion.core.jobs import WantedJob
 from airflow_riffusion.core.request import Grant, seconds
 from airflow_riffusion.exceptions import RiffusionRejected
+from airflow_riffusion.triggers.base import SerializedByArguments
 from airflow_riffusion.triggers.capacity import CapacityTrigger
 from airflow_riffusion.triggers.job import cancel_job, is_deferred
 
@@ -43,11 +44,6 @@ class SubmissionTrigger(CapacityTrigger):
         self.song = song
         self.pause = pause
         self._searched = False
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class's path and all arguments."""
-        own = {"song": self.song, "pause": self.pause}
-        return "airflow_riffusion.triggers.submission.SubmissionTrigger", {**super().serialize()[1], **own}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """
@@ -131,7 +127,7 @@ class SubmissionTrigger(CapacityTrigger):
         return replace(super()._request(since), reply_ref=self.song["reply_ref"])
 
 
-class GiveBackTrigger(BaseTrigger):
+class GiveBackTrigger(SerializedByArguments, BaseTrigger):
     """
     Give a grant back whose submission was rejected: the worker that was told so can't reach the gate.
 
@@ -145,17 +141,6 @@ class GiveBackTrigger(BaseTrigger):
         self.riffusion_conn_id = riffusion_conn_id
         self.grant_id = grant_id
         self.message = message
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class's path and all arguments."""
-        return (
-            "airflow_riffusion.triggers.submission.GiveBackTrigger",
-            {
-                "riffusion_conn_id": self.riffusion_conn_id,
-                "grant_id": self.grant_id,
-                "message": self.message,
-            },
-        )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Give it back, then yield one event: ``rejected`` with the message."""
