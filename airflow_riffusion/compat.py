@@ -48,7 +48,6 @@ def require_zero_worker_mode(argument: str) -> None:
     """
     Refuse an argument that needs Airflow 3.3.
 
-    :param argument: its name.
     :raises ValueError: on an older Airflow.
     """
     if not HAS_ZERO_WORKER_MODE:
@@ -62,7 +61,6 @@ def require_asset_watchers(name: str) -> None:
     """
     Refuse what only an ``AssetWatcher`` can use.
 
-    :param name: what it is.
     :raises ValueError: on Airflow 2.
     """
     if not HAS_ASSET_WATCHERS:
@@ -77,22 +75,13 @@ def event_trigger_base() -> type[BaseTrigger]:
 
 
 def is_deferral_timeout(next_method: str, next_kwargs: Mapping[str, Any] | None) -> bool:
-    """
-    Return whether Airflow resumes a task because it was deferred for too long.
-
-    :param next_method: what is called according to Airflow.
-    :param next_kwargs: with what.
-    """
+    """Return whether Airflow resumes a task because it was deferred for too long."""
     reasons = ("Trigger timeout", "Trigger/execution timeout")  # Airflow 3, and 2
     return next_method == "__fail__" and (next_kwargs or {}).get("error") in reasons
 
 
 def first_reschedule_date(context: Context) -> datetime | None:
-    """
-    Return when a rescheduled sensor first looked, None if this is the first time.
-
-    :param context: the task's context.
-    """
+    """Return when a rescheduled sensor first looked, None if this is the first time."""
     ti = context["ti"]
     if AIRFLOW_VERSION.major >= 3:
         return ti.get_first_reschedule_date(context)
@@ -121,10 +110,6 @@ def seconds_until_worker_is_gone() -> float:
 
 
 async def worker_is_gone(began: float) -> None:
-    """
-    Sleep until a task that a worker deferred may be resumed.
-
-    :param began: when its trigger began, on the event loop's clock: after the worker had deferred it.
-    """
+    """Sleep until a task that a worker deferred may be resumed."""
     gone = began + seconds_until_worker_is_gone()
     await asyncio.sleep(gone - asyncio.get_running_loop().time())

@@ -41,12 +41,7 @@ _told: dict[str, set[tuple[str, str]]] = {}
 
 
 def reading(conn_id: str, capacity: Capacity) -> None:
-    """
-    Tell what the service says of each account, and once of each that it no longer names, that it has nothing.
-
-    :param conn_id: the connection.
-    :param capacity: the reading.
-    """
+    """Send each account's slots, and zeros once for an account that is gone."""
     numbers = {
         (name, account.user_id): number
         for account in capacity.accounts
@@ -64,25 +59,14 @@ def reading(conn_id: str, capacity: Capacity) -> None:
 
 
 def gate(conn_id: str, *, waiting: int, held: int) -> None:
-    """
-    Tell how it stands at this triggerer's gate.
-
-    :param conn_id: the connection.
-    :param waiting: how many tasks wait for slots.
-    :param held: how many slots are granted and not yet seen in use.
-    """
+    """Tell how it stands at this triggerer's gate."""
     tags = {"conn_id": conn_id, "hostname": _hostname()}
     _send("gauge", "riffusion.gate.waiting", waiting, tags)
     _send("gauge", "riffusion.gate.held", held, tags)
 
 
 def granted(conn_id: str, grant: Grant) -> None:
-    """
-    Tell that a task has its slots.
-
-    :param conn_id: the connection.
-    :param grant: the grant.
-    """
+    """Tell that a task has its slots."""
     tags = {"conn_id": conn_id}
     _send("incr", "riffusion.grants", 1, tags)
     _send("timing", "riffusion.gate.wait", timedelta(seconds=grant.waited_seconds), tags)
@@ -90,11 +74,7 @@ def granted(conn_id: str, grant: Grant) -> None:
 
 @contextmanager
 def request(conn_id: str) -> Iterator[None]:
-    """
-    Tell how long a request takes, and what is wrong with its answer.
-
-    :param conn_id: the connection.
-    """
+    """Tell how long a request takes, and what is wrong with its answer."""
     began = time.monotonic()
     try:
         yield
@@ -107,12 +87,7 @@ def request(conn_id: str) -> Iterator[None]:
 
 
 def request_failed(conn_id: str, error: RiffusionError) -> None:
-    """
-    Tell that a request brought no good answer.
-
-    :param conn_id: the connection.
-    :param error: why.
-    """
+    """Tell that a request brought no good answer."""
     tags = {"conn_id": conn_id, "kind": _kind(error), "status": str(error.status or "none")}
     _send("incr", "riffusion.request.error", 1, tags)
 

@@ -39,8 +39,6 @@ class ConfiguredAccounts:
         """
         Read an answer's body.
 
-        :param body: the body as it came.
-        :param account_field: what the service calls an account; an entry without it goes by its key.
         :raises CapacityFormatError: if it is no list of accounts. The error quotes nothing of the body.
         """
         try:
@@ -76,12 +74,10 @@ class KnownAccounts:
 
     def learn(self, answer: ConfiguredAccounts) -> ConfiguredAccounts | None:
         """
-        Take over what ``GET accounts`` says.
+        Take over what ``GET accounts`` says, and return the accounts that there are.
 
-        One answer may be blank: an account that was there before is gone only when a second one lacks it.
-
-        :param answer: what it says.
-        :return: the accounts that there are; None if there seems to be none, until a second answer says so.
+        One answer may be blank: an account that was there before is gone only when a second one lacks it, and
+        that there is none at all is believed the second time; until then, None is returned.
         """
         last, self._last_answer = self._last_answer, answer
         kept = {
@@ -97,11 +93,7 @@ class KnownAccounts:
         return ConfiguredAccounts(dict(self._slots), answer.logged_out)
 
     def complete(self, reading: Capacity) -> Capacity:
-        """
-        Return a reading with the known accounts that it does not list, as full ones.
-
-        :param reading: what the service says; it is returned itself if it lacks none.
-        """
+        """Return a reading with the known accounts that it does not list, as full ones."""
         listed = reading.listed_slots
         for name, most in listed.items():
             self._slots[name] = most if most is not None else self._slots.get(name)

@@ -36,11 +36,7 @@ class Availability:
     configured: ConfiguredAccounts | None = None
 
     def to_xcom(self, user_ids: frozenset[str] | None = None) -> dict[str, Any]:
-        """
-        Return the reading as plain JSON, and with it the room: how many slots a newcomer could have.
-
-        :param user_ids: only these accounts count; None for all.
-        """
+        """Return the reading as plain JSON, and with it the room: how many slots a newcomer could have."""
         usable = (slots for user_id, slots in self.slots.items() if user_ids is None or user_id in user_ids)
         return {**self.reading.for_users(user_ids).to_xcom(), "room": sum(usable)}
 
@@ -50,11 +46,7 @@ class Availability:
         return {account.user_id: account.available for account in self.reading.accounts}
 
     def less(self, wanted: Mapping[frozenset[str] | None, int]) -> Availability:
-        """
-        Return what others leave of it: those first who can use some accounts only.
-
-        :param wanted: how many slots they want, by the accounts they can use; None for all.
-        """
+        """Return what others leave of it: those first who can use some accounts only."""
         left = self.slots
         for user_ids, number in sorted(wanted.items(), key=lambda each: each[0] is None):
             usable = sum(slots for user_id, slots in left.items() if user_ids is None or user_id in user_ids)
@@ -94,8 +86,6 @@ class RisingEdge:
         One reading may be blank, stale or odd. So one that could never serve the request, makes less sense
         than the last, or lacks an account on which no job is seen, says nothing until several in a row are
         like that. If the service has no accounts that could serve it, :attr:`unsatisfiable` then says why.
-
-        :param room: what the reading leaves. One that was observed already says nothing new.
         """
         if room.reading is self._reading:
             return False

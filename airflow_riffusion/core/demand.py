@@ -38,22 +38,14 @@ class SlotDemand:
         return cls(request.slots, request.user_ids, request.same_account, plain_check=request.hold == 0)
 
     def accounts(self, reading: Capacity) -> list[AccountCapacity]:
-        """
-        Return the accounts that could have a part in serving it, now or later.
-
-        :param reading: what the service says.
-        """
+        """Return the accounts that could have a part in serving it, now or later."""
         usable = reading.for_users(self.user_ids).accounts
         if not self.same_account:
             return list(usable)
         return [account for account in usable if account.max_jobs is None or account.max_jobs >= self.slots]
 
     def pick(self, free: Mapping[str, int]) -> dict[str, int] | None:
-        """
-        Choose slots, those of the accounts with most free ones first; None if there aren't enough.
-
-        :param free: how many slots are free on which account.
-        """
+        """Choose slots, those of the accounts with most free ones first; None if there aren't enough."""
         usable = sorted(
             ((user_id, slots) for user_id, slots in free.items() if self._usable(user_id)),
             key=lambda account: -account[1],
@@ -70,12 +62,7 @@ class SlotDemand:
         return None if wanted else picked
 
     def impossible(self, slots: Mapping[str, int | None]) -> str | None:
-        """
-        Return why no slot that becomes free could help, or None if one could.
-
-        :param slots: how many slots each account has; None where the service did not say. Accounts that a
-            reading does not list may be full, so its own alone prove nothing.
-        """
+        """Return why these accounts could never serve it, free or not; None if they could."""
         usable = {user_id: most for user_id, most in slots.items() if self._usable(user_id)}
         if None in usable.values():
             return None
@@ -91,12 +78,7 @@ class SlotDemand:
         return f"the accounts have {sum(known)} in all"
 
     def ruled_out(self, reading: Capacity, configured: ConfiguredAccounts) -> str | None:
-        """
-        Return why the request can never be served, or None if it may be.
-
-        :param reading: what the service says is free; an account that it lists takes jobs.
-        :param configured: the accounts that the service has. One whose login must be renewed takes no jobs.
-        """
+        """Return why the request can never be served, or None if it may be."""
         # A job that runs proves its account, however many slots that has.
         running = {job.user_id for job in reading.jobs if job.user_id is not None} - {*configured.logged_out}
         slots = dict.fromkeys(running, None) | configured.slots | reading.listed_slots

@@ -239,11 +239,7 @@ class Peers:
         return any(now - heard.since < INTENT_EXPIRES for heard in intents)
 
     def held(self, reading: Capacity, now: float, *, seen: Collection[str] = ()) -> Counter[str]:
-        """
-        Return how many slots that a reading shows as free are held by peers, by account.
-
-        :param seen: references of jobs that were seen executing before.
-        """
+        """Return how many slots that a reading shows as free are held by peers, by account."""
         executing = {*seen, *(job.reply_ref for job in reading.jobs)}
         slots: Counter[str] = Counter()
         for heard in self._heard.values():

@@ -118,11 +118,7 @@ class Grant:
 
 
 def grant_line(granted: dict[str, Any]) -> str:
-    """
-    Say in one line of the log what was granted.
-
-    :param granted: the sensor's XCom.
-    """
+    """Say in one line of the log what was granted."""
     slots = [
         f"{slots} {'slot' if slots == 1 else 'slots'} on account {user_id}"
         for user_id, slots in granted["granted"].items()
@@ -135,7 +131,6 @@ def whole_number(name: str, value: object) -> int:
     """
     Return a positive whole number; a template may have rendered it to text, or divided to get it.
 
-    :param name: the argument's name, for the error.
     :raises ValueError: if it is none.
     """
     number = value
@@ -152,7 +147,6 @@ def identifier(name: str, value: object) -> str:
     """
     Return an id as text; a whole number is one, too: kling's jobs have them, and native templates make them.
 
-    :param name: the argument's name, for the error.
     :raises ValueError: if it is none, or empty.
     """
     text = str(value) if type(value) is int else value
@@ -168,7 +162,6 @@ def reference(name: str, value: object) -> str:
     A number with a fraction is not: native templates make the same one of "2026.1" and "2026.10", and jobs
     of one reference are taken for one.
 
-    :param name: the argument's name, for the error.
     :raises ValueError: if it is none, or empty.
     """
     if isinstance(value, float):
@@ -200,9 +193,6 @@ def seconds(name: str, value: object, *, zero: bool = False) -> float:
     """
     Return a finite number of seconds.
 
-    :param name: the argument's name, for the error.
-    :param value: seconds or a timedelta.
-    :param zero: whether 0 is allowed.
     :raises ValueError: if it is none.
     """
     number = value.total_seconds() if isinstance(value, timedelta) else value
@@ -222,7 +212,6 @@ def boolean(name: str, value: object) -> bool:
     """
     Return a boolean; the text ``"false"`` would count as true.
 
-    :param name: the argument's name, for the error.
     :raises ValueError: if it is none.
     """
     if not isinstance(value, bool):
@@ -246,7 +235,6 @@ def checked_endpoint(value: object) -> str:
     """
     Return an endpoint of the service.
 
-    :param value: relative to ``v1/<service>/``; it may have a query string.
     :raises ValueError: if it leads elsewhere.
     """
     path = unquote(value.partition("?")[0]) if isinstance(value, str) else ""

@@ -55,44 +55,26 @@ class Song:
     bad_answers: int = 0
 
     def identify(self, answer: object) -> Song:
-        """
-        Take over the job's id and account, as far as an answer has them, in any service's spelling.
-
-        :param answer: the answer to a submission, or a job in an XCom.
-        """
+        """Take over the job's id and account, as far as an answer has them, in any service's spelling."""
         from airflow_riffusion.core.capacity import ExecutingJob
 
         job = ExecutingJob.parse(answer if isinstance(answer, Mapping) else {})
         return replace(self, job_id=job.job_id or self.job_id, user_id=job.user_id or self.user_id)
 
     def adopt(self, job: Mapping[str, Any], now: float) -> Song:
-        """
-        Take over a job that an earlier submission has made.
-
-        :param job: the job, as in an XCom.
-        :param now: seconds since the epoch, for a job that does not say when it started.
-        """
+        """Take over a job that an earlier submission has made."""
         started = datetime.fromisoformat(job["started"]).timestamp() if job["started"] else now
         return replace(self.identify(job), submitted_at=started, seen=True)
 
     def over(self, job: Mapping[str, Any] | None, at: float) -> Song:
-        """
-        Note that the job has ended.
-
-        :param job: the job as it was seen last, as in an XCom; None if it was not seen this time.
-        :param at: when a reading showed that it is over, in seconds since the epoch.
-        """
+        """Note that the job has ended."""
         song = replace(self.identify(job), seen=self.seen or job is not None)
         if not song.seen or song.ran_seconds is not None:
             return song
         return replace(song, ran_seconds=round(max(0.0, at - song.submitted_at), 3))
 
     def to_xcom(self, result: Any) -> dict[str, Any]:
-        """
-        Return the XCom of the song's task.
-
-        :param result: what the service says of the job's outcome, if it was asked.
-        """
+        """Return the XCom of the song's task."""
         return {
             "job_id": self.job_id,
             "user_id": self.user_id,
@@ -105,11 +87,7 @@ class Song:
 
 
 def scrub(result: Any) -> Any:
-    """
-    Return what the service says of a job's outcome without what callback URLs may keep secret.
-
-    :param result: any JSON value.
-    """
+    """Return what the service says of a job's outcome without what callback URLs may keep secret."""
     if isinstance(result, list):
         return [scrub(each) for each in result]
     if not isinstance(result, Mapping):
@@ -124,8 +102,6 @@ def fill_in(endpoint: str, **values: str) -> str:
     """
     Return an endpoint with what is in braces filled in, quoted for a URL.
 
-    :param endpoint: such as ``"music/?id={job_id}"``.
-    :param values: what may be filled in, by name.
     :raises ValueError: if it asks for anything else.
     """
     try:
@@ -154,11 +130,7 @@ def checked_result_endpoint(value: object) -> None:
 
 
 def failure(result: object) -> str | None:
-    """
-    Return why a job failed, or None if its outcome does not say that it did.
-
-    :param result: what the service says of the job's outcome, or a list of it, as ``GET music`` answers.
-    """
+    """Return why a job failed, or None if its outcome does not say that it did."""
     if isinstance(result, list):
         return next((reason for each in result if (reason := failure(each))), None)
     if not isinstance(result, Mapping):

@@ -79,7 +79,6 @@ class Submission:
         """
         Return which accounts count: the one that is named, if there is one.
 
-        :param user_ids: those that the DAG author wants; None for all.
         :raises ValueError: if they can't be account ids, or the one that is named is none of them.
         """
         accounts = account_ids(user_ids)
@@ -90,20 +89,10 @@ class Submission:
         return [self.account]
 
     def reply_ref(self, own: str) -> str:
-        """
-        Return the ``replyRef`` of the job: the DAG author's, unless a template had nothing to say.
-
-        :param own: the task's own.
-        """
+        """Return the ``replyRef`` of the job: the DAG author's, unless a template had nothing to say."""
         return self.json.get("replyRef") or own
 
     def body(self, reply_ref: str, account_field: str, user_id: str) -> dict[str, Any]:
-        """
-        Return what is sent.
-
-        :param reply_ref: the ``replyRef`` of the job.
-        :param account_field: what the service calls an account.
-        :param user_id: the account with the free slot.
-        """
+        """Return what is sent."""
         account = {account_field: user_id} if self.account is None else {}
         return {**self.json, **account, "replyRef": reply_ref}

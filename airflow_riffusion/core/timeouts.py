@@ -30,12 +30,7 @@ class Limit:
 
     @classmethod
     def of(cls, timeout: float, execution_timeout: timedelta | None) -> Limit:
-        """
-        Return the shorter one.
-
-        :param timeout: the operator's own, in seconds.
-        :param execution_timeout: Airflow's, if there is one.
-        """
+        """Return the shorter one."""
         if execution_timeout is not None and execution_timeout.total_seconds() <= timeout:
             return cls("execution_timeout", execution_timeout.total_seconds())
         return cls("timeout", timeout)
@@ -46,12 +41,7 @@ class Limit:
         return self.name == "execution_timeout"
 
     def left(self, since: float, now: float) -> timedelta:
-        """
-        Return for how long a task may be deferred.
-
-        :param since: when its try began, in seconds since the epoch.
-        :param now: likewise.
-        """
+        """Return for how long a task may be deferred."""
         return timedelta(seconds=max(_SHORTEST_WAIT, since + self.seconds - now))
 
     def __str__(self) -> str:

@@ -22,11 +22,7 @@ PEER_KEY_PREFIX = "riffusion_gate_"
 
 
 def peer_key_prefix(riffusion_conn_id: str) -> str:
-    """
-    Return what the names of one connection's Variables begin with; the gate's id follows.
-
-    :param riffusion_conn_id: the connection.
-    """
+    """Return what the names of one connection's Variables begin with; the gate's id follows."""
     # Not its name, which may have a "token" in it: Airflow masks what is in such a Variable.
     digest = sha256(riffusion_conn_id.encode()).hexdigest()[:12]
     return f"{PEER_KEY_PREFIX}{digest}_"

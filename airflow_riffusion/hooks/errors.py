@@ -75,14 +75,7 @@ class _Peer:
 def error_of_answer(
     answer: requests.Response, body: bytes, endpoint: str, settings: ConnectionSettings
 ) -> RiffusionError:
-    """
-    Return the error that an answer other than 2xx is.
-
-    :param answer: the answer.
-    :param body: its body, as it came.
-    :param endpoint: the endpoint that was asked.
-    :param settings: the connection's settings.
-    """
+    """Return the error that an answer other than 2xx is."""
     endpoint = endpoint.partition("?")[0]
     url = settings.url(endpoint)
     status = answer.status_code
@@ -104,14 +97,7 @@ def error_of_answer(
 def error_of_network(
     error: Exception, url: str, settings: ConnectionSettings, *, quoting: bool = True
 ) -> RiffusionError:
-    """
-    Return the error that a request without a whole answer is.
-
-    :param error: what ``requests`` or ``urllib3`` raised.
-    :param url: the address that was asked.
-    :param settings: the connection's settings.
-    :param quoting: whether the error may quote the answer, as the libraries' errors do.
-    """
+    """Return the error that a request without a whole answer is."""
     url = url.partition("?")[0]
     if unusable := unusable_file(url):
         message = f"The request to {url} can't be sent: {unusable}. Correct the variable, or unset it."
@@ -241,13 +227,7 @@ def _target(answer: requests.Response, token: str) -> str:
 
 
 def without_token(body: bytes, token: str) -> bytes:
-    """
-    Return an answer without the API token, should the service echo it.
-
-    :param body: the body as it came.
-    :param token: the API token. One too short to be one, as an emulator may take, is left: as a part of
-        other words it would make the answer unreadable.
-    """
+    """Return an answer without the API token, should the service echo it."""
     if len(token) < _SHORTEST_TOKEN:
         return body
     for spelling in {token, quote(token), quote(token, safe="")}:

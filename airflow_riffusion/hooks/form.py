@@ -9,7 +9,6 @@ def widgets(fields: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """
     Return a widget for each of the fields in the provider's metadata.
 
-    :param fields: ``conn-fields`` of a connection type.
     :raises ImportError: without flask-appbuilder and wtforms, which Airflow before 3.2 brings along or
         stands in for.
     """

@@ -184,11 +184,7 @@ class _BearerAuth(AuthBase):
 
 
 def open_session(settings: ConnectionSettings) -> requests.Session:
-    """
-    Return a session for one connection: signed for its origin, bounded in time and size, no redirects.
-
-    :param settings: the connection's settings.
-    """
+    """Return a session for one connection: signed for its origin, bounded in time and size, no redirects."""
     session = _Session()
     adapter = _BoundedAdapter(settings.timeout)
     session.mount("https://", adapter)

@@ -52,8 +52,6 @@ class ConnectionSettings:
         """
         Read and check a connection.
 
-        :param conn_id: the id it was looked up by.
-        :param connection: what Airflow has stored under it.
         :raises RiffusionRejected: if a setting can't work, naming the connection and the setting.
         """
         try:
@@ -80,7 +78,6 @@ class ConnectionSettings:
         """
         Return the address of one of the service's endpoints.
 
-        :param endpoint: relative to ``v1/<service>/``; it may have a query string.
         :raises ValueError: if it leads elsewhere.
         """
         return f"{self.origin}/v1/{self.service}/{checked_endpoint(endpoint).lstrip('/')}"
