@@ -13,8 +13,8 @@ from string import Formatter
 from typing import Any
 from urllib.parse import quote
 
+from airflow_riffusion.core.arguments import checked_endpoint
 from airflow_riffusion.core.coerce import without_secrets
-from airflow_riffusion.core.request import checked_endpoint
 
 _FAILED = frozenset({"failed", "failure", "error", "cancelled", "canceled"})
 _LONGEST_REASON = 500

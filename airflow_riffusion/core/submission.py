@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_riffusion.core.request import account_ids, checked_endpoint, identifier, plain, reference
+from airflow_riffusion.core.arguments import account_ids, checked_endpoint, identifier, plain, reference
 
 LONGEST_REPLY_REF = 1024
 """Characters that a ``replyRef`` may have (https://useapi.net/docs/api-riffusion-v1)."""

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
-from airflow_riffusion.core.request import checked_endpoint, seconds
+from airflow_riffusion.core.arguments import checked_endpoint, seconds
 from airflow_riffusion.exceptions import RiffusionRejected
 
 if TYPE_CHECKING:

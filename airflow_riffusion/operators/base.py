@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 
 from airflow_riffusion.compat import is_deferral_timeout
-from airflow_riffusion.core.request import SlotRequest, conn_id, plain
+from airflow_riffusion.core.arguments import conn_id, plain
+from airflow_riffusion.core.request import SlotRequest
 from airflow_riffusion.core.submission import Submission
 from airflow_riffusion.core.timeouts import Limit
 from airflow_riffusion.exceptions import checking_arguments

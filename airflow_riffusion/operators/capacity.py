@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_riffusion.core.request import account_ids, conn_id, is_template, plain
+from airflow_riffusion.core.arguments import account_ids, conn_id, plain, unless_template
 from airflow_riffusion.exceptions import checking_arguments
 
 if TYPE_CHECKING:
@@ -50,10 +50,8 @@ class CapacityOperator(BaseOperator):
         super().__init__(multiple_outputs=multiple_outputs, **kwargs)
         self.riffusion_conn_id = riffusion_conn_id
         self.user_ids = user_ids
-        if not is_template(riffusion_conn_id):
-            conn_id(riffusion_conn_id)
-        if not is_template(user_ids):
-            account_ids(user_ids)
+        unless_template(conn_id, riffusion_conn_id)
+        unless_template(account_ids, user_ids)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_riffusion.core.ledger import READINGS_TO_CONFIRM
-from airflow_riffusion.core.request import (
+from airflow_riffusion.core.arguments import (
     account_ids,
     boolean,
     conn_id,
-    grant_line,
-    is_template,
     seconds,
+    unless_template,
     whole_number,
 )
+from airflow_riffusion.core.ledger import READINGS_TO_CONFIRM
+from airflow_riffusion.core.request import grant_line
 from airflow_riffusion.core.song import Song, checked_result_endpoint, failure, fill_in, scrub
 from airflow_riffusion.core.submission import checked_json
 from airflow_riffusion.exceptions import (
@@ -121,16 +121,12 @@ class RiffusionSubmitOperator(SongOperator):
         self.timeout = seconds("timeout", timeout)
         self._on_its_way: tuple[Song, RiffusionHook] | None = None
         self._killed = False
-        if not is_template(riffusion_conn_id):
-            conn_id(riffusion_conn_id)
-        if not is_template(slots):
-            whole_number("slots", slots)
-        if not is_template(user_ids):
-            account_ids(user_ids)
-        if not is_template(json):
-            checked_json(json)
-        if result_endpoint is not None and not is_template(result_endpoint):
-            checked_result_endpoint(result_endpoint)
+        unless_template(conn_id, riffusion_conn_id)
+        unless_template(whole_number, "slots", slots)
+        unless_template(account_ids, user_ids)
+        unless_template(checked_json, json)
+        if result_endpoint is not None:
+            unless_template(checked_result_endpoint, result_endpoint)
         if result_endpoint is not None and not wait_for_completion:
             raise ValueError("result_endpoint needs wait_for_completion=True: only then is there an outcome")
 

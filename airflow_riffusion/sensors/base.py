@@ -15,8 +15,8 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_riffusion.compat import is_deferral_timeout, seconds_until_worker_is_gone
+from airflow_riffusion.core.arguments import boolean, conn_id, seconds, unless_template
 from airflow_riffusion.core.ledger import READINGS_TO_CONFIRM
-from airflow_riffusion.core.request import boolean, conn_id, is_template, seconds
 from airflow_riffusion.core.timeouts import Limit
 from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionUnavailable, checking_arguments
 
@@ -74,8 +74,7 @@ class RiffusionSensor(BaseSensorOperator):
         self._began = 0.0
         self._not_before = float("-inf")
         self._own_hook: RiffusionHook | None = None
-        if not is_template(riffusion_conn_id):
-            conn_id(riffusion_conn_id)
+        unless_template(conn_id, riffusion_conn_id)
 
     @abstractmethod
     def _look(self, context: Context) -> PokeReturnValue | None:

@@ -9,16 +9,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import PokeReturnValue
 
+from airflow_riffusion.core.arguments import account_ids, boolean, plain, unless_template, whole_number
 from airflow_riffusion.core.ledger import SlotLedger, Unsatisfiable
-from airflow_riffusion.core.request import (
-    SlotRequest,
-    account_ids,
-    boolean,
-    grant_line,
-    is_template,
-    plain,
-    whole_number,
-)
+from airflow_riffusion.core.request import SlotRequest, grant_line
 from airflow_riffusion.exceptions import RiffusionRejected, checking_arguments
 from airflow_riffusion.sensors.base import RiffusionSensor
 
@@ -119,10 +112,8 @@ class CapacitySensor(RiffusionSensor):
         self.same_account = boolean("same_account", same_account)
         self.end_from_trigger = boolean("end_from_trigger", end_from_trigger)
         self.start_from_trigger = boolean("start_from_trigger", start_from_trigger)
-        if not is_template(slots):
-            whole_number("slots", slots)
-        if not is_template(user_ids):
-            account_ids(user_ids)
+        unless_template(whole_number, "slots", slots)
+        unless_template(account_ids, user_ids)
         if start_from_trigger or end_from_trigger:
             self._check_zero_worker_mode()
         if start_from_trigger:

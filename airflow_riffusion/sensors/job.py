@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import PokeReturnValue
 
+from airflow_riffusion.core.arguments import identifier, is_template, reference
 from airflow_riffusion.core.jobs import JobLedger, WantedJob
-from airflow_riffusion.core.request import identifier, is_template, reference
 from airflow_riffusion.exceptions import RiffusionRejected, checking_arguments
 from airflow_riffusion.sensors.base import RiffusionSensor
 

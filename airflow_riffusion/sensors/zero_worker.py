@@ -12,7 +12,14 @@ from airflow.sdk.definitions.mappedoperator import MappedOperator, OperatorParti
 from airflow.triggers.base import StartTriggerArgs
 
 from airflow_riffusion.compat import require_zero_worker_mode
-from airflow_riffusion.core.request import account_ids, boolean, conn_id, is_template, seconds, whole_number
+from airflow_riffusion.core.arguments import (
+    account_ids,
+    boolean,
+    conn_id,
+    seconds,
+    unless_template,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,14 +64,14 @@ def start_args(
     if timeout is None:
         timeout = conf.getfloat("sensors", "default_timeout")
     timeout = seconds("timeout", timeout)
-    ids = user_ids if is_template(user_ids) else account_ids(user_ids)
+    ids = unless_template(account_ids, user_ids)
     return StartTriggerArgs(
         trigger_cls="airflow_riffusion.triggers.capacity.CapacityTrigger",
         next_method="execute_complete",
         timeout=timedelta(seconds=timeout),
         trigger_kwargs={
             "riffusion_conn_id": conn_id(riffusion_conn_id),
-            "slots": slots if is_template(slots) else whole_number("slots", slots),
+            "slots": unless_template(whole_number, "slots", slots),
             "user_ids": sorted(ids) if isinstance(ids, frozenset) else ids,
             "same_account": boolean("same_account", same_account),
             "hold": seconds("hold", hold, zero=True),

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_riffusion.compat import worker_is_gone
-from airflow_riffusion.core.request import SlotRequest, conn_id, grant_line, plain, seconds
+from airflow_riffusion.core.arguments import conn_id, plain, seconds
+from airflow_riffusion.core.request import SlotRequest, grant_line
 from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.triggers.base import SerializedByArguments
 

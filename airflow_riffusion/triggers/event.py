@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from airflow.triggers.base import TriggerEvent
 
 from airflow_riffusion.compat import event_trigger_base, require_asset_watchers
+from airflow_riffusion.core.arguments import account_ids, conn_id, seconds, whole_number
 from airflow_riffusion.core.availability import RisingEdge
-from airflow_riffusion.core.request import SlotRequest, account_ids, conn_id, seconds, whole_number
+from airflow_riffusion.core.request import SlotRequest
 from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.gate.edge_memory import EdgeMemory
 from airflow_riffusion.triggers.base import SerializedByArguments

@@ -12,8 +12,8 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from airflow_riffusion.compat import worker_is_gone
+from airflow_riffusion.core.arguments import seconds
 from airflow_riffusion.core.jobs import WantedJob
-from airflow_riffusion.core.request import seconds
 from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.triggers.base import SerializedByArguments
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_riffusion.compat import worker_is_gone
+from airflow_riffusion.core.arguments import seconds
 from airflow_riffusion.core.jobs import WantedJob
-from airflow_riffusion.core.request import Grant, seconds
+from airflow_riffusion.core.request import Grant
 from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.triggers.base import SerializedByArguments
 from airflow_riffusion.triggers.capacity import CapacityTrigger
