@@ -1,4 +1,4 @@
-"""A gate whose service says what the test says, and those who wait at it."""
+"""A gate whose service answers as the test sets it, and waiters at it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A board in memory, for gates that pretend to be in different triggerers."""
+"""A peer store in memory, for gates that pretend to be in different triggerers."""
 
 from __future__ import annotations
 

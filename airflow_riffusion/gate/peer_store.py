@@ -1,4 +1,4 @@
-"""Where the gates of several triggerers leave states for each other."""
+"""Where the gates of several triggerers read each other's states."""
 
 from __future__ import annotations
 
@@ -29,31 +29,27 @@ def peer_key_prefix(riffusion_conn_id: str) -> str:
 
 
 class PeersUnreachable(Exception):
-    """Nothing can be read from peers, or told to them."""
+    """Peers can't be read, or nothing can be published for them."""
 
 
 class PeerStore(Protocol):
-    """Where gates leave states for each other: a text each, under the gate's id."""
+    """Keeps a state of each gate: a text, under the gate's id."""
 
     async def ids(self) -> list[str]:
-        """List those who have left one."""
+        """List the gates that have a state."""
 
     async def get(self, gate_id: str) -> str | None:
-        """Read one; None if there is none (any longer)."""
+        """Read a gate's state; None if there is none, or none any longer."""
 
     async def put(self, gate_id: str, text: str) -> None:
-        """Leave one in place of that before."""
+        """Write a gate's state over the one before."""
 
     async def delete(self, gate_id: str) -> None:
-        """Take one away."""
+        """Delete a gate's state."""
 
 
 class VariablePeerStore:
-    """
-    A board of Airflow Variables, one for each gate: all that triggers of different triggerers share.
-
-    :param riffusion_conn_id: the connection whose gates read it.
-    """
+    """One Airflow Variable for each gate: all that the triggers of different triggerers share."""
 
     def __init__(self, riffusion_conn_id: str) -> None:
         self._prefix = peer_key_prefix(riffusion_conn_id)
@@ -73,7 +69,7 @@ class VariablePeerStore:
         return hasattr(getattr(task_runner, "SUPERVISOR_COMMS", None), "asend")
 
     async def ids(self) -> list[str]:
-        """List the gates that have left a state."""
+        """List the gates that have a state."""
         from airflow.sdk import Variable
 
         keys = await _call(lambda: list(Variable.keys(prefix=self._prefix)))

@@ -96,20 +96,20 @@ def hook(monkeypatch):
 
 
 @pytest.fixture
-def board(monkeypatch):
-    """Return the board of all gates."""
-    board = MemoryPeerStore()
+def peer_store(monkeypatch):
+    """Return the store in memory that all gates share."""
+    peer_store = MemoryPeerStore()
 
     class OnlyStore:
         def __new__(cls, conn_id):
-            return board
+            return peer_store
 
         @staticmethod
         def is_within_reach():
             return True
 
     monkeypatch.setattr(gate_module, "VariablePeerStore", OnlyStore)
-    return board
+    return peer_store
 
 
 class Service:

@@ -281,7 +281,7 @@ class TestGate:
         assert run(scenario()) == 50
         assert stats.of("riffusion.gate.waiting")[-1][0] == 0
 
-    def test_after_a_rejection_nobody_waits_and_what_is_held_runs_out(self, stats, hook, board):
+    def test_after_a_rejection_nobody_waits_and_what_is_held_runs_out(self, stats, hook, peer_store):
         hook.next_answers = [reading(a=2)]
         hook.answer = RiffusionRejected("401")
 

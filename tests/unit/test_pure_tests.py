@@ -26,4 +26,4 @@ def test_pure_tests_are_importable_where_there_is_no_airflow():
 
 
 def test_imported_packages_follow_what_an_imported_file_imports():
-    assert {"airflow", "requests"} <= imported_packages(ROOT / "tests" / "unit" / "test_gate.py")
+    assert {"airflow", "requests"} <= imported_packages(ROOT / "tests" / "unit" / "gate" / "test_gate.py")

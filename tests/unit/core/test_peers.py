@@ -4,12 +4,15 @@ import pytest
 
 from airflow_riffusion.core.ledger import SlotLedger
 from airflow_riffusion.core.peers import (
+    FADING_AFTER,
     FORGOTTEN_AFTER,
     GONE_AFTER,
     INTENT_EXPIRES,
     LONGEST_TURN,
+    NEWCOMER_FOR,
     PUBLISH_EVERY,
     HeldSlots,
+    Membership,
     Peers,
     PeerState,
     WantedSlots,
@@ -74,6 +77,7 @@ def test_a_hold_that_is_over_is_told_to_last_no_longer():
     [
         "no JSON",
         "{}",
+        '{"sequence": 1, "flag": false, "holds": []}',
         '{"sequence": 1, "intent": false, "held": [{"slots": {"a": -1}}]}',
         '{"sequence": 1, "intent": false, "held": '
         '[{"reply_ref": "r", "slots": {"a": 1}, "one_job": true, "lasts": NaN}]}',
@@ -207,3 +211,78 @@ def test_who_was_silent_for_very_long_is_forgotten_once_its_holds_are_over():
     assert known.forgotten(100 + FORGOTTEN_AFTER - 0.1) == []
     assert known.forgotten(100 + FORGOTTEN_AFTER) == ["x"]
     assert known.forgotten(100 + FORGOTTEN_AFTER + 60) == ["x", "y"]
+
+
+def member(*, held=0, wanted=0, now=100.0):
+    """Return what peers know of a gate that has published what it holds and wants."""
+    own = Membership()
+    own.next_sequence(intent=False)
+    own.published(now, now, held=held, wanted=wanted, intent=False)
+    return own
+
+
+def test_membership_first_state_makes_a_newcomer():
+    assert member(now=100).newcomer_until == 100 + NEWCOMER_FOR
+
+
+def test_membership_state_after_a_long_silence_makes_a_newcomer_again():
+    own = member(now=100)
+    own.published(100 + FADING_AFTER, 100 + FADING_AFTER, held=0, wanted=0, intent=False)
+
+    assert own.newcomer_until == 100 + FADING_AFTER + NEWCOMER_FOR
+
+
+def test_membership_state_soon_after_the_last_makes_no_newcomer():
+    own = member(now=100)
+    own.published(99 + FADING_AFTER, 99 + FADING_AFTER, held=0, wanted=0, intent=False)
+
+    assert own.newcomer_until == 100 + NEWCOMER_FOR
+
+
+def test_membership_deleted_state_makes_a_newcomer_that_is_not_published():
+    own = member(now=100)
+    own.deleted(105)
+
+    assert (own.is_published, own.newcomer_until) == (False, 105 + NEWCOMER_FOR)
+
+
+def test_membership_intent_that_may_have_been_published_counts_until_it_is_withdrawn():
+    own = member()
+    own.next_sequence(intent=True)  # publishing it fails
+    own.next_sequence(intent=False)  # withdrawing it fails, too
+    assert own.intent
+
+    own.published(101, 101, held=0, wanted=0, intent=False)
+    assert not own.intent
+
+
+def test_membership_sequence_grows_with_each_attempt():
+    own = member()
+
+    assert own.next_sequence(intent=True) < own.next_sequence(intent=True)
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "alone", "expected"),
+    [
+        (2, 3, False, False),
+        (3, 3, False, False),  # a grant is published on its own
+        (1, 3, False, True),
+        (2, 4, False, True),
+        (1, 3, True, False),
+        (0, 3, True, True),
+        (2, 6, True, False),
+        (2, 7, True, True),
+        (2, 0, True, True),
+    ],
+)
+def test_membership_released_or_wanted_slots_are_news_to_peers(held, wanted, alone, expected):
+    assert member(held=2, wanted=3).has_news(held, wanted, alone=alone) is expected
+
+
+def test_membership_at_rest_has_told_nothing():
+    own = member(held=2, wanted=3)
+    own.rest()
+
+    assert not own.has_news(0, 0, alone=False)
+    assert own.has_news(0, 1, alone=False)

@@ -29,9 +29,9 @@ def state(*, sequence=1, intent=False, **lasts):
     return PeerState(sequence=sequence, intent=intent, held=holds).model_dump_json()
 
 
-def published(board):
-    """Return what is held by the board, and whether a flag is up."""
-    states = [PeerState.model_validate_json(text) for text in board.texts.values()]
+def published(peer_store):
+    """Return what the gates say they hold, and whether one of them intends to grant."""
+    states = [PeerState.model_validate_json(text) for text in peer_store.texts.values()]
     return {held.reply_ref for each in states for held in each.held}, any(each.intent for each in states)
 
 
@@ -44,15 +44,15 @@ def loop_time():
     return asyncio.get_running_loop().time()
 
 
-def test_a_gate_alone_costs_no_request_more_and_two_calls_per_reading_that_grants(hook, board):
+def test_coordinator_gate_without_peers_makes_no_extra_request_and_two_store_calls(hook, peer_store):
     async def scenario():
         gate = CapacityGate("conn")
         waiters = [wait(gate, f"w{number}", since=number) for number in range(9)]
         await asyncio.sleep(21)
-        idle, requests = Counter(board.calls), len(hook.asked_at)
+        idle, requests = Counter(peer_store.calls), len(hook.asked_at)
         hook.answer = reading(a=1)
         await asyncio.sleep(6)
-        granting = Counter(board.calls) - idle
+        granting = Counter(peer_store.calls) - idle
         await cancel(*waiters)
         return idle, requests, granting
 
@@ -64,7 +64,7 @@ def test_a_gate_alone_costs_no_request_more_and_two_calls_per_reading_that_grant
     assert granting.keys() == {"put", "ids"}
 
 
-def test_what_is_granted_is_published_before_its_task_is_told(hook, board):
+def test_coordinator_grant_is_published_before_its_waiter_is_resolved(hook, peer_store):
     hook.answer = reading(a=1)
 
     async def scenario():
@@ -73,19 +73,19 @@ def test_what_is_granted_is_published_before_its_task_is_told(hook, board):
         seen = []
 
         async def put(gate_id, text):
-            board.texts[gate_id] = text
+            peer_store.texts[gate_id] = text
             await asyncio.sleep(0.5)
             seen.append(waiter.done())
 
-        board.put = put
+        peer_store.put = put
         await waiter
         return seen
 
     assert run(scenario()) == [False, False]
-    assert published(board)[0] == {"w"}
+    assert published(peer_store)[0] == {"w"}
 
 
-def test_two_gates_never_grant_the_same_slot(hook, board):
+def test_coordinator_two_gates_never_grant_the_same_slot(hook, peer_store):
     async def scenario():
         gates = CapacityGate("conn"), CapacityGate("conn")
         waiters = [wait(gate, f"{name}{n}") for name, gate in zip("xy", gates, strict=True) for n in range(5)]
@@ -99,7 +99,7 @@ def test_two_gates_never_grant_the_same_slot(hook, board):
     assert run(scenario()) == 3
 
 
-def test_a_hundred_and_fifty_songs_of_three_triggerers_are_made_without_a_refusal(hook, board):
+def test_coordinator_150_songs_in_three_triggerers_meet_no_refusal(hook, peer_store):
     jobs, refused, made = {}, [], []
 
     def read():
@@ -128,9 +128,9 @@ def test_a_hundred_and_fifty_songs_of_three_triggerers_are_made_without_a_refusa
     assert refused == []
 
 
-def test_a_newcomer_that_sees_a_sibling_first_lets_it_notice(hook, board):
+def test_coordinator_newcomer_beside_a_peer_waits_until_the_peer_has_read_its_state(hook, peer_store):
     hook.answer = reading(a=1)
-    board.texts["peer"] = state()
+    peer_store.texts["peer"] = state()
 
     async def scenario():
         began = loop_time()
@@ -140,9 +140,9 @@ def test_a_newcomer_that_sees_a_sibling_first_lets_it_notice(hook, board):
     assert 10 <= run(scenario()) <= 14
 
 
-def test_a_flag_that_stays_up_keeps_a_gate_from_granting_only_until_it_expires(hook, board):
+def test_coordinator_intent_of_a_dead_peer_blocks_grants_until_it_expires(hook, peer_store):
     hook.answer = reading(a=1)
-    board.texts["peer"] = state(intent=True)
+    peer_store.texts["peer"] = state(intent=True)
 
     async def scenario():
         began = loop_time()
@@ -150,12 +150,12 @@ def test_a_flag_that_stays_up_keeps_a_gate_from_granting_only_until_it_expires(h
         return loop_time() - began
 
     assert 45 <= run(scenario()) <= 50
-    assert not PeerState.model_validate_json(board.texts.popitem()[1]).intent
+    assert not PeerState.model_validate_json(peer_store.texts.popitem()[1]).intent
 
 
-def test_what_a_killed_triggerer_had_granted_is_not_granted_again_until_its_hold_is_over(hook, board):
+def test_coordinator_holds_of_a_killed_triggerer_count_until_they_expire(hook, peer_store):
     hook.answer = reading(a=1)
-    board.texts["killed"] = state(song=60.0)
+    peer_store.texts["killed"] = state(song=60.0)
 
     async def scenario():
         began = loop_time()
@@ -165,9 +165,9 @@ def test_what_a_killed_triggerer_had_granted_is_not_granted_again_until_its_hold
     assert 60 <= run(scenario()) <= 63
 
 
-def test_a_slot_in_use_elsewhere_is_not_subtracted_twice(hook, board):
+def test_coordinator_peer_hold_whose_job_is_executing_is_not_subtracted_twice(hook, peer_store):
     hook.answer = reading(job("1", "a", "song"), a=1)
-    board.texts["peer"] = state(song=1000.0)
+    peer_store.texts["peer"] = state(song=1000.0)
 
     async def scenario():
         return await wait(CapacityGate("conn"), "w", poke_interval=1)
@@ -175,26 +175,26 @@ def test_a_slot_in_use_elsewhere_is_not_subtracted_twice(hook, board):
     assert run(scenario()).slots == {"a": 1}
 
 
-def test_a_turn_grants_by_a_reading_that_is_newer_than_what_the_siblings_say(hook, board):
+def test_coordinator_turn_beside_peers_grants_by_a_reading_newer_than_their_states(hook, peer_store):
     async def scenario():
         gate = CapacityGate("conn")
-        board.texts["peer"] = state()
+        peer_store.texts["peer"] = state()
         waiter = wait(gate, "w")
         await asyncio.sleep(30)
         hook.next_answers = [reading(a=1), FULL]
         await asyncio.sleep(6)
-        told = waiter.done()
+        granted = waiter.done()
         await cancel(waiter)
-        return told
+        return granted
 
     assert run(scenario()) is False
-    assert published(board) == (set(), False)
+    assert published(peer_store) == (set(), False)
 
 
-def test_a_turn_no_longer_counts_as_held_what_its_own_reading_shows_in_use(hook, board):
+def test_coordinator_second_reading_of_a_turn_settles_holds(hook, peer_store):
     async def scenario():
         gate = CapacityGate("conn")
-        board.texts["peer"] = state()
+        peer_store.texts["peer"] = state()
         first, second = wait(gate, "first", since=1), wait(gate, "second", since=2)
         await asyncio.sleep(30)
         hook.answer = reading(a=1)
@@ -203,19 +203,19 @@ def test_a_turn_no_longer_counts_as_held_what_its_own_reading_shows_in_use(hook,
         hook.next_answers = [reading(a=2), reading(executing, a=1)]
         hook.answer = reading(executing, a=0)
         await asyncio.sleep(8)
-        told = second.done()
+        granted = second.done()
         await cancel(second)
-        return told
+        return granted
 
     assert run(scenario()) is True
 
 
 @pytest.mark.parametrize(
-    ("look_takes", "publication_takes", "told"),
+    ("look_takes", "publication_takes", "granted"),
     [(0, 7, True), (0, 8.5, False), (6, 1.5, True), (6, 2.5, False)],
 )
-def test_a_grant_is_told_only_if_newcomers_hear_of_it_in_time(
-    hook, board, look_takes, publication_takes, told
+def test_coordinator_grant_without_peers_is_undone_if_published_too_late(
+    hook, peer_store, look_takes, publication_takes, granted
 ):
     """They take a turn 10 s after they have come, and may have come when the look had begun."""
 
@@ -223,7 +223,7 @@ def test_a_grant_is_told_only_if_newcomers_hear_of_it_in_time(
         gate = CapacityGate("conn")
         first, second = wait(gate, "first", since=1), wait(gate, "second", since=2)
         await asyncio.sleep(20)
-        ids, put, puts = board.ids, board.put, []
+        ids, put, puts = peer_store.ids, peer_store.put, []
 
         async def slow_ids():
             await asyncio.sleep(look_takes)
@@ -234,63 +234,63 @@ def test_a_grant_is_told_only_if_newcomers_hear_of_it_in_time(
             await asyncio.sleep(publication_takes if len(puts) == 1 else 0)
             await put(gate_id, text)
 
-        board.ids, board.put = slow_ids, slow_put
+        peer_store.ids, peer_store.put = slow_ids, slow_put
         hook.answer = reading(a=1)
         await first
         await cancel(second)
         return len(puts) == 1
 
-    assert run(scenario()) is told
+    assert run(scenario()) is granted
 
 
-def test_a_look_that_showed_nobody_is_not_believed_for_long(hook, board):
+def test_coordinator_peers_are_read_again_after_five_seconds_without_any(hook, peer_store):
     async def scenario():
         gate = CapacityGate("conn")
         waiter = wait(gate, "w", poke_interval=1)
         await asyncio.sleep(20)
-        board.texts["newcomer"] = state(song=1000.0)
+        peer_store.texts["newcomer"] = state(song=1000.0)
         hook.answer = reading(a=1)
         await asyncio.sleep(20)
-        told = waiter.done()
+        granted = waiter.done()
         await cancel(waiter)
-        return told
+        return granted
 
     assert run(scenario()) is False
 
 
-def test_who_was_out_of_touch_so_long_that_siblings_think_it_gone_takes_no_turn_at_once(hook, board):
+def test_coordinator_gate_silent_for_long_is_a_newcomer_in_the_middle_of_its_turn(hook, peer_store):
     """In the middle of its own turn, too: they may be granting as if they were alone."""
 
     async def scenario():
         gate = CapacityGate("conn")
-        board.texts["peer"] = state()
+        peer_store.texts["peer"] = state()
         waiter = wait(gate, "w", poke_interval=1)
         await asyncio.sleep(30)
-        ids = board.ids
+        ids = peer_store.ids
 
         async def slow_ids():
             await asyncio.sleep(120)
-            board.texts["peer"] = state(sequence=2)
-            board.ids = ids
+            peer_store.texts["peer"] = state(sequence=2)
+            peer_store.ids = ids
             return await ids()
 
-        board.ids = slow_ids
+        peer_store.ids = slow_ids
         hook.answer = reading(a=1)
         await asyncio.sleep(123)
-        told = waiter.done()
+        granted = waiter.done()
         await waiter
-        return told
+        return granted
 
     assert run(scenario()) is False
 
 
 @pytest.mark.parametrize("poke_interval", [60, 120, 300])
-def test_who_seldom_reads_is_granted_a_slot_at_its_first_reading_beside_a_sibling(hook, board, poke_interval):
+def test_coordinator_gate_with_a_long_interval_grants_at_its_first_reading(hook, peer_store, poke_interval):
     async def scenario():
         gate = CapacityGate("conn")
         waiter = wait(gate, "w", poke_interval=poke_interval)
         for sequence in range(100):
-            board.texts["peer"] = state(sequence=sequence)
+            peer_store.texts["peer"] = state(sequence=sequence)
             await asyncio.sleep(20)
             if sequence == 50:
                 hook.answer, free_since = reading(a=1), loop_time()
@@ -301,24 +301,24 @@ def test_who_seldom_reads_is_granted_a_slot_at_its_first_reading_beside_a_siblin
     assert run(scenario()) <= 1.1 * poke_interval + 40
 
 
-def test_a_siblings_job_does_not_settle_what_is_held_here(hook, board):
+def test_coordinator_job_of_a_peer_settles_no_hold_here(hook, peer_store):
     hook.answer = reading(a=1)
 
     async def scenario():
         gate = CapacityGate("conn")
-        board.texts["peer"] = state()
+        peer_store.texts["peer"] = state()
         waiters = [wait(gate, "w1", since=1), wait(gate, "w2", since=2)]
         await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
         hook.answer = reading(job("1", "a", "of the peer"), a=1)
         await asyncio.sleep(60)
-        told = waiters[1].done()
+        granted = waiters[1].done()
         await cancel(*waiters)
-        return told
+        return granted
 
     assert run(scenario()) is False
 
 
-def test_a_job_without_a_reference_settles_a_hold_as_long_as_there_is_no_sibling(hook, board):
+def test_coordinator_job_without_reference_settles_a_hold_if_there_are_no_peers(hook, peer_store):
     hook.answer = reading(a=1)
 
     async def scenario():
@@ -332,55 +332,55 @@ def test_a_job_without_a_reference_settles_a_hold_as_long_as_there_is_no_sibling
     assert run(scenario()) < 10
 
 
-def test_nothing_is_guessed_while_siblings_cant_be_reached(hook, board):
+def test_coordinator_job_without_reference_settles_no_hold_while_peers_are_unreachable(hook, peer_store):
     hook.answer = reading(a=1)
 
     async def scenario():
         gate = CapacityGate("conn")
         await wait(gate, "w1", since=1, hold=1000)
         await asyncio.sleep(6)
-        board.unreachable = True
+        peer_store.unreachable = True
         await asyncio.sleep(11)
         hook.answer = reading(job("1", "a"), a=1)
         second = wait(gate, "w2", since=2)
         await asyncio.sleep(20)
-        board.unreachable = False
+        peer_store.unreachable = False
         await asyncio.sleep(20)
-        told = second.done()
+        granted = second.done()
         await cancel(second)
-        return told
+        return granted
 
     assert run(scenario()) is False
 
 
 @pytest.mark.parametrize("fault", ["unreachable", "unreadable"])
-def test_one_failing_call_after_a_long_time_without_any_grants_nothing(hook, board, fault):
+def test_coordinator_one_failing_store_call_after_a_long_pause_grants_nothing(hook, peer_store, fault):
     async def scenario():
         gate = CapacityGate("conn")
         await cancel(wait(gate, "before"))
         await asyncio.sleep(1000)
-        board.texts["peer"] = state(song=1000.0)
+        peer_store.texts["peer"] = state(song=1000.0)
         hook.answer = reading(a=1)
         if fault == "unreachable":
-            board.unreachable = True
+            peer_store.unreachable = True
         else:
-            board.unreadable.add("peer")
+            peer_store.unreadable.add("peer")
         waiter = wait(gate, "w")
         await asyncio.sleep(60)
-        board.unreachable = False
-        board.unreadable.clear()
+        peer_store.unreachable = False
+        peer_store.unreadable.clear()
         await asyncio.sleep(60)
-        told = waiter.done()
+        granted = waiter.done()
         await cancel(waiter)
-        return told
+        return granted
 
     assert run(scenario()) is False
 
 
-def test_no_two_requests_come_within_a_second(hook, board):
+def test_coordinator_readings_of_turns_are_at_least_a_second_apart(hook, peer_store):
     async def scenario():
         gate = CapacityGate("conn")
-        board.texts["peer"] = state()
+        peer_store.texts["peer"] = state()
         await cancel(wait(gate, "known"))
         await asyncio.sleep(20)
         hook.answer = reading(a=9)
@@ -392,10 +392,10 @@ def test_no_two_requests_come_within_a_second(hook, board):
     assert all(pause >= 1 for pause in hook.pauses)
 
 
-def test_a_second_reading_that_fails_is_not_made_up_for_before_its_time(hook, board):
+def test_coordinator_second_reading_that_fails_is_followed_by_its_backoff(hook, peer_store):
     async def scenario():
         gate = CapacityGate("conn")
-        board.texts["peer"] = state()
+        peer_store.texts["peer"] = state()
         first = wait(gate, "first", poke_interval=5)
         await asyncio.sleep(20)
         hook.next_answers = [reading(a=1), RiffusionUnavailable("429", status=429, retry_after=60.0)]
@@ -415,12 +415,12 @@ def test_a_second_reading_that_fails_is_not_made_up_for_before_its_time(hook, bo
     assert third - second >= 60
 
 
-def test_a_turn_that_takes_too_long_comes_to_nothing_and_says_so_once(hook, board, caplog):
+def test_coordinator_turn_that_takes_too_long_grants_nothing_and_is_logged_once(hook, peer_store, caplog):
     hook.answer = reading(a=1)
 
     async def scenario():
         gate = CapacityGate("conn")
-        board.texts["peer"] = state()
+        peer_store.texts["peer"] = state()
         get_capacity = hook.aget_capacity
 
         async def slow():
@@ -430,10 +430,10 @@ def test_a_turn_that_takes_too_long_comes_to_nothing_and_says_so_once(hook, boar
         hook.aget_capacity = slow
         waiter = wait(gate, "w")
         await asyncio.sleep(145)
-        told = waiter.done()
+        granted = waiter.done()
         hook.aget_capacity = get_capacity
         await waiter
-        return told
+        return granted
 
     assert run(scenario()) is False
     said = [record.message for record in caplog.records if "grant" in record.message]
@@ -442,23 +442,23 @@ def test_a_turn_that_takes_too_long_comes_to_nothing_and_says_so_once(hook, boar
     assert said[1] == "Connection 'conn': grants are published in time again."
 
 
-def test_what_is_given_back_last_of_all_is_told_to_siblings_before_the_gate_rests(hook, board):
+def test_coordinator_last_release_is_published_before_the_gate_rests(hook, peer_store):
     hook.answer = reading(a=1)
 
     async def scenario():
         gate = CapacityGate("conn")
-        board.texts["peer"] = state()
+        peer_store.texts["peer"] = state()
         await wait(gate, "w", hold=1000)
-        held = published(board)[0]
+        held = published(peer_store)[0]
         gate.give_back("w")
         await asyncio.sleep(10)
         return held, our_tasks()
 
     assert run(scenario()) == ({"w"}, [])
-    assert published(board) == (set(), False)
+    assert published(peer_store) == (set(), False)
 
 
-def test_who_was_silent_for_long_comes_back_under_another_name(hook, board):
+def test_coordinator_gate_silent_for_five_minutes_takes_another_id(hook, peer_store):
     """A peer may be deleting the old state just now."""
 
     async def scenario():
@@ -468,19 +468,19 @@ def test_who_was_silent_for_long_comes_back_under_another_name(hook, board):
         waiter = wait(gate, "w0")
         await asyncio.sleep(5)
         await cancel(waiter)
-        before = set(board.texts)
+        before = set(peer_store.texts)
         await asyncio.sleep(320)
         waiter = wait(gate, "w1")
         await asyncio.sleep(5)
         await cancel(waiter)
-        return before, set(board.texts)
+        return before, set(peer_store.texts)
 
     before, after = run(scenario())
     assert len(before) == len(after) == 1
     assert before != after
 
 
-def test_who_was_held_up_for_long_says_that_it_is_there_before_it_grants_as_if_alone(hook, board):
+def test_coordinator_gate_held_up_for_long_publishes_before_it_grants_as_if_alone(hook, peer_store):
     """Peers that came meanwhile take its state for one of a gate that has gone."""
     hook.next_answers = [reading(a=1)]
     hook.answer = reading(job("1", "a", "first"), a=1)
@@ -490,12 +490,12 @@ def test_who_was_held_up_for_long_says_that_it_is_there_before_it_grants_as_if_a
         gate = CapacityGate("conn")
 
         async def put(gate_id, text):
-            board.texts[gate_id] = text
-            written.append((loop_time(), published(board)[0]))
+            peer_store.texts[gate_id] = text
+            written.append((loop_time(), published(peer_store)[0]))
             if len(written) == 3:  # "first" is seen in use, which is news.
                 await asyncio.sleep(301)
 
-        board.put = put
+        peer_store.put = put
         await wait(gate, "first")
         await asyncio.sleep(2)
         await wait(gate, "second")
@@ -505,12 +505,12 @@ def test_who_was_held_up_for_long_says_that_it_is_there_before_it_grants_as_if_a
     assert written[4][0] - written[3][0] < 1
 
 
-def test_trouble_that_came_and_went_counts_anew_when_somebody_waits_again(hook, board):
-    """Or a gate would grant as if alone at once, because it could not look long ago."""
+def test_coordinator_unreachable_peers_count_anew_after_a_pause(hook, peer_store):
+    """Or a gate would grant as if alone at once, as it could not read its peers long ago."""
 
     async def scenario():
         gate = CapacityGate("conn")
-        board.unreachable = True
+        peer_store.unreachable = True
         await cancel_after(wait(gate, "long ago"), 5)
         await asyncio.sleep(3600)
         hook.answer = reading(a=1)
@@ -523,8 +523,8 @@ def test_trouble_that_came_and_went_counts_anew_when_somebody_waits_again(hook, 
     assert run(scenario()) is False
 
 
-def test_a_gate_that_shares_no_longer_may_guess_whose_job_it_is(hook, board):
-    board.texts["peer"] = state()
+def test_coordinator_switched_off_lets_jobs_without_reference_settle_holds(hook, peer_store):
+    peer_store.texts["peer"] = state()
     hook.answer = reading(a=1)
 
     async def scenario():
@@ -542,7 +542,7 @@ def test_a_gate_that_shares_no_longer_may_guess_whose_job_it_is(hook, board):
 
 
 @pytest.mark.parametrize("trouble", ["the peers can't be reached", "the triggerers are separate"])
-def test_news_that_can_not_be_told_keep_nobody_reading(hook, board, trouble):
+def test_coordinator_news_that_can_not_be_published_end_the_readings(hook, peer_store, trouble):
     async def scenario():
         gate = CapacityGate("conn")
         waiters = [wait(gate, f"w{number}") for number in range(3)]
@@ -550,7 +550,7 @@ def test_news_that_can_not_be_told_keep_nobody_reading(hook, board, trouble):
         if trouble == "the triggerers are separate":
             hook.settings.separate_triggerers = True
         else:
-            board.unreachable = True
+            peer_store.unreachable = True
         await cancel(*waiters)
         await asyncio.sleep(400)
         asked = len(hook.asked_at)
@@ -560,13 +560,13 @@ def test_news_that_can_not_be_told_keep_nobody_reading(hook, board, trouble):
     assert run(scenario()) == 0
 
 
-def test_a_gate_whose_own_notice_can_not_be_listed_says_so_and_grants_in_the_end(hook, board, caplog):
+def test_coordinator_own_state_that_is_not_listed_is_logged_and_grants_in_the_end(hook, peer_store, caplog):
     hook.answer = reading(a=1)
 
     async def nothing():
         return []
 
-    board.ids = nothing
+    peer_store.ids = nothing
 
     async def scenario():
         began = loop_time()
@@ -577,18 +577,18 @@ def test_a_gate_whose_own_notice_can_not_be_listed_says_so_and_grants_in_the_end
     assert "what this triggerer has just written is not there" in caplog.text
 
 
-def test_nothing_is_granted_while_siblings_cant_be_reached_unless_that_lasts(hook, board, caplog):
+def test_coordinator_unreachable_peers_block_grants_until_they_count_as_gone(hook, peer_store, caplog):
     caplog.set_level(logging.INFO, "airflow_riffusion")
     hook.answer = reading(a=5)
 
     async def scenario():
         gate = CapacityGate("conn")
         await wait(gate, "before")
-        board.unreachable = True
+        peer_store.unreachable = True
         began = loop_time()
         await wait(gate, "meanwhile", poke_interval=1)
         took = loop_time() - began
-        board.unreachable = False
+        peer_store.unreachable = False
         await wait(gate, "after", poke_interval=1)
         return took
 
@@ -603,10 +603,10 @@ def test_nothing_is_granted_while_siblings_cant_be_reached_unless_that_lasts(hoo
     ]
 
 
-def test_a_service_that_fails_in_the_middle_of_a_turn_lowers_the_flag(hook, board):
+def test_coordinator_rejection_in_the_middle_of_a_turn_withdraws_the_intent(hook, peer_store):
     async def scenario():
         gate = CapacityGate("conn")
-        board.texts["peer"] = state()
+        peer_store.texts["peer"] = state()
         waiter = wait(gate, "w")
         await asyncio.sleep(30)
         hook.next_answers = [reading(a=1), RiffusionRejected("401"), RiffusionRejected("401")]
@@ -616,48 +616,48 @@ def test_a_service_that_fails_in_the_middle_of_a_turn_lowers_the_flag(hook, boar
         await asyncio.sleep(0)
 
     run(scenario())
-    assert published(board) == (set(), False)
+    assert published(peer_store) == (set(), False)
 
 
-def test_the_last_waiter_that_leaves_in_the_middle_of_a_turn_leaves_no_flag_up(hook, board):
+def test_coordinator_last_waiter_leaving_in_the_middle_of_a_turn_leaves_no_intent(hook, peer_store):
     async def scenario():
         gate = CapacityGate("conn")
-        board.texts["peer"] = state()
+        peer_store.texts["peer"] = state()
         waiter = wait(gate, "w")
         await asyncio.sleep(30)
-        put = board.put
+        put = peer_store.put
 
         async def slow_put(gate_id, text):
             await put(gate_id, text)
             await asyncio.sleep(2)
 
-        board.put = slow_put
+        peer_store.put = slow_put
         hook.answer = reading(a=1)
         for _ in range(100):
             await asyncio.sleep(0.1)
-            if published(board)[1]:
+            if published(peer_store)[1]:
                 break
         await cancel(waiter)
-        still_up = published(board)[1]
+        still_up = published(peer_store)[1]
         await asyncio.sleep(10)
         return still_up, our_tasks()
 
     assert run(scenario()) == (True, [])
-    assert published(board) == (set(), False)
+    assert published(peer_store) == (set(), False)
 
 
-def test_who_leaves_while_its_grant_is_published_gives_it_back(hook, board):
+def test_coordinator_waiter_cancelled_while_its_grant_is_published_gives_it_back(hook, peer_store):
     hook.answer = reading(a=1)
 
     async def scenario():
         gate = CapacityGate("conn")
-        put = board.put
+        put = peer_store.put
 
         async def slow_put(gate_id, text):
             await asyncio.sleep(1)
             await put(gate_id, text)
 
-        board.put = slow_put
+        peer_store.put = slow_put
         leaver = wait(gate, "leaver", since=1)
         stayer = wait(gate, "stayer", since=2)
         await asyncio.sleep(2.5)
@@ -667,22 +667,22 @@ def test_who_leaves_while_its_grant_is_published_gives_it_back(hook, board):
     assert run(scenario()).grant_id == "stayer"
 
 
-def test_coordinator_store_that_fails_after_a_grant_was_published_does_not_lose_it(hook, board):
+def test_coordinator_store_that_fails_after_a_grant_was_published_does_not_lose_it(hook, peer_store):
     async def scenario():
         gate = CapacityGate("conn")
-        board.texts["peer"] = state()
+        peer_store.texts["peer"] = state()
         waiter, others = wait(gate, "w"), []
         await asyncio.sleep(30)
-        put = board.put
+        put = peer_store.put
 
         async def put_and_fail_from_then_on(gate_id, text):
             await put(gate_id, text)
-            if published(board)[0]:
+            if published(peer_store)[0]:
                 others.append(wait(gate, "other", since=1))
                 await asyncio.sleep(0.1)
-                board.unreachable = True
+                peer_store.unreachable = True
 
-        board.put = put_and_fail_from_then_on
+        peer_store.put = put_and_fail_from_then_on
         hook.answer = reading(a=1)
         await asyncio.sleep(10)
         granted = waiter.done()
@@ -692,52 +692,54 @@ def test_coordinator_store_that_fails_after_a_grant_was_published_does_not_lose_
     assert run(scenario()) is True
 
 
-def test_what_is_released_is_told_so_that_siblings_dont_count_it(hook, board):
+def test_coordinator_released_slots_are_published(hook, peer_store):
     async def scenario():
         gate = CapacityGate("conn")
-        board.texts["peer"] = state()
+        peer_store.texts["peer"] = state()
         others = [wait(gate, "w1", since=1), wait(gate, "w2", since=2)]
         await asyncio.sleep(30)
         hook.answer = reading(a=1)
         await asyncio.sleep(7)
-        held = published(board)[0]
+        held = published(peer_store)[0]
         hook.answer = reading(job("1", "a", "w1"), a=0)
         await asyncio.sleep(7)
         await cancel(*others)
-        return held, published(board)[0]
+        return held, published(peer_store)[0]
 
     assert run(scenario()) == ({"w1"}, set())
 
 
-def test_a_silent_siblings_notice_is_deleted_after_ten_minutes(hook, board):
+def test_coordinator_state_of_a_silent_peer_is_deleted_after_ten_minutes(hook, peer_store):
     async def scenario():
-        board.texts["dead"] = state()
+        peer_store.texts["dead"] = state()
         waiter = wait(CapacityGate("conn"), "w")
         await asyncio.sleep(590)
-        before = "dead" in board.texts
+        before = "dead" in peer_store.texts
         await asyncio.sleep(80)
         await cancel(waiter)
-        return before, "dead" in board.texts
+        return before, "dead" in peer_store.texts
 
     assert run(scenario()) == (True, False)
 
 
-def test_a_gate_whose_notice_was_deleted_comes_anew(hook, board):
+def test_coordinator_own_state_that_was_deleted_is_published_again(hook, peer_store):
     async def scenario():
         gate = CapacityGate("conn")
         waiter = wait(gate, "w")
         await asyncio.sleep(61)
-        board.texts.clear()
+        peer_store.texts.clear()
         await asyncio.sleep(66)
         await cancel(waiter)
-        return len(board.texts)
+        return len(peer_store.texts)
 
     assert run(scenario()) == 1
 
 
-def test_a_notice_that_makes_no_sense_is_named_and_passed_over(hook, board, caplog):
+def test_coordinator_state_that_makes_no_sense_is_logged_once_and_blocks_until_it_expires(
+    hook, peer_store, caplog
+):
     hook.answer = reading(a=1)
-    board.texts["odd"] = '{"sequence": "x"}'
+    peer_store.texts["odd"] = '{"sequence": "x"}'
 
     async def scenario():
         await wait(CapacityGate("conn"), "w")
@@ -746,22 +748,22 @@ def test_a_notice_that_makes_no_sense_is_named_and_passed_over(hook, board, capl
     assert caplog.text.count("the state of another triggerer's gate (odd) makes no sense") == 1
 
 
-def test_separate_triggerers_ask_nobody(hook, board):
+def test_coordinator_separate_triggerers_make_no_store_call(hook, peer_store):
     hook.answer = reading(a=1)
     hook.settings.separate_triggerers = True
-    board.texts["peer"] = state(song=1000.0)
+    peer_store.texts["peer"] = state(song=1000.0)
 
     async def scenario():
         await wait(CapacityGate("conn"), "w")
 
     run(scenario())
-    assert board.calls == []
+    assert peer_store.calls == []
 
 
-def test_the_log_says_what_siblings_hold_and_how_many_there_are(hook, board, caplog):
+def test_coordinator_log_says_how_many_peers_there_are_and_what_they_hold(hook, peer_store, caplog):
     caplog.set_level(logging.INFO, "airflow_riffusion")
     hook.answer = reading(a=(1, 2))
-    board.texts["peer"] = state(song=1000.0)
+    peer_store.texts["peer"] = state(song=1000.0)
 
     async def scenario():
         waiter = wait(CapacityGate("conn"), "w", poke_interval=20)

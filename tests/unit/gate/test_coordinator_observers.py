@@ -48,12 +48,12 @@ def wanted_slots(state):
     return sum(each.slots for each in state.wanted)
 
 
-def states(board):
-    return [PeerState.model_validate_json(text) for text in board.texts.values()]
+def states(peer_store):
+    return [PeerState.model_validate_json(text) for text in peer_store.texts.values()]
 
 
 @pytest.mark.parametrize("slots", [1, 2])
-def test_there_is_no_room_while_tasks_wait_in_another_triggerer(hook, board, slots):
+def test_observer_sees_no_free_slots_while_tasks_wait_in_another_triggerer(hook, peer_store, slots):
     random.seed(1)
     service, seen = Service(hook), []
 
@@ -78,7 +78,7 @@ def test_there_is_no_room_while_tasks_wait_in_another_triggerer(hook, board, slo
     assert max(seen[2:]) < slots
 
 
-def test_there_is_room_again_when_they_are_gone(hook, board):
+def test_observer_sees_free_slots_once_waiters_elsewhere_are_gone(hook, peer_store):
     service, seen = Service(hook), []
     service.jobs = list("1234")
 
@@ -97,25 +97,25 @@ def test_there_is_room_again_when_they_are_gone(hook, board):
     assert set(seen) == {4}
 
 
-def test_who_begins_to_wait_in_vain_is_told_of_by_a_gate_alone_and_who_goes_is_as_well(hook, board):
+def test_gate_without_peers_publishes_large_changes_of_what_is_wanted(hook, peer_store):
     async def scenario():
         gate = CapacityGate("conn")
         first = wait(gate, "first")
         await asyncio.sleep(2)
-        wanted = [[wanted_slots(state) for state in states(board)]]
+        wanted = [[wanted_slots(state) for state in states(peer_store)]]
         others = [wait(gate, f"w{number}", slots=2) for number in range(3)]
         await asyncio.sleep(70)
-        wanted.append([wanted_slots(state) for state in states(board)])
+        wanted.append([wanted_slots(state) for state in states(peer_store)])
         await cancel(first, *others)
         await asyncio.sleep(20)
-        wanted.append([wanted_slots(state) for state in states(board)])
+        wanted.append([wanted_slots(state) for state in states(peer_store)])
         return wanted
 
     assert run(scenario()) == [[1], [7], [0]]
 
 
-def test_beside_others_a_gate_tells_each_change_of_what_is_wanted(hook, board):
-    board.texts["peer"] = PeerState(sequence=1, intent=False, held=()).model_dump_json()
+def test_gate_beside_peers_publishes_each_change_of_what_is_wanted(hook, peer_store):
+    peer_store.texts["peer"] = PeerState(sequence=1, intent=False, held=()).model_dump_json()
 
     async def scenario():
         gate = CapacityGate("conn")
@@ -123,21 +123,21 @@ def test_beside_others_a_gate_tells_each_change_of_what_is_wanted(hook, board):
         await asyncio.sleep(2)
         waiters += [wait(gate, f"w{number}") for number in range(3)]
         await asyncio.sleep(7)
-        wanted = max(wanted_slots(state) for state in states(board))
+        wanted = max(wanted_slots(state) for state in states(peer_store))
         await cancel(*waiters)
         return wanted
 
     assert run(scenario()) == 4
 
 
-def test_who_only_looks_on_says_nothing_and_is_no_sibling(hook, board):
+def test_gate_with_observers_only_publishes_nothing_and_is_no_peer(hook, peer_store):
     hook.answer = reading(a=(2, 4))
 
     async def scenario():
         looking, granting = CapacityGate("conn"), CapacityGate("conn")
         observer = look(looking, [])
         await asyncio.sleep(300)
-        calls = Counter(board.calls)
+        calls = Counter(peer_store.calls)
         began = asyncio.get_running_loop().time()
         await wait(granting, "w")
         took = asyncio.get_running_loop().time() - began
@@ -149,7 +149,7 @@ def test_who_only_looks_on_says_nothing_and_is_no_sibling(hook, board):
     assert took < 2  # A newcomer beside a peer would wait ten seconds.
 
 
-def test_who_knows_enough_does_not_look_closely(hook, board):
+def test_observer_without_a_request_causes_no_store_call(hook, peer_store):
     hook.answer = reading(a=(2, 4))
 
     async def scenario():
@@ -158,11 +158,11 @@ def test_who_knows_enough_does_not_look_closely(hook, board):
         await cancel(observer)
 
     run(scenario())
-    assert board.calls == []
+    assert peer_store.calls == []
 
 
 @pytest.mark.parametrize("free", [0, 1])
-def test_where_too_little_is_free_there_is_nothing_to_look_for(hook, board, free):
+def test_observer_whose_demand_can_not_be_met_causes_no_store_call(hook, peer_store, free):
     hook.answer = reading(a=(free, 4))
 
     async def scenario():
@@ -171,10 +171,10 @@ def test_where_too_little_is_free_there_is_nothing_to_look_for(hook, board, free
         await cancel(observer)
 
     run(scenario())
-    assert board.calls == []
+    assert peer_store.calls == []
 
 
-def test_if_one_looks_closely_all_are_told(hook, board):
+def test_observers_share_what_is_read_of_peers_for_one_of_them(hook, peer_store):
     hook.answer = reading(a=(2, 4))
 
     async def scenario():
@@ -184,12 +184,12 @@ def test_if_one_looks_closely_all_are_told(hook, board):
         await cancel(*observers)
 
     run(scenario())
-    assert "ids" in board.calls
+    assert "ids" in peer_store.calls
 
 
-def test_what_is_shown_is_left_of_the_newest_reading(hook, board):
+def test_observer_sees_the_second_reading_of_a_turn(hook, peer_store):
     """A gate beside peers takes a second one before it grants anything."""
-    board.texts["peer"] = PeerState(sequence=1, intent=False, held=()).model_dump_json()
+    peer_store.texts["peer"] = PeerState(sequence=1, intent=False, held=()).model_dump_json()
     hook.next_answers = [reading(a=(2, 4))]
     hook.answer = reading(a=(1, 4))
     seen = []
@@ -205,14 +205,14 @@ def test_what_is_shown_is_left_of_the_newest_reading(hook, board):
     assert seen == [0]
 
 
-def test_a_gate_that_only_holds_goes_on_saying_so(hook, board):
+def test_gate_that_only_holds_goes_on_publishing(hook, peer_store):
     hook.next_answers = [reading(a=1)]
 
     async def scenario():
         gate = CapacityGate("conn")
         await wait(gate, "never seen in use", hold=1000)
         await asyncio.sleep(400)
-        (state,) = states(board)
+        (state,) = states(peer_store)
         return state.sequence, [held.reply_ref for held in state.held]
 
     sequence, held = run(scenario())
@@ -220,25 +220,25 @@ def test_a_gate_that_only_holds_goes_on_saying_so(hook, board):
     assert held == ["never seen in use"]
 
 
-def test_jobs_that_began_while_nobody_waited_settle_no_hold(hook, board):
+def test_gate_jobs_that_began_while_it_only_observed_settle_no_hold(hook, peer_store):
     service = Service(hook)
 
     async def scenario():
         gate = CapacityGate("conn")
         observer = look(gate, [])
         await asyncio.sleep(10)
-        service.jobs = ["somebody else's"]
+        service.jobs = ["of another client"]
         await asyncio.sleep(20)
         await wait(gate, "w", hold=600)
         await asyncio.sleep(60)
-        held = [held.reply_ref for state in states(board) for held in state.held]
+        held = [held.reply_ref for state in states(peer_store) for held in state.held]
         await cancel(observer)
         return held
 
     assert run(scenario()) == ["w"]
 
 
-def test_who_looked_on_and_begins_to_wait_is_a_newcomer(hook, board):
+def test_gate_that_only_observed_is_a_newcomer_to_its_peers(hook, peer_store):
     service = Service(hook)
 
     async def scenario():
@@ -257,9 +257,9 @@ def test_who_looked_on_and_begins_to_wait_is_a_newcomer(hook, board):
 
 
 @pytest.mark.parametrize(("wanted", "room"), [(frozenset("b"), 4), (frozenset("a"), 0), (None, 0)])
-def test_what_others_want_counts_on_the_accounts_that_they_can_use(hook, board, wanted, room):
+def test_observer_demand_of_peers_counts_on_the_accounts_they_can_use(hook, peer_store, wanted, room):
     state = PeerState.of([], 0.0, sequence=1, intent=False, wanted={wanted: 10})
-    board.texts["peer"] = state.model_dump_json()
+    peer_store.texts["peer"] = state.model_dump_json()
     hook.answer = reading(a=(4, 4))
     seen = []
 
@@ -272,22 +272,22 @@ def test_what_others_want_counts_on_the_accounts_that_they_can_use(hook, board, 
     assert set(seen) == {room}
 
 
-def test_a_queue_that_grows_is_told_at_the_next_reading(hook, board):
+def test_gate_queue_that_grows_is_published_at_the_next_reading(hook, peer_store):
     async def scenario():
         gate = CapacityGate("conn")
         waiters = [wait(gate, "first")]
         await asyncio.sleep(2)
         waiters += [wait(gate, f"w{number}") for number in range(99)]
         await asyncio.sleep(7)
-        wanted = [wanted_slots(state) for state in states(board)]
+        wanted = [wanted_slots(state) for state in states(peer_store)]
         await cancel(*waiters)
         return wanted
 
     assert run(scenario()) == [100]
 
 
-def test_siblings_that_cannot_be_reached_are_left_alone_for_a_minute(hook, board):
-    board.unreachable = True
+def test_observer_unreachable_peers_are_read_once_a_minute(hook, peer_store):
+    peer_store.unreachable = True
     hook.answer = reading(a=(2, 4))
 
     async def scenario():
@@ -296,11 +296,11 @@ def test_siblings_that_cannot_be_reached_are_left_alone_for_a_minute(hook, board
         await cancel(observer)
 
     run(scenario())
-    assert len(board.calls) <= 5
+    assert len(peer_store.calls) <= 5
 
 
-def test_siblings_that_cannot_be_reached_keep_nobody_from_looking(hook, board):
-    board.unreachable = True
+def test_observer_unreachable_peers_do_not_block_it(hook, peer_store):
+    peer_store.unreachable = True
     hook.answer = reading(a=(2, 4))
     seen = []
 

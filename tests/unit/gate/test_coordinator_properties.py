@@ -93,19 +93,19 @@ class Triggerer:
         self.coordinator = NeverGivesUp(self.ledger, self, "conn")
 
     async def ids(self):
-        return await self.step(lambda: list(self.world.board))
+        return await self.step(lambda: list(self.world.store))
 
     async def get(self, gate_id):
         try:
-            return await self.step(lambda: self.world.board.get(gate_id))
+            return await self.step(lambda: self.world.store.get(gate_id))
         except PeersUnreachable:
             return None  # as Airflow does
 
     async def put(self, gate_id, text):
-        await self.step(lambda: self.world.board.update({gate_id: text}))
+        await self.step(lambda: self.world.store.update({gate_id: text}))
 
     async def delete(self, gate_id):
-        await self.step(lambda: self.world.board.pop(gate_id, None))
+        await self.step(lambda: self.world.store.pop(gate_id, None))
 
     async def read(self):
         return await self.step(self.world.read)
@@ -130,7 +130,7 @@ class Triggerer:
                     grants = self.ledger.grant(seen, self.world.loop.now, turn.held_elsewhere(seen))
                     granted = await turn.commit(grants)
             for grant in granted:
-                self.world.told(grant)
+                self.world.resolve(grant)
 
     def proceed(self):
         step = self.steps[0]
@@ -144,11 +144,11 @@ class Triggerer:
 
 
 class World:
-    """The service, the board, and the tasks that were told that they may submit."""
+    """The service, the peer store, and the tasks that may submit."""
 
     def __init__(self):
         self.loop = SteppedLoop()
-        self.board: dict[str, str] = {}
+        self.store: dict[str, str] = {}
         self.jobs: dict[str, tuple[str, str]] = {}
         self.unsubmitted: dict[str, tuple[Grant, float]] = {}
         self.accepted = 0
@@ -161,7 +161,7 @@ class World:
         jobs = [job(job_id, user_id, reference) for job_id, (user_id, reference) in self.jobs.items()]
         return reading(*jobs, **{user_id: (free, MAX_JOBS[user_id]) for user_id, free in self.free().items()})
 
-    def told(self, grant):
+    def resolve(self, grant):
         self.unsubmitted[grant.grant_id] = grant, self.loop.now
 
     def submit(self, grant_id):

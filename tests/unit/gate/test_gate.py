@@ -28,7 +28,7 @@ def far_from_utc(monkeypatch):
     time.tzset()
 
 
-def test_many_waiters_cost_one_request_per_interval(hook):
+def test_gate_many_waiters_cost_one_request_per_interval(hook):
     async def scenario():
         waiters = [wait(f"w{number}", since=number) for number in range(500)]
         await asyncio.sleep(100)
@@ -39,7 +39,7 @@ def test_many_waiters_cost_one_request_per_interval(hook):
     assert all(10 <= pause <= 11 for pause in hook.pauses)
 
 
-def test_the_shortest_interval_among_the_waiters_counts_also_of_a_newcomer(hook):
+def test_gate_shortest_interval_of_all_waiters_counts_as_soon_as_one_comes(hook):
     async def scenario():
         slow = wait("slow", poke_interval=60)
         await asyncio.sleep(5)
@@ -58,7 +58,7 @@ def test_the_shortest_interval_among_the_waiters_counts_also_of_a_newcomer(hook)
     assert all(60 <= pause <= 66.1 for pause in hook.pauses[1:])
 
 
-def test_who_joins_a_queue_hurries_no_reading(hook):
+def test_gate_newcomer_to_a_queue_brings_no_reading_forward(hook):
     async def scenario():
         first = wait("first", poke_interval=60)
         await asyncio.sleep(10)
@@ -70,7 +70,7 @@ def test_who_joins_a_queue_hurries_no_reading(hook):
     assert len(hook.asked_at) == 1
 
 
-def test_an_interval_under_a_second_counts_as_a_second(hook):
+def test_gate_interval_under_a_second_counts_as_a_second(hook):
     async def scenario():
         waiter = wait("w", poke_interval=0.001)
         await asyncio.sleep(10.5)
@@ -80,7 +80,7 @@ def test_an_interval_under_a_second_counts_as_a_second(hook):
     assert all(1 <= pause <= 1.1 for pause in hook.pauses)
 
 
-def test_a_free_slot_wakes_exactly_one_waiter_the_first(hook):
+def test_gate_one_free_slot_resolves_the_first_waiter_only(hook):
     async def scenario():
         waiters = [wait(f"w{number}", since=-number) for number in range(5)]
         await asyncio.sleep(15)
@@ -94,7 +94,7 @@ def test_a_free_slot_wakes_exactly_one_waiter_the_first(hook):
 
 
 @pytest.mark.parametrize("stays", [0.0, 0.5])
-def test_who_comes_and_goes_quickly_does_not_change_the_pace_of_what_goes_on(hook, stays):
+def test_gate_newcomer_that_leaves_at_once_does_not_change_the_pace(hook, stays):
     hook.answer = reading(a=1)
 
     async def scenario():
@@ -109,7 +109,7 @@ def test_who_comes_and_goes_quickly_does_not_change_the_pace_of_what_goes_on(hoo
     assert len(hook.asked_at) <= 3
 
 
-def test_who_is_served_by_the_last_reading_does_not_hurry_the_next(hook):
+def test_gate_newcomer_served_by_the_last_reading_brings_no_reading_forward(hook):
     hook.answer = reading(a=5)
 
     async def scenario():
@@ -122,7 +122,7 @@ def test_who_is_served_by_the_last_reading_does_not_hurry_the_next(hook):
     assert len(hook.asked_at) == 2
 
 
-def test_a_newcomer_to_an_empty_queue_is_served_by_a_poll_at_once(hook):
+def test_gate_newcomer_to_an_empty_queue_is_served_by_a_poll_at_once(hook):
     hook.answer = reading(a=1)
 
     async def scenario():
@@ -137,7 +137,7 @@ def test_a_newcomer_to_an_empty_queue_is_served_by_a_poll_at_once(hook):
     assert len(hook.asked_at) == 2
 
 
-def test_a_newcomer_within_a_second_is_served_by_the_last_reading(hook):
+def test_gate_newcomer_within_a_second_is_served_by_the_last_reading(hook):
     hook.answer = reading(a=3)
 
     async def scenario():
@@ -148,7 +148,7 @@ def test_a_newcomer_within_a_second_is_served_by_the_last_reading(hook):
     assert len(hook.asked_at) == 1
 
 
-def test_there_are_never_two_polls_within_a_second(hook):
+def test_gate_newcomer_that_the_last_reading_can_not_serve_waits_a_second(hook):
     hook.answer = reading(a=1)
 
     async def scenario():
@@ -161,7 +161,7 @@ def test_there_are_never_two_polls_within_a_second(hook):
     assert 1 <= hook.pauses[0] <= 1.1
 
 
-def test_an_unavailable_service_is_asked_ever_less_often_and_ends_no_wait(hook):
+def test_gate_unavailable_service_is_asked_ever_less_often_and_ends_no_wait(hook):
     hook.answer = RiffusionUnavailable("503")
 
     async def scenario():
@@ -176,7 +176,7 @@ def test_an_unavailable_service_is_asked_ever_less_often_and_ends_no_wait(hook):
     assert len(hook.asked_at) < 60
 
 
-def test_retry_after_is_honoured_also_by_those_who_come_later(hook):
+def test_gate_retry_after_counts_for_later_waiters_too(hook):
     hook.next_answers = [RiffusionUnavailable("429", retry_after=90)]
 
     async def scenario():
@@ -191,7 +191,7 @@ def test_retry_after_is_honoured_also_by_those_who_come_later(hook):
     assert hook.pauses[0] >= 90
 
 
-def test_an_absurd_retry_after_is_capped_at_ten_minutes(hook):
+def test_gate_absurd_retry_after_is_capped_at_ten_minutes(hook):
     hook.next_answers = [RiffusionUnavailable("429", retry_after=1e9)]
     hook.answer = reading(a=1)
 
@@ -202,7 +202,7 @@ def test_an_absurd_retry_after_is_capped_at_ten_minutes(hook):
     assert 600 <= hook.pauses[0] <= 601
 
 
-def test_a_rejection_ends_every_wait_with_a_message_of_its_own(hook):
+def test_gate_rejection_ends_every_wait_with_an_exception_of_its_own(hook):
     hook.answer = RiffusionRejected("401 Unauthorized: check the API token", status=401)
 
     async def scenario():
@@ -216,7 +216,7 @@ def test_a_rejection_ends_every_wait_with_a_message_of_its_own(hook):
     assert hook.lookups == 2
 
 
-def test_a_rejection_is_logged_as_an_error_with_the_number_of_waits_that_it_ends(hook, caplog):
+def test_gate_rejection_is_logged_with_the_number_of_waits_that_it_ends(hook, caplog):
     hook.answer = RiffusionRejected("401 Unauthorized.")
 
     async def scenario():
@@ -228,7 +228,7 @@ def test_a_rejection_is_logged_as_an_error_with_the_number_of_waits_that_it_ends
     ]
 
 
-def test_a_token_that_was_changed_meanwhile_is_picked_up(hook):
+def test_gate_token_that_was_changed_meanwhile_is_used(hook):
     hook.tokens = ["old", "new"]
     hook.next_answers = [RiffusionRejected("401")]
     hook.answer = reading(a=1)
@@ -240,7 +240,7 @@ def test_a_token_that_was_changed_meanwhile_is_picked_up(hook):
     assert hook.pauses == [0]  # the one look after a rejection is exempt from the pace
 
 
-def test_a_connection_that_gives_no_answer_at_all_is_looked_up_again(hook):
+def test_gate_connection_without_any_answer_is_looked_up_again(hook):
     hook.next_answers = [RiffusionUnavailable("no such host"), RiffusionUnavailable("503", status=503)]
     hook.answer = reading(a=1)
 
@@ -251,7 +251,7 @@ def test_a_connection_that_gives_no_answer_at_all_is_looked_up_again(hook):
     assert (len(hook.asked_at), hook.lookups) == (3, 2)
 
 
-def test_the_connection_is_looked_up_once_and_every_five_minutes(hook):
+def test_gate_connection_is_looked_up_once_and_every_five_minutes(hook):
     async def scenario():
         waiters = [wait(f"w{number}") for number in range(50)]
         await asyncio.sleep(299)
@@ -264,7 +264,7 @@ def test_the_connection_is_looked_up_once_and_every_five_minutes(hook):
     assert hook.lookups == 2
 
 
-def test_three_bad_responses_in_a_row_count_as_a_rejection(hook):
+def test_gate_three_bad_responses_in_a_row_count_as_a_rejection(hook):
     hook.answer = RiffusionBadResponse("200, but it is HTML")
 
     async def scenario():
@@ -275,7 +275,7 @@ def test_three_bad_responses_in_a_row_count_as_a_rejection(hook):
     assert len(hook.asked_at) == 3
 
 
-def test_two_bad_responses_and_a_good_one_start_the_count_anew(hook):
+def test_gate_good_response_after_two_bad_ones_starts_the_count_anew(hook):
     bad = RiffusionBadResponse("200, but it is HTML")
     hook.next_answers = [bad, bad, FULL, bad, bad, reading(a=1)]
 
@@ -286,7 +286,7 @@ def test_two_bad_responses_and_a_good_one_start_the_count_anew(hook):
     assert len(hook.asked_at) == 6
 
 
-def test_a_bad_response_only_now_and_then_ends_no_wait(hook):
+def test_gate_bad_responses_between_failures_end_no_wait(hook):
     bad, unavailable = RiffusionBadResponse("200, but it is HTML"), RiffusionUnavailable("503")
     hook.next_answers = [bad, unavailable, bad, unavailable, bad, unavailable, reading(a=1)]
 
@@ -373,7 +373,7 @@ class TestAccountsThatAreNotListed:
         run(scenario())
 
 
-def test_an_unexpected_error_ends_no_wait_and_is_logged_once_with_its_traceback(hook, caplog):
+def test_gate_unexpected_error_ends_no_wait_and_is_logged_once_with_traceback(hook, caplog):
     hook.next_answers = [RiffusionUnavailable("503", status=503), *[KeyError("surprise")] * 3, reading(a=1)]
 
     async def scenario():
@@ -386,7 +386,7 @@ def test_an_unexpected_error_ends_no_wait_and_is_logged_once_with_its_traceback(
     )
 
 
-def test_a_failing_service_is_logged_when_it_fails_and_when_it_answers_again(hook, caplog):
+def test_gate_failing_service_is_logged_when_it_fails_and_when_it_answers_again(hook, caplog):
     caplog.set_level(logging.INFO)
     hook.next_answers = [RiffusionUnavailable("503 from the service.")] * 5
 
@@ -401,7 +401,7 @@ def test_a_failing_service_is_logged_when_it_fails_and_when_it_answers_again(hoo
     assert lines.count("Connection 'riffusion_test' answers again, after 5 readings that failed.") == 1
 
 
-def test_a_waiter_says_what_it_waits_for(hook, caplog):
+def test_gate_waiter_logs_what_it_waits_for(hook, caplog):
     caplog.set_level(logging.INFO)
     hook.answer = reading(a=2)
 
@@ -414,7 +414,7 @@ def test_a_waiter_says_what_it_waits_for(hook, caplog):
     ]
 
 
-def test_a_waiter_says_why_it_is_not_running_on_change_only(hook, caplog):
+def test_gate_waiter_logs_its_status_on_change_only(hook, caplog):
     caplog.set_level(logging.INFO)
 
     async def scenario():
@@ -432,7 +432,7 @@ def test_a_waiter_says_why_it_is_not_running_on_change_only(hook, caplog):
     ]
 
 
-def test_a_waiter_says_in_utc_since_when_it_waits(hook, caplog, far_from_utc):
+def test_gate_waiter_logs_in_utc_since_when_it_waits(hook, caplog, far_from_utc):
     caplog.set_level(logging.INFO)
 
     async def scenario():
@@ -444,7 +444,7 @@ def test_a_waiter_says_in_utc_since_when_it_waits(hook, caplog, far_from_utc):
     assert "Still waiting since 01:00:00 UTC" in caplog.text
 
 
-def test_a_waiter_says_why_no_reading_can_be_had(hook, caplog):
+def test_gate_waiter_logs_why_no_reading_can_be_had(hook, caplog):
     caplog.set_level(logging.INFO)
     hook.answer = RiffusionUnavailable("503 from the service.")
 
@@ -460,7 +460,7 @@ def test_a_waiter_says_why_no_reading_can_be_had(hook, caplog):
     )
 
 
-def test_a_waiter_says_that_there_is_no_reading_yet(hook, caplog):
+def test_gate_waiter_logs_that_there_is_no_reading_yet(hook, caplog):
     caplog.set_level(logging.INFO)
     hook.aload = lambda: asyncio.sleep(100)
 
@@ -473,7 +473,7 @@ def test_a_waiter_says_that_there_is_no_reading_yet(hook, caplog):
     assert caplog.records[-1].getMessage().startswith("Still waiting since 00:00:00 UTC: no reading yet; ")
 
 
-def test_a_status_is_logged_at_most_once_a_minute_however_often_it_changes(hook, caplog):
+def test_gate_status_that_changes_often_is_logged_at_most_once_a_minute(hook, caplog):
     caplog.set_level(logging.INFO)
     hook.next_answers = [reading(a=(0, number)) for number in range(2, 2000)]
 
@@ -487,7 +487,7 @@ def test_a_status_is_logged_at_most_once_a_minute_however_often_it_changes(hook,
     assert 9 <= len(lines) <= 11
 
 
-def test_the_first_status_does_not_wait_for_a_long_interval(hook, caplog):
+def test_gate_first_status_does_not_wait_for_a_long_interval(hook, caplog):
     caplog.set_level(logging.INFO)
 
     async def scenario():
@@ -499,7 +499,7 @@ def test_the_first_status_does_not_wait_for_a_long_interval(hook, caplog):
     assert "Still waiting" in caplog.text
 
 
-def test_readings_go_on_until_a_granted_slot_was_seen_in_use(hook):
+def test_gate_readings_go_on_until_a_granted_slot_was_seen_in_use(hook):
     hook.answer = reading(a=1)
 
     async def scenario():
@@ -509,14 +509,14 @@ def test_readings_go_on_until_a_granted_slot_was_seen_in_use(hook):
         await asyncio.sleep(15)
         asked = len(hook.asked_at)
         await asyncio.sleep(300)
-        hook.answer = reading(a=1)  # the job has ended while nobody waited
+        hook.answer = reading(a=1)  # the job has ended without any waiter
         grant = await asyncio.wait_for(wait("second"), 1)
         return grant.grant_id, asked, len(hook.asked_at)
 
     assert run(scenario()) == ("second", 4, 5)
 
 
-def test_readings_for_a_slot_that_is_never_used_end_with_its_hold(hook):
+def test_gate_readings_for_a_slot_that_is_never_used_end_with_its_hold(hook):
     hook.answer = reading(a=1)
 
     async def scenario():
@@ -528,7 +528,7 @@ def test_readings_for_a_slot_that_is_never_used_end_with_its_hold(hook):
     assert len(hook.asked_at) == 6
 
 
-def test_a_rejection_while_nobody_waits_ends_the_readings(hook, caplog):
+def test_gate_rejection_without_waiters_ends_the_readings(hook, caplog):
     hook.next_answers = [reading(a=1)]
     hook.answer = RiffusionRejected("401")
 
@@ -543,7 +543,7 @@ def test_a_rejection_while_nobody_waits_ends_the_readings(hook, caplog):
 
 
 @pytest.mark.parametrize("turns", range(4))
-def test_there_is_only_one_poll_loop_whoever_comes_and_goes(hook, turns):
+def test_gate_waiters_that_come_and_go_leave_one_poll_loop(hook, turns):
     async def scenario():
         for _ in range(20):
             slow, fast = wait("slow", poke_interval=60), wait("fast", poke_interval=5)
@@ -562,7 +562,7 @@ def test_there_is_only_one_poll_loop_whoever_comes_and_goes(hook, turns):
     assert run(scenario()) == (1, [])
 
 
-def test_a_cancelled_waiter_vanishes_from_the_queue(hook):
+def test_gate_cancelled_waiter_leaves_the_queue(hook):
     async def scenario():
         first, second = wait("first", since=1), wait("second", since=2)
         await asyncio.sleep(5)
@@ -573,7 +573,7 @@ def test_a_cancelled_waiter_vanishes_from_the_queue(hook):
     assert run(scenario()) == "second"
 
 
-def test_a_grant_that_meets_a_cancelled_waiter_is_given_back(hook):
+def test_gate_grant_to_a_cancelled_waiter_is_given_back(hook):
     hook.answer = reading(a=1)
 
     async def scenario():
@@ -590,7 +590,7 @@ def test_a_grant_that_meets_a_cancelled_waiter_is_given_back(hook):
     assert run(scenario()) == "next"
 
 
-def test_a_grant_given_back_goes_to_the_next(hook):
+def test_gate_grant_given_back_goes_to_the_next_waiter(hook):
     hook.answer = reading(a=1)
 
     async def scenario():
@@ -601,7 +601,7 @@ def test_a_grant_given_back_goes_to_the_next(hook):
     assert run(scenario()) == "second"
 
 
-def test_when_the_last_waiter_goes_nothing_is_left_running(hook):
+def test_gate_last_waiter_that_leaves_leaves_nothing_running(hook):
     async def scenario():
         waiters = [wait("a"), wait("b")]
         await asyncio.sleep(15)
@@ -615,7 +615,7 @@ def test_when_the_last_waiter_goes_nothing_is_left_running(hook):
     assert run(scenario()) == ([], 0)
 
 
-def test_the_pace_outlives_an_empty_queue(hook):
+def test_gate_pace_outlives_an_empty_queue(hook):
     async def scenario():
         for seconds in (1.5, *[0.05] * 10):
             waiter = wait("w")
@@ -626,7 +626,7 @@ def test_the_pace_outlives_an_empty_queue(hook):
     assert len(hook.asked_at) == 1
 
 
-def test_the_first_reading_waits_until_those_who_waited_before_a_restart_have_come_back(hook):
+def test_gate_first_reading_is_debounced_until_no_more_waiters_come(hook):
     hook.answer = reading(a=1)
 
     async def scenario():
@@ -642,7 +642,7 @@ def test_the_first_reading_waits_until_those_who_waited_before_a_restart_have_co
     assert run(scenario()) == ["w4"]
 
 
-def test_the_first_reading_comes_after_ten_seconds_however_many_still_come(hook):
+def test_gate_first_reading_is_debounced_for_ten_seconds_at_most(hook):
     async def scenario():
         waiters = []
         for number in range(30):
@@ -654,7 +654,7 @@ def test_the_first_reading_comes_after_ten_seconds_however_many_still_come(hook)
     assert hook.asked_at[0] == pytest.approx(1010, abs=0.1)
 
 
-def test_each_event_loop_has_gates_of_its_own_and_they_go_with_it(hook):
+def test_gate_event_loop_has_gates_of_its_own_and_they_go_with_it(hook):
     async def scenario():
         waiter = wait("w")
         await asyncio.sleep(5)
@@ -666,7 +666,7 @@ def test_each_event_loop_has_gates_of_its_own_and_they_go_with_it(hook):
     assert [reference() for reference in (*first, *second)] == [None] * 4
 
 
-def test_the_poll_loop_has_a_log_context_of_its_own(hook):
+def test_gate_poll_loop_has_a_log_context_of_its_own(hook):
     task_id = contextvars.ContextVar("task_id", default=None)
     seen = []
     hook.next_answers = [lambda: seen.append(task_id.get()) or reading(a=1)]
@@ -679,7 +679,7 @@ def test_the_poll_loop_has_a_log_context_of_its_own(hook):
     assert seen == [None]
 
 
-def test_the_virtual_loop_refuses_to_hang():
+def test_virtual_time_without_anything_scheduled_refuses_to_hang():
     async def scenario():
         await asyncio.get_running_loop().create_future()
 

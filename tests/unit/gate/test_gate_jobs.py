@@ -20,7 +20,7 @@ RUNNING = reading(job("1", "a", "ref"), a=(0, 1))
 OVER = reading(a=(1, 1))
 
 
-def test_a_watcher_learns_when_its_job_is_over(hook):
+def test_watch_job_that_is_over_ends_the_watch(hook):
     hook.next_answers = [RUNNING, RUNNING, OVER]
     hook.answer = OVER
 
@@ -33,7 +33,7 @@ def test_a_watcher_learns_when_its_job_is_over(hook):
     assert left == []
 
 
-def test_watchers_and_waiters_share_one_request_per_interval(hook):
+def test_watch_watchers_and_waiters_share_one_request_per_interval(hook):
     hook.answer = RUNNING
 
     async def scenario():
@@ -48,7 +48,7 @@ def test_watchers_and_waiters_share_one_request_per_interval(hook):
     assert left == []
 
 
-def test_watchers_that_come_one_by_one_hurry_no_reading(hook):
+def test_watch_watchers_that_come_one_by_one_bring_no_reading_forward(hook):
     hook.answer = RUNNING
 
     async def scenario():
@@ -62,7 +62,7 @@ def test_watchers_that_come_one_by_one_hurry_no_reading(hook):
     assert len(hook.asked_at) <= 3
 
 
-def test_a_job_that_is_never_seen_is_given_up_when_it_can_no_longer_be_on_its_way(hook):
+def test_watch_job_that_is_never_seen_is_given_up_after_its_time(hook):
     hook.answer = OVER
 
     async def scenario():
@@ -74,7 +74,7 @@ def test_a_job_that_is_never_seen_is_given_up_when_it_can_no_longer_be_on_its_wa
     assert 60 <= waited <= 72
 
 
-def test_a_first_reading_waits_for_others_also_if_a_watcher_comes_first(hook):
+def test_watch_first_reading_is_debounced_also_if_a_watcher_comes_first(hook):
     hook.answer = OVER
 
     async def scenario():
@@ -91,7 +91,7 @@ def test_a_first_reading_waits_for_others_also_if_a_watcher_comes_first(hook):
     assert run(scenario()) == ["earlier"]
 
 
-def test_a_watcher_that_goes_looks_for_its_job_no_longer(hook, monkeypatch):
+def test_watch_cancelled_watcher_leaves_the_job_ledger(hook, monkeypatch):
     jobs = JobLedger()
     monkeypatch.setattr(gate_module, "JobLedger", lambda: jobs)
 
@@ -106,18 +106,17 @@ def test_a_watcher_that_goes_looks_for_its_job_no_longer(hook, monkeypatch):
     assert len(jobs) == 0
 
 
-def test_gate_reading_that_is_reused_for_a_newcomer_counts_once_against_a_job(hook):
+def test_watch_reading_that_is_reused_for_a_newcomer_counts_once_against_a_job(hook):
     """Two readings in a row have to miss a job until it counts as over."""
     hook.next_answers = [RUNNING, OVER]
     hook.answer = RUNNING
 
     async def scenario():
         watcher = watch("watcher", job_id="1")
-        await asyncio.sleep(1.5)
         for _ in range(200):
+            await asyncio.sleep(0.1)
             if len(hook.asked_at) == 2:
                 break
-            await asyncio.sleep(0.1)
         await wait("newcomer")
         over = watcher.done()
         await cancel(watcher)
@@ -126,7 +125,7 @@ def test_gate_reading_that_is_reused_for_a_newcomer_counts_once_against_a_job(ho
     assert run(scenario()) == (False, 2)
 
 
-def test_a_job_executes_if_the_last_reading_shows_its_reference(hook):
+def test_executes_reference_in_the_last_reading_is_true(hook):
     hook.answer = reading(job("1", "a", "ref"), job("2", "a", "other"), a=(0, 2))
 
     async def scenario():
@@ -141,7 +140,7 @@ def test_a_job_executes_if_the_last_reading_shows_its_reference(hook):
     assert run(scenario()) == (False, True, False)
 
 
-def test_a_rejection_ends_the_watch(hook):
+def test_watch_rejection_ends_the_watch(hook):
     hook.answer = RiffusionRejected("401 Unauthorized")
 
     async def scenario():
@@ -151,7 +150,7 @@ def test_a_rejection_ends_the_watch(hook):
     run(scenario())
 
 
-def test_a_watcher_says_how_its_job_stands(hook, caplog):
+def test_watch_watcher_logs_the_status_of_its_job(hook, caplog):
     caplog.set_level(logging.INFO)
     hook.next_answers = [OVER] * 3
     hook.answer = RUNNING
@@ -170,7 +169,7 @@ def test_a_watcher_says_how_its_job_stands(hook, caplog):
     ]
 
 
-def test_a_watcher_says_on_which_account_its_job_executes_only_if_that_is_known(hook, caplog):
+def test_watch_watcher_of_a_job_on_no_known_account_logs_none(hook, caplog):
     caplog.set_level(logging.INFO)
     hook.answer = reading(job("1"), a=(0, 1))
 
@@ -190,7 +189,7 @@ def test_a_watcher_says_on_which_account_its_job_executes_only_if_that_is_known(
         ([RUNNING], "Job 1 is executing on account a: no reading can be had: 503 from the service; "),
     ],
 )
-def test_a_watcher_says_why_no_reading_can_be_had(hook, caplog, before, says):
+def test_watch_watcher_logs_why_no_reading_can_be_had(hook, caplog, before, says):
     caplog.set_level(logging.INFO)
     hook.next_answers = before
     hook.answer = RiffusionUnavailable("503 from the service.")
@@ -204,7 +203,7 @@ def test_a_watcher_says_why_no_reading_can_be_had(hook, caplog, before, says):
     assert caplog.records[-1].getMessage().startswith(says)
 
 
-def test_a_watcher_says_that_there_is_no_reading_yet(hook, caplog):
+def test_watch_watcher_logs_that_there_is_no_reading_yet(hook, caplog):
     caplog.set_level(logging.INFO)
     hook.aload = lambda: asyncio.sleep(100)
 

@@ -24,7 +24,7 @@ def look(seen, *, poke_interval=10.0):
     return asyncio.create_task(looking())
 
 
-def test_onlookers_and_waiters_share_one_request_per_interval(hook):
+def test_observers_and_waiters_share_one_request_per_interval(hook):
     seen, other = [], []
 
     async def scenario():
@@ -38,7 +38,7 @@ def test_onlookers_and_waiters_share_one_request_per_interval(hook):
     assert len(hook.asked_at) == len(seen) == len(other) == 10
 
 
-def test_an_onlooker_keeps_the_pace_it_asked_for(hook):
+def test_observer_gets_readings_at_the_interval_it_asked_for(hook):
     async def scenario():
         observer = look([], poke_interval=30)
         await asyncio.sleep(400)
@@ -49,7 +49,7 @@ def test_an_onlooker_keeps_the_pace_it_asked_for(hook):
     assert len(hook.asked_at) >= 12
 
 
-def test_the_smallest_interval_of_all_counts(hook):
+def test_observers_smallest_interval_of_all_counts(hook):
     async def scenario():
         observers = [look([], poke_interval=each) for each in (30, 10)]
         await asyncio.sleep(100)
@@ -59,7 +59,7 @@ def test_the_smallest_interval_of_all_counts(hook):
     assert len(hook.asked_at) >= 9
 
 
-def test_no_interval_is_shorter_than_a_second(hook):
+def test_observer_interval_under_a_second_counts_as_a_second(hook):
     async def scenario():
         observer = look([], poke_interval=0.1)
         await asyncio.sleep(10)
@@ -69,7 +69,7 @@ def test_no_interval_is_shorter_than_a_second(hook):
     assert min(hook.pauses) >= 1
 
 
-def test_a_first_reading_waits_for_the_tasks_that_a_restarted_triggerer_gets_back_after_it(hook):
+def test_observer_that_comes_first_does_not_end_the_debounce_of_the_first_reading(hook):
     hook.answer = reading(a=1)
 
     async def scenario():
@@ -85,7 +85,7 @@ def test_a_first_reading_waits_for_the_tasks_that_a_restarted_triggerer_gets_bac
     assert run(scenario()) == ("earlier", True)
 
 
-def test_it_is_shown_what_the_granted_leave(hook):
+def test_observer_sees_what_grants_leave(hook):
     seen = []
     hook.answer = reading(a=(3, 4))
 
@@ -99,7 +99,7 @@ def test_it_is_shown_what_the_granted_leave(hook):
     assert seen == [{"a": 1}]
 
 
-def test_a_slot_that_frees_for_one_who_waits_is_never_shown(hook):
+def test_observer_never_sees_a_slot_that_a_waiter_gets(hook):
     seen = []
 
     async def scenario():
@@ -116,7 +116,7 @@ def test_a_slot_that_frees_for_one_who_waits_is_never_shown(hook):
     assert not any(seen)
 
 
-def test_an_onlooker_hurries_no_reading_and_takes_no_place(hook):
+def test_observer_brings_no_reading_forward_and_takes_no_place(hook):
     async def scenario():
         waiter = wait("w", poke_interval=60)
         await asyncio.sleep(5)
@@ -131,7 +131,7 @@ def test_an_onlooker_hurries_no_reading_and_takes_no_place(hook):
     assert run(scenario()) == (1, "w")
 
 
-def test_an_unavailable_service_is_waited_for(hook):
+def test_observer_of_an_unavailable_service_waits(hook):
     seen = []
     hook.next_answers = [RiffusionUnavailable("503")] * 5
 
@@ -144,7 +144,7 @@ def test_an_unavailable_service_is_waited_for(hook):
     assert seen
 
 
-def test_a_rejection_is_told_to_each(hook):
+def test_observers_rejection_reaches_each_with_an_exception_of_its_own(hook):
     hook.answer = RiffusionRejected("401 Unauthorized", status=401)
 
     async def scenario():
@@ -156,7 +156,7 @@ def test_a_rejection_is_told_to_each(hook):
 
 
 @pytest.mark.parametrize("turns", range(4))
-def test_whoever_comes_and_goes_leaves_nothing_behind(hook, turns):
+def test_observers_that_come_and_go_leave_no_task_behind(hook, turns):
     async def scenario():
         for _ in range(20):
             observer = look([])
@@ -169,7 +169,7 @@ def test_whoever_comes_and_goes_leaves_nothing_behind(hook, turns):
     assert run(scenario()) == []
 
 
-def test_it_is_no_room_what_other_triggerers_hold(hook, monkeypatch):
+def test_observer_does_not_see_slots_held_elsewhere(hook, monkeypatch):
     seen = []
     hook.answer = reading(a=(3, 4))
     monkeypatch.setattr("airflow_riffusion.gate.coordinator.Peers.held", lambda *_: {"a": 2})

@@ -9,7 +9,7 @@ from airflow_riffusion.gate.waiters import Waiters
 from tests.virtual_time import run
 
 
-def test_thousands_are_reminded_each_once_a_minute_but_never_many_at_once():
+def test_waiters_thousands_are_reminded_once_a_minute_a_few_at_a_time():
     reminded: dict[str, list[float]] = {}
 
     async def remember(waiters, waiter_id):
@@ -32,26 +32,26 @@ def test_thousands_are_reminded_each_once_a_minute_but_never_many_at_once():
     assert max(times.count(time) for time in set(times)) <= 50
 
 
-def test_a_decision_that_meets_a_reminder_is_not_lost():
+def test_waiter_decision_that_meets_a_reminder_is_not_lost():
     async def scenario():
         waiters = Waiters()
         waiter = waiters.add("w", poke_interval=5)
-        told = asyncio.create_task(waiter.result())
+        result = asyncio.create_task(waiter.result())
         await asyncio.sleep(0)
         waiter.wake()
         waiters.resolve("w", "the decision")
-        return await told
+        return await result
 
     assert run(scenario()) == "the decision"
 
 
-@pytest.mark.parametrize("leaves", ["told", "removed"])
-def test_no_timer_is_left_when_the_last_has_gone(leaves):
+@pytest.mark.parametrize("leaves", ["resolved", "removed"])
+def test_waiters_last_one_that_leaves_stops_the_timer(leaves):
     async def scenario():
         waiters = Waiters()
         waiters.add("w", poke_interval=5)
         await asyncio.sleep(100)
-        if leaves == "told":
+        if leaves == "resolved":
             waiters.resolve("w", "a decision")
         waiters.remove("w")
         await asyncio.get_running_loop().create_future()
