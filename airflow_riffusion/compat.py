@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from airflow import __version__
-from airflow.providers.common.compat.sdk import XComArg
 from packaging.version import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from datetime import datetime
+    from typing import TypeAlias, TypeVar
 
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import Context, XComArg
     from airflow.triggers.base import BaseTrigger
+
+    # What a templated argument may be where a DAG is written. Not at run time: XComArg brings much along.
+    _Value = TypeVar("_Value")
+
+    Templated: TypeAlias = _Value | str | XComArg
+    """A value, a Jinja template of it, or another task's output."""
+
+    AccountIds: TypeAlias = Templated[Collection[str | int | XComArg]]
+    """What ``user_ids`` may be, besides None for all."""
 
 AIRFLOW_VERSION = Version(Version(__version__).base_version)
 
@@ -34,14 +42,6 @@ HAS_PAGES_OF_PLUGINS = Version("3.1") <= AIRFLOW_VERSION
 
 # Seconds for the rest: the end of the worker's process, and a turn of the scheduler.
 _SPARE = 3.0
-
-_Value = TypeVar("_Value")
-
-Templated: TypeAlias = _Value | str | XComArg
-"""A value, a Jinja template of it, or another task's output."""
-
-AccountIds: TypeAlias = Templated[Collection[str | int | XComArg]]
-"""What ``user_ids`` may be, besides None for all."""
 
 
 def require_zero_worker_mode(argument: str) -> None:
