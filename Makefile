@@ -2,7 +2,7 @@
 # make demo         songs on a real Airflow against the emulator; KEEP=1 leaves both running
 # make test         unit and integration tests
 # make test-system  tests on a real Airflow and in a real browser (needs chromium, postgresql and redis-server)
-# make test-scale   the same with three times as many songs and tasks, in an hour
+# make test-scale   the same with about three times as many songs and tasks
 # make test-matrix  unit and integration tests on each Airflow from 2.11 to 3.3, and a run on a real 2.11 and 3.1;
 #                   tests that need no Airflow run once on each Python, without the one that `make test` uses
 # make lint         ruff and mypy
