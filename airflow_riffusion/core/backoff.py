@@ -63,5 +63,5 @@ class Backoff:
 
 
 def capped(retry_after: float | None) -> float:
-    """Return the seconds to wait for a ``Retry-After``: nobody waits for it for years."""
+    """Return the seconds to wait for a ``Retry-After``: ten minutes at the most."""
     return min(retry_after or 0.0, LONGEST_RETRY_AFTER)

@@ -100,7 +100,7 @@ def with_task_options(args: StartTriggerArgs, options: Mapping[str, Any]) -> Sta
     Return what the triggerer starts with if these options are to count there.
 
     :param args: what it would start with.
-    :param options: the task's :data:`TASK_OPTIONS`, but for those that nobody set. With outlets it ends in a
+    :param options: those of the task's :data:`TASK_OPTIONS` that are set. With outlets it ends in a
         worker: nothing else tells Airflow of their events.
     """
     kwargs = dict(args.trigger_kwargs or {})
