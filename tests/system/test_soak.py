@@ -29,6 +29,7 @@ WAITING = scale.WAITING_IN_THE_SOAK
 SLOTS = 20
 JOB_SECONDS = 45.0
 POKE_INTERVAL = 5.0
+_FRAMES = 5  # enough to see that the emulator made a record
 WARM, LATE = 5, (20, 29)
 """The minutes after which the memory is measured."""
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -47,15 +48,17 @@ BAD_MINUTES = {
 
 # The emulator is in this process, and keeps a record of each job: what its requests said, ids and times.
 NOT_THE_TESTS_OWN = [
-    tracemalloc.Filter(False, pattern)
-    for pattern in (
-        "*/tests/*",
-        "*/emulator/*",
-        "*/json/decoder.py",
-        "*/dataclasses.py",
-        "*/uuid.py",
-        "*/tracemalloc.py",
-    )
+    tracemalloc.Filter(False, "*/emulator/*", all_frames=True),
+    *(
+        tracemalloc.Filter(False, pattern)
+        for pattern in (
+            "*/tests/*",
+            "*/json/decoder.py",
+            "*/dataclasses.py",
+            "*/uuid.py",
+            "*/tracemalloc.py",
+        )
+    ),
 ]
 
 
@@ -173,7 +176,7 @@ def soak():
         patch.setattr(asyncio, "to_thread", at_once)
         patch.setattr("airflow_riffusion.hooks.riffusion.get_async_connection", get_connection)
         patch.setattr(RiffusionHook, "get_capacity", noted)
-        tracemalloc.start()
+        tracemalloc.start(_FRAMES)
         try:
             run(scenario())
         finally:
