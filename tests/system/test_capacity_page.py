@@ -62,7 +62,7 @@ def six_songs_on_four_slots(airflow: AirflowStack) -> Iterator[None]:
             airflow.mark_failed(run, task["task_id"], task["map_index"])
 
 
-def test_it_shows_true_numbers_and_updates_itself(
+def test_capacity_page_with_running_tasks_updates_to_true_numbers(
     open_page: Callable[..., Page], airflow_stack: AirflowStack, studio: EmulatorServer
 ):
     page = open_page()
@@ -114,7 +114,7 @@ def theme_of(page: Page) -> str:
     return frame(page).locator("html").evaluate("html => getComputedStyle(html).colorScheme")
 
 
-def test_it_follows_the_theme_that_was_chosen_in_airflow(page: Page, studio: EmulatorServer):
+def test_capacity_page_follows_the_theme_chosen_in_airflow(page: Page, studio: EmulatorServer):
     expect(card(page, "studio")).to_be_visible()
     assert theme_of(page) == "light"
 
@@ -124,7 +124,7 @@ def test_it_follows_the_theme_that_was_chosen_in_airflow(page: Page, studio: Emu
     assert theme_of(page) == "dark"
 
 
-def test_while_it_is_paused_it_asks_for_nothing(page: Page, studio: EmulatorServer):
+def test_capacity_page_paused_sends_no_request(page: Page, studio: EmulatorServer):
     expect(card(page, "studio")).to_be_visible()
     pause = frame(page).get_by_role("button", name="Pause")
     tab_to(page, pause)
@@ -140,7 +140,7 @@ def test_while_it_is_paused_it_asks_for_nothing(page: Page, studio: EmulatorServ
     expect(frame(page).get_by_text("Updates every 5 s")).to_be_visible()
 
 
-def test_an_error_stands_in_place_of_the_numbers_until_it_is_mended(
+def test_capacity_page_error_replaces_the_numbers_until_it_is_fixed(
     page: Page, emulator_of: Callable[..., EmulatorServer], store_connection, token: str
 ):
     service = emulator_of("mended", password=f"{token}wrong")
@@ -168,7 +168,9 @@ def test_an_error_stands_in_place_of_the_numbers_until_it_is_mended(
     assert token not in page.content() + frame(page).locator("html").inner_html()
 
 
-def test_a_script_in_any_field_is_text(page: Page, emulator_of: Callable[..., EmulatorServer]):
+def test_capacity_page_script_in_any_field_is_shown_as_text(
+    page: Page, emulator_of: Callable[..., EmulatorServer]
+):
     job = dict.fromkeys(("job_id", "user_id", "started", "elapsed", "replyUrl", "replyRef"), SCRIPT)
     account = dict.fromkeys(("user_id", "maxJobs", "executing", "available"), SCRIPT)
     service = emulator_of("hostile")
@@ -191,7 +193,7 @@ def test_a_script_in_any_field_is_text(page: Page, emulator_of: Callable[..., Em
     assert frame(page).locator("main script, main img").count() == 0
 
 
-def test_three_browsers_cost_at_most_one_request_in_five_seconds(
+def test_capacity_page_three_browsers_cost_one_request_in_five_seconds(
     open_page: Callable[..., Page], emulator_of: Callable[..., EmulatorServer]
 ):
     pages = [open_page() for _ in range(3)]
@@ -209,7 +211,7 @@ def test_three_browsers_cost_at_most_one_request_in_five_seconds(
     assert 6 <= service.stats().requests <= 1 + seconds / INTERVAL
 
 
-def test_nothing_comes_from_another_host_and_nothing_needs_to(
+def test_capacity_page_loads_nothing_from_another_host(
     open_page: Callable[..., Page], airflow_stack: AirflowStack
 ):
     page = open_page()
@@ -234,7 +236,7 @@ def test_nothing_comes_from_another_host_and_nothing_needs_to(
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_only_who_may_read_connections_gets_anything(airflow_stack: AirflowStack, path: str):
+def test_capacity_page_paths_need_permission_to_read_connections(airflow_stack: AirflowStack, path: str):
     def status(username: str | None) -> int:
         with requests.Session() as session:
             session.trust_env = False
@@ -246,7 +248,9 @@ def test_only_who_may_read_connections_gets_anything(airflow_stack: AirflowStack
     assert (status(None), status("viewer"), status("admin")) == (401, 403, 200)
 
 
-def test_a_viewer_is_told_why_there_is_nothing_to_see(chromium: Browser, airflow_stack: AirflowStack):
+def test_capacity_page_for_a_viewer_says_which_permission_is_missing(
+    chromium: Browser, airflow_stack: AirflowStack
+):
     context = chromium.new_context()
     page = context.new_page()
     log_in(page, airflow_stack, "viewer")
@@ -259,7 +263,7 @@ def test_a_viewer_is_told_why_there_is_nothing_to_see(chromium: Browser, airflow
     assert "This page is for users who may read connections." in text
 
 
-def test_a_connection_to_nowhere_is_said_too(page: Page, airflow_stack: AirflowStack):
+def test_capacity_page_connection_to_nowhere_shows_the_error(page: Page, airflow_stack: AirflowStack):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     airflow_stack.create_connection("gone", "riffusion", host="http://127.0.0.1", port=port, password="t")

@@ -73,7 +73,7 @@ def wait(page: Page, seconds: float) -> None:
     ],
     ids=["asked to wait", "ordinary", "timed out", "under way", "due"],
 )
-def test_an_error_says_when_it_was_tried_and_when_it_is_tried_again(
+def test_capacity_page_error_shows_the_last_and_the_next_try(
     page: Page, show: Callable[..., None], error: dict[str, Any], said: str
 ):
     show(document(error, interval=5))
@@ -81,7 +81,7 @@ def test_an_error_says_when_it_was_tried_and_when_it_is_tried_again(
     expect(page.get_by_text(f"Tried {said}", exact=True)).to_be_visible()
 
 
-def test_the_times_of_an_error_go_on_between_two_answers(page: Page, show: Callable[..., None]):
+def test_capacity_page_times_of_an_error_go_on_between_two_answers(page: Page, show: Callable[..., None]):
     show(document(failed(58, next_try_seconds=62), interval=5))
     expect(page.get_by_text("Tried 58 s ago")).to_be_visible()
 
@@ -90,7 +90,7 @@ def test_the_times_of_an_error_go_on_between_two_answers(page: Page, show: Calla
     expect(page.get_by_text(said)).to_be_visible()
 
 
-def test_while_it_is_paused_an_error_has_the_time_of_day(page: Page, show: Callable[..., None]):
+def test_capacity_page_paused_error_shows_the_time_of_day(page: Page, show: Callable[..., None]):
     show(document(failed(60, next_try_seconds=300), interval=5))
     expect(page.get_by_text("Tried 1 min 0 s ago")).to_be_visible()
 
@@ -99,7 +99,7 @@ def test_while_it_is_paused_an_error_has_the_time_of_day(page: Page, show: Calla
     expect(page.get_by_text("Tried at 11:59:00.", exact=True)).to_be_visible()
 
 
-def test_a_mended_connection_says_nothing_of_tries(page: Page, show: Callable[..., None]):
+def test_capacity_page_fixed_connection_shows_no_tries(page: Page, show: Callable[..., None]):
     show(document(failed(1, next_try_seconds=4)), document(card()))
     expect(page.get_by_text("Tried 1 s ago")).to_be_visible()
 
@@ -108,7 +108,7 @@ def test_a_mended_connection_says_nothing_of_tries(page: Page, show: Callable[..
     expect(page.get_by_text("Tried")).to_be_hidden()
 
 
-def test_what_nobody_read_for_an_hour_is_a_gap(page: Page, show: Callable[..., None]):
+def test_capacity_page_hour_without_readings_is_drawn_as_a_gap(page: Page, show: Callable[..., None]):
     show(*(document(card(read_at=f"2026-01-01T12:{minute:02}:00Z")) for minute in range(60)))
     line = page.locator(".plot .line")
     for _ in range(3):
@@ -127,7 +127,7 @@ def test_what_nobody_read_for_an_hour_is_a_gap(page: Page, show: Callable[..., N
     expect(page.get_by_role("img", name=re.compile("; 1 gap without a reading"))).to_be_visible()
 
 
-def test_no_gap_is_ever_thinned_out_while_memory_is_bounded(page: Page, show: Callable[..., None]):
+def test_capacity_page_history_keeps_gaps_in_bounded_memory(page: Page, show: Callable[..., None]):
     show(document(card()))
 
     drawn = page.evaluate(
@@ -155,7 +155,7 @@ def test_no_gap_is_ever_thinned_out_while_memory_is_bounded(page: Page, show: Ca
     assert 720 <= drawn["often"]["rows"] <= drawn["often"]["readings"] <= 1440
 
 
-def test_only_what_scrolls_is_a_region_with_a_name(page: Page, show: Callable[..., None]):
+def test_capacity_page_only_a_list_that_scrolls_is_a_named_region(page: Page, show: Callable[..., None]):
     few = [account("alice")]
     many = [account(f"account-{number}@example.com") for number in range(60)]
     show(document(card(accounts=few)), document(card(accounts=many)), document(card(accounts=few)))
@@ -181,7 +181,7 @@ def test_only_what_scrolls_is_a_region_with_a_name(page: Page, show: Callable[..
     ],
     ids=["error", "HTML", "other JSON"],
 )
-def test_an_answer_that_is_not_the_page_s_own_is_not_called_silence(
+def test_capacity_page_unexpected_answer_is_not_reported_as_no_answer(
     page: Page, show: Callable[..., None], answer: dict[str, Any], said: str
 ):
     complaints: list[str] = []
@@ -197,7 +197,7 @@ def test_an_answer_that_is_not_the_page_s_own_is_not_called_silence(
     assert [text for text in complaints if "Failed to load resource" not in text] == []
 
 
-def test_an_error_in_the_page_is_called_one_and_it_goes_on(page: Page, show: Callable[..., None]):
+def test_capacity_page_error_of_its_own_is_shown_and_it_goes_on(page: Page, show: Callable[..., None]):
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
     show(document({"connection_id": "made_up"}), document(card()))
@@ -221,7 +221,7 @@ def test_an_error_in_the_page_is_called_one_and_it_goes_on(page: Page, show: Cal
         (403, "Forbidden", "You may no longer read connections."),
     ],
 )
-def test_an_ended_session_is_told_from_a_lost_permission(
+def test_capacity_page_ended_session_or_lost_permission_says_which(
     page: Page, show: Callable[..., None], status: int, detail: str, said: str
 ):
     show(document(card()))
@@ -242,7 +242,7 @@ def test_an_ended_session_is_told_from_a_lost_permission(
         (tasks(waiting=7, longest_seconds=60, complete=False), "at least 7 tasks, the longest for 1 min 0 s"),
     ],
 )
-def test_tasks_that_could_not_all_be_counted_are_told_as_such(
+def test_capacity_page_task_count_says_whether_it_is_complete(
     page: Page, show: Callable[..., None], counted: dict[str, Any], said: str
 ):
     show(document(card(tasks=counted)))

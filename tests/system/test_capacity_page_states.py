@@ -34,7 +34,7 @@ def answer_with(page: Page, document: dict[str, Any] | None, status: int = 200) 
         page.route("**/riffusion/capacity/cards", lambda route: route.fulfill(status=status, json=document))
 
 
-def test_without_a_connection_it_says_how_to_make_one(page: Page):
+def test_capacity_page_without_connections_says_how_to_add_one(page: Page):
     answer_with(page, cards.document())
 
     expect(frame(page).get_by_role("heading", name="No connection yet")).to_be_visible()
@@ -42,14 +42,14 @@ def test_without_a_connection_it_says_how_to_make_one(page: Page):
     take_screenshot(page, "capacity-page-empty")
 
 
-def test_an_old_reading_says_so(page: Page):
+def test_capacity_page_old_reading_shows_its_age(page: Page):
     answer_with(page, cards.document(cards.card("slow", age_seconds=100, asking_seconds=95)))
 
     expect(card(page, "slow")).to_contain_text(re.compile("1 min 4. s ago; asking again for 1 min 3. s"))
     expect(card(page, "slow").get_by_text("held")).to_have_count(0)
 
 
-def test_it_can_be_used_by_keyboard(page: Page):
+def test_capacity_page_by_keyboard_reaches_everything_and_keeps_the_focus(page: Page):
     accounts = [cards.account(f"account-{number}@example.com") for number in range(60)]
     waiting = cards.tasks(cards.task("capacity_page"))
     answer_with(page, cards.document(cards.card("busy", accounts=accounts, tasks=waiting)))
@@ -80,7 +80,7 @@ def test_it_can_be_used_by_keyboard(page: Page):
     page.wait_for_url("**/dags/capacity_page/runs/manual__1/tasks/song")
 
 
-def test_a_script_in_the_name_of_a_task_is_text_and_its_link_leads_there(page: Page):
+def test_capacity_page_script_in_a_task_name_is_text_and_its_link_works(page: Page):
     # Airflow's own patterns forbid this, but that of runs is a setting, and a name may be older than it.
     script = "<script>top.ran = true</script><img src=x onerror='top.ran = true'>"
     names = [f'{kind}"&amp;&lt;#?/%2F é{script}' for kind in ("dag", "run", "task")]
@@ -98,7 +98,7 @@ def test_a_script_in_the_name_of_a_task_is_text_and_its_link_leads_there(page: P
     assert page.evaluate("window.ran") is None
 
 
-def test_who_is_logged_out_sees_no_numbers_any_longer(page: Page, studio: EmulatorServer):
+def test_capacity_page_after_log_out_shows_no_numbers(page: Page, studio: EmulatorServer):
     expect(card(page, "studio")).to_be_visible()
     answer_with(page, {}, status=401)
 
@@ -106,7 +106,7 @@ def test_who_is_logged_out_sees_no_numbers_any_longer(page: Page, studio: Emulat
     expect(card(page, "studio")).to_be_hidden()
 
 
-def test_when_airflow_is_gone_the_last_numbers_stay_and_say_of_when_they_are(
+def test_capacity_page_airflow_gone_keeps_the_last_numbers_with_their_time(
     page: Page, studio: EmulatorServer
 ):
     expect(card(page, "studio")).to_be_visible()

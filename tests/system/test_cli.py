@@ -17,7 +17,7 @@ def service(token, store_connection):
         yield service
 
 
-def test_airflow_capacity_of_a_stored_connection_prints_nothing_but_json(airflow_stack, service):
+def test_cli_capacity_of_a_stored_connection_prints_only_json(airflow_stack, service):
     command = ("riffusion", "capacity", "--conn-id", "riffusion_cli", "--output", "json")
     shown = airflow_stack.cli(*command, timeout=120)
 
@@ -25,7 +25,7 @@ def test_airflow_capacity_of_a_stored_connection_prints_nothing_but_json(airflow
     assert json.loads(shown.stdout)["available"] == 3
 
 
-def test_airflow_capacity_wrong_token_exits_with_2(airflow_stack, service):
+def test_cli_capacity_with_wrong_token_exits_with_2(airflow_stack, service):
     shown = airflow_stack.cli("riffusion", "capacity", "--conn-id", "riffusion_cli_wrong_token", timeout=120)
 
     assert (shown.returncode, shown.stdout) == (2, "")

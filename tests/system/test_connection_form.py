@@ -81,7 +81,7 @@ def open_extra_fields(form: Locator) -> None:
     form.get_by_role("button", name="Extra Fields", exact=True).click()
 
 
-def test_the_form_shows_the_fields_under_our_names_and_no_others(page: Page, airflow_stack: AirflowStack):
+def test_connection_form_shows_only_our_fields_under_our_names(page: Page, airflow_stack: AirflowStack):
     form = open_form(page, airflow_stack, "riffusion_default")
     labels = form.locator("label:visible").filter(has_text=re.compile(r"\w"))
 
@@ -106,7 +106,7 @@ def test_the_form_shows_the_fields_under_our_names_and_no_others(page: Page, air
     expect(form.get_by_role("option")).to_have_text(["riffusion", "tempolor", "kling", "ltxstudio"])
 
 
-def test_what_is_typed_into_the_form_is_saved_and_works(
+def test_connection_form_filled_in_saves_a_working_connection(
     page: Page, airflow_stack: AirflowStack, service: ThreadingHTTPServer
 ):
     form = open_form(page, airflow_stack, "from_the_form")

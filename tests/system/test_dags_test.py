@@ -40,7 +40,7 @@ def run(emulator, token, tmp_path_factory):
 
 
 @pytest.mark.parametrize("dag_id", ["riffusion_capacity_gate", "riffusion_songs"])
-def test_dags_test_of_an_example_makes_its_songs(run, emulator, dag_id):
+def test_dags_test_of_an_example_makes_its_jobs(run, emulator, dag_id):
     before = len(emulator.service.jobs())
     run(dag_id, {"prompts": PROMPTS})
 
@@ -48,7 +48,7 @@ def test_dags_test_of_an_example_makes_its_songs(run, emulator, dag_id):
     assert sorted(job.prompt for job in emulator.service.jobs()[before:]) == PROMPTS
 
 
-def test_dags_test_of_sensors_that_start_and_end_in_the_triggerer_succeeds(run, emulator):
+def test_dags_test_of_zero_worker_sensors_succeeds(run, emulator):
     account = emulator.service.read().accounts[0].user_id
 
     run("zero_worker", {"account": account, "slots": 1})

@@ -108,7 +108,7 @@ class Stage:
         return [job for job in self.service.jobs() if (job.reply_ref or "").startswith(DAG)]
 
     def take_slots(self, number):
-        return [self.service.submit("somebody else's song") for _ in range(number)]
+        return [self.service.submit("another client's job") for _ in range(number)]
 
     def end(self, jobs):
         for job in jobs:
@@ -182,27 +182,27 @@ def story(stage, statsd):
     return story
 
 
-def test_there_is_no_run_while_all_slots_are_in_use(story):
+def test_event_dag_while_all_slots_are_in_use_has_no_run(story):
     assert story.runs["while full"] == (0, 0)
 
 
-def test_a_rise_starts_one_run_and_songs_that_are_refused_start_no_other(story):
+def test_event_dag_rise_whose_jobs_are_refused_starts_one_run(story):
     assert story.runs["when its songs were refused"] == (1, 1)
 
 
-def test_a_killed_triggerer_starts_none_again(story):
+def test_event_dag_killed_triggerer_starts_no_second_run(story):
     assert story.runs["after a restart"] == (1, 1)
 
 
-def test_the_next_rise_starts_the_next_run(story):
+def test_event_dag_next_rise_starts_the_next_run(story):
     assert (story.runs["full again"], story.runs["room again"]) == ((1, 1), (2, 2))
 
 
-def test_the_runs_make_their_songs_unless_they_are_refused(story):
+def test_event_dag_runs_succeed_unless_their_jobs_are_refused(story):
     assert story.states == ["failed", "success"]
 
 
-def test_a_run_is_told_what_there_is_room_for(story):
+def test_event_dag_run_gets_the_slots_left_by_its_event(story):
     assert all(payload["room"] >= 2 for payload in story.payloads)
     assert f"Availability for {story.payloads[0]['room']} songs" in story.log
 
@@ -211,5 +211,5 @@ def test_a_run_is_told_what_there_is_room_for(story):
     "name",
     ["slots.available", "gate.waiting", "gate.held", "gate.wait", "grants", "request", "request.error"],
 )
-def test_a_statsd_is_told_by_the_triggerer_and_the_workers(story, name):
+def test_metrics_of_triggerer_and_workers_reach_statsd(story, name):
     assert f"airflow.riffusion.{name}" in story.metrics

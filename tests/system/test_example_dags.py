@@ -20,16 +20,14 @@ def jobs_of(emulator, reference):
     return {job.prompt: job for job in emulator.service.jobs() if reference(job.reply_ref or "")}
 
 
-def test_readme_dags_make_every_song_and_no_submission_is_refused(emulator, readme_runs):
+def test_readme_dags_make_every_job_without_a_refusal(emulator, readme_runs):
     made = Counter(job.prompt for job in emulator.service.jobs())
 
     assert [made[prompt] for prompt in PROMPTS] == [2, 2, 2]  # by `songs` and by `album`
     assert emulator.service.stats().refusals == 0
 
 
-def test_readme_album_submits_each_song_to_the_account_of_its_grant_under_its_name(
-    airflow_stack, emulator, readme_runs
-):
+def test_readme_album_submits_each_job_to_the_account_of_its_grant(airflow_stack, emulator, readme_runs):
     jobs = jobs_of(emulator, lambda reference: reference and not reference.startswith("songs/"))
     for index, prompt in enumerate(PROMPTS):
         grant = airflow_stack.xcom(readme_runs.runs["album"], "song.wait_for_slot", map_index=index)
@@ -37,7 +35,7 @@ def test_readme_album_submits_each_song_to_the_account_of_its_grant_under_its_na
         assert grant["granted"] == {grant["user_id"]: 1}
 
 
-def test_readme_songs_are_made_by_one_task_each_that_tells_its_job(airflow_stack, emulator, readme_runs):
+def test_readme_songs_return_the_job_of_each_task(airflow_stack, emulator, readme_runs):
     run = readme_runs.runs["songs"]
     jobs = jobs_of(emulator, lambda reference: reference.startswith("songs/"))
     for index, prompt in enumerate(PROMPTS):
@@ -52,7 +50,7 @@ def test_readme_report_reads_the_operators_xcom(airflow_stack, readme_runs):
     assert " free, most of them on " in report
 
 
-def test_a_pool_that_counts_deferred_tasks_limits_the_songs_under_way(airflow_stack, emulator):
+def test_pool_that_counts_deferred_tasks_limits_the_jobs_under_way(airflow_stack, emulator):
     pool = ("riffusion", "2", "Songs under way", "--include-deferred")
     assert airflow_stack.cli("pools", "set", *pool, timeout=120).returncode == 0
     prompts = [f"pooled song {number}" for number in range(4)]
@@ -68,12 +66,12 @@ def test_a_pool_that_counts_deferred_tasks_limits_the_songs_under_way(airflow_st
 @pytest.mark.parametrize(
     ("jobs", "branch", "other"), [(1, "make_songs", "all_busy"), (4, "all_busy", "make_songs")]
 )
-def test_the_report_branches_on_what_is_free(
+def test_capacity_report_branches_on_free_slots(
     airflow_stack, emulator, store_connection, token, jobs, branch, other
 ):
     with EmulatorServer(accounts=2, max_jobs=2, job_seconds=3600, token=token) as service:
         for _ in range(jobs):
-            service.service.submit("somebody else's song")
+            service.service.submit("another client's job")
         store_connection("riffusion_default", service)
         run = airflow_stack.trigger("riffusion_capacity_report")
         state = airflow_stack.wait(run)

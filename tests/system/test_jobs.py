@@ -31,12 +31,12 @@ def run(airflow_stack, store_connection, token):
 
 @pytest.mark.parametrize("which", ["by_id", "by_reference"])
 @pytest.mark.parametrize("mode", ["poke", "deferred"])
-def test_it_ends_with_the_job_as_it_was_seen_last(airflow_stack, run, mode, which):
+def test_job_sensor_returns_the_job_as_last_seen(airflow_stack, run, mode, which):
     ended, job_id = run
     xcom = airflow_stack.xcom(ended, f"{mode}_{which}")
 
     assert (xcom["job_id"], xcom["reply_ref"]) == (job_id, "my reference")
 
 
-def test_each_task_needs_one_try(airflow_stack, run):
+def test_job_sensor_needs_one_try_in_every_mode(airflow_stack, run):
     assert {task["try_number"] for task in airflow_stack.task_instances(run[0])} == {1}

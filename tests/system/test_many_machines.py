@@ -133,7 +133,7 @@ def ended(cluster, token, tell):
         accounts=2, max_jobs=SLOTS // 2, job_seconds=partial(next, durations()), token=token, seed=1
     ) as emulator:
         service = emulator.service
-        others = [str(service.submit("somebody else's song").job_id) for _ in range(SLOTS)]
+        others = [str(service.submit("another client's job").job_id) for _ in range(SLOTS)]
         cluster.create_connection(DAG, "riffusion", host=emulator.url, password=token)
         began = time.monotonic()
         for album in range(scale.ALBUMS):
@@ -220,22 +220,22 @@ class ComingAndGoing:
         return False
 
 
-def test_every_song_is_made_and_none_twice(ended):
+def test_many_machines_make_every_job_once(ended):
     assert len(ended.jobs) == len({job.prompt for job in ended.jobs}) == SONGS
     assert ended.stats.completed == SONGS
 
 
-def test_every_task_succeeds(ended):
+def test_many_machines_every_task_succeeds(ended):
     assert set(ended.states) == {"success"}
 
 
-def test_both_workers_work(ended):
+def test_many_machines_both_workers_end_tasks(ended):
     assert set(ended.ended_in) == {"worker-1", "worker-2"}
 
 
-def test_all_triggerers_share_the_waiting_tasks(ended):
+def test_many_machines_all_triggerers_have_waiting_tasks(ended):
     assert set(ended.waited_in) == {"triggerer-1", "triggerer-2", "triggerer-3"}
 
 
-def test_no_submission_is_refused(ended):
+def test_many_machines_no_submission_is_refused(ended):
     assert ended.stats.refusals == 0

@@ -18,7 +18,7 @@ def service(token, store_connection):
         yield emulator.service
 
 
-def test_every_mode_ends_with_the_same_xcom(airflow_stack, service):
+def test_capacity_sensor_returns_the_same_xcom_in_every_mode(airflow_stack, service):
     account = service.read().accounts[1].user_id
     run = airflow_stack.trigger("modes_that_succeed", {"account": account, "slots": 2})
     assert airflow_stack.wait(run, 180) == "success"
@@ -64,13 +64,15 @@ def endings(airflow_stack, service, store_connection, token):
     ],
 )
 class TestEveryModeEndsAlike:
-    def test_what_waiting_cant_help_fails_the_task_without_a_retry(self, endings, mode, case, message):
+    def test_capacity_sensor_timeout_or_rejection_fails_without_retry(self, endings, mode, case, message):
         task = endings[f"{mode}_{case}_fails"]
 
         assert (task["state"], task["try_number"]) == ("failed", 1)
         assert message in task["log"]
 
-    def test_with_soft_fail_it_skips_the_task(self, endings, mode, case, message):
+    def test_capacity_sensor_soft_fail_timeout_or_rejection_skips_the_task(
+        self, endings, mode, case, message
+    ):
         task = endings[f"{mode}_{case}_skips"]
 
         assert (task["state"], task["try_number"]) == ("skipped", 1)

@@ -18,7 +18,7 @@ def grants(airflow_stack, store_connection, token):
     with EmulatorServer(
         accounts=2, max_jobs=5, job_seconds=3600, hide_full_accounts=True, token=token
     ) as emulator:
-        jobs = [emulator.service.submit("somebody else's song") for _ in range(10)]
+        jobs = [emulator.service.submit("another client's job") for _ in range(10)]
         store_connection("riffusion_restart", emulator)
         run = airflow_stack.trigger("many_wait")
         for _ in attempts(120):
@@ -37,11 +37,11 @@ def grants(airflow_stack, store_connection, token):
     return [airflow_stack.xcom(run, task["task_id"], map_index=task["map_index"]) for task in tasks]
 
 
-def test_a_killed_triggerer_loses_no_waiting_task_and_serves_none_twice(grants):
+def test_killed_triggerer_loses_no_waiting_task_and_grants_none_twice(grants):
     assert len({grant["grant_id"] for grant in grants}) == 50
 
 
-def test_the_order_in_which_they_began_to_wait_survives(grants):
+def test_killed_triggerer_keeps_the_order_of_waiting_tasks(grants):
     began = defaultdict(list)
     for grant in grants:
         granted_at = datetime.fromisoformat(grant["observed_at"])

@@ -16,7 +16,7 @@ def tasks(airflow_stack, store_connection, token):
         hide_full_accounts=True,
         token=token,
     ) as emulator:
-        jobs = [emulator.service.submit("somebody else's song") for _ in range(10)]
+        jobs = [emulator.service.submit("another client's job") for _ in range(10)]
         store_connection("riffusion_rotation", emulator)
         run = airflow_stack.trigger("token_is_replaced")
         for _ in attempts(120):
@@ -40,9 +40,9 @@ def tasks(airflow_stack, store_connection, token):
     return airflow_stack.task_instances(run), unauthorized
 
 
-def test_no_task_fails_or_needs_another_try(tasks):
+def test_replaced_token_fails_and_retries_no_task(tasks):
     assert {(task["state"], task["try_number"]) for task in tasks[0]} == {("success", 1)}
 
 
-def test_one_request_finds_it_out_for_all(tasks):
+def test_replaced_token_costs_one_rejected_request_for_all_tasks(tasks):
     assert tasks[1] == 1

@@ -185,29 +185,29 @@ def soak():
     return soak
 
 
-def test_no_grant_is_lost_or_doubled(soak):
+def test_soak_no_grant_is_lost_or_doubled(soak):
     assert len(soak.grants) == len(set(soak.grants))
     assert soak.refused == 0
     # Every slot is busy nearly all the time, but for the bad minutes.
     assert len(soak.grants) > 0.7 * SLOTS * MINUTES * 60 / (JOB_SECONDS + 2 + POKE_INTERVAL)
 
 
-def test_no_wait_ends_by_a_fault_that_passes(soak):
+def test_soak_no_wait_ends_by_a_transient_fault(soak):
     assert soak.rejected == []
 
 
-def test_one_request_per_interval_is_enough(soak):
+def test_soak_requests_are_an_interval_apart_at_least(soak):
     pauses = [later - earlier for earlier, later in zip(soak.asked_at, soak.asked_at[1:], strict=False)]
 
     assert min(pauses) >= POKE_INTERVAL
     assert Counter(pause > 39 for pause in pauses)[True] >= 1  # as the service asked for
 
 
-def test_memory_is_flat(soak):
+def test_soak_memory_is_flat(soak):
     assert max(soak.memory[minute] for minute in LATE) < soak.memory[WARM] * 1.05
 
 
-def test_no_thread_task_or_socket_is_left(soak):
+def test_soak_leaves_no_thread_task_or_socket(soak):
     assert max(soak.threads) == soak.threads[0]
     assert max(soak.sockets) <= min(soak.sockets) + 2
     assert max(soak.tasks) <= WAITING + 2 * SLOTS

@@ -177,7 +177,7 @@ def ended(request) -> Ended:
     return ended
 
 
-def test_every_song_is_made_and_none_twice(ended):
+def test_submit_makes_every_job_once(ended):
     songs = [f"song {index}" for index in range(len(ended.tasks))]
 
     assert sorted(job.prompt for job in ended.jobs) == sorted(songs)
@@ -185,11 +185,11 @@ def test_every_song_is_made_and_none_twice(ended):
     assert ended.stats.completed == ended.stats.accepted == len(songs)
 
 
-def test_every_task_succeeds_at_its_first_try(ended):
+def test_submit_every_task_succeeds_at_its_first_try(ended):
     assert {(task["state"], task["try_number"]) for task in ended.tasks} == {("success", 1)}
 
 
-def test_there_were_many_songs_beside_those_of_others(beside_others):
+def test_submit_beside_other_clients_shares_the_slots_with_them(beside_others):
     jobs_of_others = sum(
         ((job.ended or job.over_at) - job.started).total_seconds() for job in beside_others.jobs_of_others
     )
@@ -198,7 +198,7 @@ def test_there_were_many_songs_beside_those_of_others(beside_others):
     assert 0.2 < jobs_of_others / (SLOTS * beside_others.seconds) < 0.45
 
 
-def test_the_service_is_asked_once_per_interval_for_all_songs_waiting_and_executing(beside_others):
+def test_submit_all_tasks_share_one_request_per_interval(beside_others):
     """
     Readings are between 1 and 1.1 intervals apart, so the most there can be is one more than intervals.
 
@@ -209,13 +209,13 @@ def test_the_service_is_asked_once_per_interval_for_all_songs_waiting_and_execut
     assert readings <= beside_others.seconds / POKE_INTERVAL + 2
 
 
-def test_a_song_whose_answer_was_lost_is_found_and_not_submitted_again(airflow_stack, lost_answers):
+def test_submit_lost_answer_does_not_submit_again(airflow_stack, lost_answers):
     xcoms = [airflow_stack.xcom(lost_answers.run, "song", map_index=index) for index in range(scale.SONGS)]
 
     assert {xcom["submissions"] for xcom in xcoms} == {1}
 
 
-def test_a_killed_triggerer_cancels_no_job(killed_triggerer):
+def test_submit_killed_triggerer_cancels_no_job(killed_triggerer):
     assert killed_triggerer.stats.cancelled == 0
 
 
@@ -229,14 +229,14 @@ def order(airflow_stack, killed_triggerer):
     return dict(sorted(grants.items(), key=lambda item: item[1]["since"]))
 
 
-def test_a_killed_triggerer_leaves_the_order_of_the_queue(order):
+def test_submit_killed_triggerer_keeps_the_order_of_the_queue(order):
     granted = [datetime.fromisoformat(grant["observed_at"]) for grant in order.values()]
 
     assert len(set(granted)) >= 5  # five times as many songs as slots
     assert granted == sorted(granted)
 
 
-def test_no_song_overtakes_more_than_those_that_were_granted_with_it(order, killed_triggerer):
+def test_submit_task_overtakes_fewer_tasks_than_there_are_slots(order, killed_triggerer):
     """While a song is on its way to the service, so many others are at the most as there are other slots."""
     served = [map_index(job) for job in killed_triggerer.jobs[SLOTS_OF_THE_KILLED:]]
 
@@ -252,17 +252,17 @@ def killed_worker(airflow_stack, play, token):
         return play("songs_with_a_killed_worker", emulator, timeout=180)
 
 
-def test_a_song_whose_worker_is_killed_ends_well_at_the_second_try(killed_worker):
+def test_submit_killed_worker_succeeds_at_the_second_try(killed_worker):
     assert [(task["state"], task["try_number"]) for task in killed_worker.tasks] == [("success", 2)]
 
 
-def test_the_retry_takes_up_the_job_of_the_killed_worker(airflow_stack, killed_worker):
+def test_submit_retry_takes_up_the_job_of_the_killed_worker(airflow_stack, killed_worker):
     xcom = airflow_stack.xcom(killed_worker.run, "song", map_index=0)
 
     assert (xcom["job_id"], xcom["submissions"]) == (killed_worker.jobs[0].job_id, 0)
 
 
-def test_the_job_of_a_killed_worker_is_not_made_twice(killed_worker):
+def test_submit_killed_worker_makes_its_job_once(killed_worker):
     assert killed_worker.stats.accepted == 1
 
 
@@ -273,7 +273,7 @@ def late_retry(play, token):
         return play("songs_that_ended_before_the_retry", emulator, timeout=180)
 
 
-def test_a_job_that_ended_before_the_retry_is_not_made_twice(airflow_stack, late_retry):
+def test_submit_job_that_ended_before_the_retry_is_made_once(airflow_stack, late_retry):
     xcom = airflow_stack.xcom(late_retry.run, "song", map_index=0)
 
     assert [(task["state"], task["try_number"]) for task in late_retry.tasks] == [("success", 2)]
@@ -334,17 +334,17 @@ def killed(airflow_stack, play, token):
     return Killed(ended, readings=readings, **songs)
 
 
-def test_the_job_of_a_song_that_is_marked_as_failed_is_cancelled(killed):
+def test_submit_executing_task_marked_as_failed_cancels_its_job(killed):
     first = killed.ended.jobs[0]
 
     assert (map_index(first), first.status) == (killed.executing, "cancelled")
 
 
-def test_a_waiting_song_that_is_marked_as_failed_never_submits(killed):
+def test_submit_waiting_task_marked_as_failed_never_submits(killed):
     assert killed.waiting not in {map_index(job) for job in killed.ended.jobs}
 
 
-def test_the_next_song_has_the_slot_of_a_killed_one_within_two_readings(airflow_stack, killed):
+def test_submit_slot_of_a_killed_task_is_granted_within_two_readings(airflow_stack, killed):
     cancelled = killed.ended.jobs[0].ended
     grant = airflow_stack.xcom(killed.ended.run, "song", "grant", killed.last)
     granted = datetime.fromisoformat(grant["observed_at"])
@@ -352,7 +352,7 @@ def test_the_next_song_has_the_slot_of_a_killed_one_within_two_readings(airflow_
     assert 1 <= len([reading for reading in killed.readings if cancelled < reading < granted]) <= 2
 
 
-def test_the_other_songs_are_none_the_worse(killed):
+def test_submit_task_after_killed_ones_succeeds_at_its_first_try(killed):
     tasks = {task["map_index"]: (task["state"], task["try_number"]) for task in killed.ended.tasks}
 
     assert tasks[killed.last] == ("success", 1)

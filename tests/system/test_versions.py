@@ -75,7 +75,7 @@ def airflow(service, token, tmp_path_factory):
 def ended(airflow, service):
     """Return the states that the run's tasks end with."""
     unpause(airflow, "every_version")
-    taken = service.service.submit("somebody else's song")
+    taken = service.service.submit("another client's job")
     triggered = airflow.cli("dags", "trigger", "--run-id", RUN, "every_version")
     assert triggered.returncode == 0, triggered.stderr
     await_states(airflow, lambda now: now.get("gate") == now.get("song") == "deferred", 120)
@@ -84,24 +84,24 @@ def ended(airflow, service):
     return await_states(airflow, lambda now: all(state in ending for state in now.values()), 240)
 
 
-def test_every_task_succeeds(ended):
+def test_version_every_task_succeeds(ended):
     assert ended == dict.fromkeys(("gate", "submit", "ended", "song", "report"), "success")
 
 
-def test_each_job_is_made_once_and_none_is_refused(ended, service):
+def test_version_makes_each_job_once_without_a_refusal(ended, service):
     stats = service.service.stats()
 
     assert (stats.accepted, stats.completed, stats.refusals) == (3, 2, 0)
 
 
 @needs_airflow_3
-def test_a_dag_starts_when_there_is_room_and_at_the_next_rise(ended, airflow, service):
+def test_version_event_dag_starts_once_for_each_rise(ended, airflow, service):
     dag_file = shutil.copy(DAGS / f"{EVENT_DAG}.py", airflow.env["AIRFLOW__CORE__DAGS_FOLDER"])
     unpause(airflow, EVENT_DAG)
     os.utime(dag_file)  # Airflow looks for a DAG's watchers when it parses its file.
     await_event_runs(airflow, 1)
 
-    taken = service.service.submit("somebody else's song")
+    taken = service.service.submit("another client's job")
     read = service.service.stats().requests_by_endpoint["available"]
     for _ in attempts(60):
         if service.service.stats().requests_by_endpoint["available"] >= read + 3:
@@ -111,7 +111,7 @@ def test_a_dag_starts_when_there_is_room_and_at_the_next_rise(ended, airflow, se
     await_event_runs(airflow, 2)
 
 
-def test_the_console_script_finds_the_stored_connection(airflow, service):
+def test_version_console_script_finds_the_stored_connection(airflow, service):
     shown = subprocess.run(
         [CONSOLE_SCRIPT, "capacity", "--conn-id", "riffusion_every_version", "--output", "json"],
         env=airflow.env,

@@ -23,7 +23,7 @@ def run(airflow_stack, service):
     return run
 
 
-def test_no_worker_process_is_started(airflow_stack, run):
+def test_zero_worker_tasks_start_no_worker_process(airflow_stack, run):
     tasks = {(task["task_id"], task["map_index"]): task for task in airflow_stack.task_instances(run)}
 
     assert {tasks[key]["pid"] for key in WITHOUT_ANY_WORKER} == {None}
@@ -35,7 +35,7 @@ def test_no_worker_process_is_started(airflow_stack, run):
     ("task_id", "map_index"),
     [("both", -1), ("starts", -1), ("ends", -1), ("mapped", 2), ("group.in_group", 1)],
 )
-def test_the_xcom_arrives_whole_and_from_rendered_templates(airflow_stack, run, service, task_id, map_index):
+def test_zero_worker_xcom_of_rendered_templates_is_complete(airflow_stack, run, service, task_id, map_index):
     account = service.read().accounts[1].user_id
 
     xcom = airflow_stack.xcom(run, task_id, map_index=map_index)
@@ -44,11 +44,11 @@ def test_the_xcom_arrives_whole_and_from_rendered_templates(airflow_stack, run, 
     assert 0 < xcom["waited_seconds"] < 60
 
 
-def test_the_triggers_log_says_what_was_granted(airflow_stack, run):
+def test_zero_worker_log_shows_what_was_granted(airflow_stack, run):
     assert "Granted 2 slots on account" in airflow_stack.log(run, "both")
 
 
-def test_failures_end_like_those_of_every_other_mode(airflow_stack, service, store_connection, token):
+def test_zero_worker_failures_end_as_in_every_other_mode(airflow_stack, service, store_connection, token):
     with EmulatorServer(
         accounts=1, max_jobs=1, job_seconds=3600, hide_full_accounts=True, token=token
     ) as full:
@@ -90,7 +90,7 @@ def arguments(airflow_stack, service):
     return run
 
 
-def test_native_templates_are_rendered_without_a_worker(airflow_stack, arguments, service):
+def test_zero_worker_native_templates_are_rendered_in_the_triggerer(airflow_stack, arguments, service):
     account = service.read().accounts[1].user_id
     tasks = {task["task_id"]: task for task in airflow_stack.task_instances(arguments)}
 
@@ -98,14 +98,14 @@ def test_native_templates_are_rendered_without_a_worker(airflow_stack, arguments
     assert tasks["native"]["pid"] is None
 
 
-def test_a_macro_of_the_dags_own_is_rendered_by_a_worker(airflow_stack, arguments, service):
+def test_zero_worker_macro_of_the_dag_is_rendered_in_a_worker(airflow_stack, arguments, service):
     account = service.read().accounts[1].user_id
 
     assert airflow_stack.xcom(arguments, "macro")["granted"] == {account: 2}
     assert "a template can't be rendered: UndefinedError" in airflow_stack.log(arguments, "macro")
 
 
-def test_what_airflow_does_in_a_worker_is_done_for_those_that_need_none(airflow_stack, arguments):
+def test_zero_worker_xcom_options_and_outlets_count(airflow_stack, arguments):
     keys = airflow_stack.query(
         "SELECT task_id, key FROM xcom WHERE run_id = ? AND task_id IN ('no_xcom', 'many_xcoms')",
         arguments.run_id,
@@ -119,7 +119,7 @@ def test_what_airflow_does_in_a_worker_is_done_for_those_that_need_none(airflow_
     assert events == [("outlet",)]
 
 
-def test_song_with_outputs_of_a_mapped_task_is_submitted_under_its_number(airflow_stack, arguments, service):
+def test_submit_reply_ref_of_a_mapped_task_names_the_job(airflow_stack, arguments, service):
     song = airflow_stack.xcom(arguments, "song")
 
     (job,) = (job for job in service.read().jobs if job.job_id == song["job_id"])

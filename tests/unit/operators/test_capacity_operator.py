@@ -29,23 +29,23 @@ def hook(monkeypatch):
     return FakeHook
 
 
-def test_the_reading_is_the_return_value(hook):
+def test_capacity_operator_execute_returns_the_reading(hook):
     result = CapacityOperator(task_id="t", riffusion_conn_id="mine").execute({})
 
     assert (result["available"], result["best_user_id"]) == (3, "b")
     assert hook.made_with == [("mine", {"retries": 3})]
 
 
-def test_each_key_is_an_xcom_of_its_own_unless_unwanted():
+def test_capacity_operator_multiple_outputs_is_on_by_default():
     assert CapacityOperator(task_id="t").multiple_outputs is True
     assert CapacityOperator(task_id="t", multiple_outputs=False).multiple_outputs is False
 
 
-def test_the_totals_are_those_of_the_accounts_asked_for(hook):
+def test_capacity_operator_user_ids_limit_the_totals(hook):
     assert CapacityOperator(task_id="t", user_ids=["a"]).execute({})["available"] == 1
 
 
-def test_an_unavailable_service_fails_the_task_so_that_airflow_may_retry_it(hook):
+def test_capacity_operator_unavailable_service_fails_the_task(hook):
     hook.answer = RiffusionUnavailable("503")
 
     with pytest.raises(RiffusionUnavailable):
@@ -53,12 +53,12 @@ def test_an_unavailable_service_fails_the_task_so_that_airflow_may_retry_it(hook
 
 
 @pytest.mark.parametrize("user_ids", ["a", [], [""], 3])
-def test_wrong_accounts_are_an_error_when_the_dag_is_parsed(user_ids):
+def test_capacity_operator_wrong_user_ids_are_an_error(user_ids):
     with pytest.raises(ValueError, match="user_ids must"):
         CapacityOperator(task_id="t", user_ids=user_ids)
 
 
-def test_templates_are_checked_when_they_are_rendered(hook):
+def test_capacity_operator_user_ids_rendered_wrong_fail_before_any_request(hook):
     operator = CapacityOperator(task_id="t", user_ids=["{{ params.account }}"])
     operator.user_ids = [""]
 
@@ -67,7 +67,7 @@ def test_templates_are_checked_when_they_are_rendered(hook):
     assert hook.made_with == []
 
 
-def test_a_connection_that_a_template_rendered_to_nothing_fails_without_a_retry(hook):
+def test_capacity_operator_conn_id_rendered_to_nothing_fails_without_retry(hook):
     operator = CapacityOperator(task_id="t", riffusion_conn_id="{{ params.conn }}")
     operator.riffusion_conn_id = ""
 
@@ -75,13 +75,13 @@ def test_a_connection_that_a_template_rendered_to_nothing_fails_without_a_retry(
         operator.execute({})
 
 
-def test_the_accounts_may_come_from_a_mapped_task(hook, lazy_sequence):
+def test_capacity_operator_user_ids_of_a_mapped_task_count(hook, lazy_sequence):
     operator = CapacityOperator(task_id="t", user_ids=lazy_sequence(["a"]))
 
     assert operator.execute({})["available"] == 1
 
 
-def test_another_tasks_output_that_cant_be_fetched_is_no_wrong_argument(hook):
+def test_capacity_operator_output_that_can_not_be_fetched_is_no_argument_error(hook):
     def unreadable():
         yield "a"
         raise ValueError("the bucket is away")

@@ -38,22 +38,22 @@ def context(first_reschedule=None):
 
 class TestArguments:
     @pytest.mark.parametrize("slots", [0, -1, "two", 1.5, "1.5", None, True])
-    def test_slots_must_be_a_positive_whole_number_when_the_dag_is_parsed(self, slots):
+    def test_capacity_sensor_slots_no_positive_whole_number_is_an_error(self, slots):
         with pytest.raises(ValueError, match="slots must be a positive whole number"):
             sensor(slots=slots)
 
     @pytest.mark.parametrize("name", ["poke_interval", "timeout"])
     @pytest.mark.parametrize("value", [float("nan"), float("inf"), 0, -1, "10", timedelta(0)])
-    def test_intervals_must_be_finite_and_positive_when_the_dag_is_parsed(self, name, value):
+    def test_capacity_sensor_interval_or_timeout_not_positive_seconds_is_an_error(self, name, value):
         with pytest.raises(ValueError, match=f"{name} must be seconds"):
             sensor(**{name: value})
 
     @pytest.mark.parametrize("hold", [float("nan"), float("inf"), -1, "long", None])
-    def test_hold_must_be_finite_and_not_negative_when_the_dag_is_parsed(self, hold):
+    def test_capacity_sensor_hold_not_zero_or_more_seconds_is_an_error(self, hold):
         with pytest.raises(ValueError, match="hold must be seconds"):
             sensor(hold=hold)
 
-    def test_accounts_must_be_a_list_when_the_dag_is_parsed(self):
+    def test_capacity_sensor_user_ids_as_text_is_an_error(self):
         with pytest.raises(ValueError, match="user_ids must be a list"):
             sensor(user_ids="a")
 
@@ -66,11 +66,11 @@ class TestArguments:
             ("riffusion_conn_id", None),
         ],
     )
-    def test_other_arguments_are_checked_too(self, name, value):
+    def test_capacity_sensor_other_wrong_argument_is_an_error(self, name, value):
         with pytest.raises(ValueError, match=name):
             sensor(**{name: value})
 
-    def test_templates_pass_and_are_checked_when_they_are_rendered(self, answers):
+    def test_capacity_sensor_slots_rendered_wrong_fail_before_any_request(self, answers):
         waiting = sensor(slots="{{ params.slots }}", user_ids="{{ params.accounts }}")
         waiting.slots, waiting.user_ids = "two", ["a"]
 
@@ -80,23 +80,23 @@ class TestArguments:
 
     @pytest.mark.parametrize("mode", [{"deferrable": False}, {"mode": "reschedule"}, {"deferrable": True}])
     @pytest.mark.parametrize("asked", [{"slots": "two"}, {"user_ids": "['a']"}, {"riffusion_conn_id": ""}])
-    class TestThatAreWrongWhenTheyAreRendered:
+    class TestRenderedWrong:
         def rendered(self, mode, asked, **fields):
             waiting = sensor(**dict.fromkeys(asked, "{{ x }}"), **mode, **fields)
             for name, value in asked.items():
                 setattr(waiting, name, value)
             return waiting
 
-        def test_no_retry_follows(self, mode, asked):
+        def test_capacity_sensor_argument_rendered_wrong_fails_without_retry(self, mode, asked):
             with pytest.raises(AirflowFailException, match=f"{next(iter(asked))} must be"):
                 self.rendered(mode, asked).execute(context())
 
         @pytest.mark.parametrize("setting", ["soft_fail", "never_fail"])
-        def test_soft_fail_skips_the_task_and_says_why(self, mode, asked, setting):
+        def test_capacity_sensor_soft_fail_argument_rendered_wrong_skips_the_task(self, mode, asked, setting):
             with pytest.raises(AirflowSkipException, match=f"{next(iter(asked))} must be"):
                 self.rendered(mode, asked, **{setting: True}).execute(context())
 
-    def test_a_number_that_a_native_template_made_names_a_connection(self):
+    def test_capacity_sensor_conn_id_rendered_to_a_number_is_taken_as_text(self):
         waiting = sensor(riffusion_conn_id="{{ conn }}", deferrable=True)
         waiting.riffusion_conn_id = 4711
 
@@ -104,14 +104,14 @@ class TestArguments:
             waiting.execute(context())
         assert caught.value.trigger.riffusion_conn_id == "4711"
 
-    def test_a_mapped_sensor_that_a_worker_constructs_fails_without_a_retry(self):
+    def test_capacity_sensor_mapped_with_wrong_argument_fails_without_retry(self):
         with DAG("d"):
             mapped = CapacitySensor.partial(task_id="wait").expand(slots=[1, "two"])
 
         with pytest.raises(AirflowFailException, match="slots must be"):
             mapped.unmap({"slots": "two"})
 
-    def test_an_argument_that_is_airflows_own_fails_likewise(self):
+    def test_capacity_sensor_wrong_argument_of_airflow_fails_without_retry(self):
         with pytest.raises(AirflowFailException, match=r"mutually exclusive.*[^.]\.$"):
             sensor(soft_fail=True, never_fail=True)
 
@@ -127,24 +127,24 @@ class TestTemplates:
 
     @pytest.mark.parametrize("mapped", [False, True])
     @pytest.mark.parametrize("deferrable", [False, True])
-    def test_one_that_cant_be_rendered_fails_the_task_as_usual(self, mapped, deferrable):
+    def test_capacity_sensor_undefined_template_variable_fails_the_task(self, mapped, deferrable):
         with pytest.raises(UndefinedError, match="'nowhere' is undefined"):
             self.render(mapped, deferrable=deferrable)
 
     @pytest.mark.parametrize("mapped", [False, True])
     @pytest.mark.parametrize("deferrable", [False, True])
-    def test_with_soft_fail_it_skips_the_task(self, mapped, deferrable):
+    def test_capacity_sensor_soft_fail_undefined_template_variable_skips_the_task(self, mapped, deferrable):
         with pytest.raises(AirflowSkipException, match="'nowhere' is undefined"):
             self.render(mapped, deferrable=deferrable, soft_fail=True)
 
-    def test_a_rendered_number_is_taken_as_text(self, answers):
+    def test_capacity_sensor_slots_rendered_to_text_count_as_a_number(self, answers):
         answers.append(FREE)
         waiting = sensor(slots="{{ params.slots }}")
         waiting.slots = "2"
 
         assert waiting.execute(context())["granted"] == {"b": 2}
 
-    def test_times_may_be_timedeltas(self):
+    def test_capacity_sensor_times_as_timedeltas_count_in_seconds(self):
         waiting = sensor(
             poke_interval=timedelta(seconds=5), timeout=timedelta(hours=1), hold=timedelta(minutes=3)
         )
@@ -152,7 +152,7 @@ class TestTemplates:
 
 
 class TestPoking:
-    def test_it_waits_until_the_slots_are_free(self, answers, clock):
+    def test_capacity_sensor_full_accounts_are_poked_until_slots_are_free(self, answers, clock):
         answers += [FULL, FULL, FREE]
 
         result = sensor(slots=2, poke_interval=10).execute(context())
@@ -172,26 +172,26 @@ class TestPoking:
         assert first is False
         assert waiting.poke({}).xcom_value["waited_seconds"] == 7
 
-    def test_an_unavailable_service_does_not_end_the_wait(self, answers):
+    def test_capacity_sensor_unavailable_service_does_not_end_the_wait(self, answers):
         answers += [RiffusionUnavailable("503")] * 3 + [FREE]
 
         assert sensor().execute(context())["user_id"] == "b"
 
-    def test_an_absurd_retry_after_is_capped_at_ten_minutes(self, answers, clock):
+    def test_capacity_sensor_absurd_retry_after_is_capped_at_ten_minutes(self, answers, clock):
         answers += [RiffusionUnavailable("429", retry_after=1e9), FREE]
 
         sensor(poke_interval=10).execute(context())
 
         assert clock.naps == [600]
 
-    def test_it_never_asks_sooner_than_retry_after_says(self, answers, clock):
+    def test_capacity_sensor_retry_after_longer_than_interval_delays_the_next_poke(self, answers, clock):
         answers += [RiffusionUnavailable("429", retry_after=95), FREE]
 
         sensor(poke_interval=10).execute(context())
 
         assert clock.naps == [95]
 
-    def test_what_retry_after_says_does_not_outlast_the_timeout(self, answers, clock):
+    def test_capacity_sensor_retry_after_longer_than_timeout_ends_with_the_timeout(self, answers, clock):
         answers += [FULL, RiffusionUnavailable("429", retry_after=500), FREE]
         began = clock.now
 
@@ -200,19 +200,19 @@ class TestPoking:
         assert answers.asked == 2
         assert 60 < clock.now - began <= 70
 
-    def test_a_rejection_ends_it_at_once(self, answers):
+    def test_capacity_sensor_rejection_fails_without_retry(self, answers):
         answers.append(RiffusionRejected("401"))
 
         with pytest.raises(AirflowFailException, match="401"):
             sensor().execute(context())
 
-    def test_with_soft_fail_a_rejection_skips_the_task(self, answers):
+    def test_capacity_sensor_soft_fail_rejection_skips_the_task(self, answers):
         answers.append(RiffusionRejected("401"))
 
         with pytest.raises(AirflowSkipException):
             sensor(soft_fail=True).execute(context())
 
-    def test_three_bad_responses_in_one_poke_are_a_rejection(self, answers, clock):
+    def test_capacity_sensor_three_bad_answers_in_one_poke_are_a_rejection(self, answers, clock):
         answers.append(RiffusionBadResponse("200, but it is HTML"))
 
         with pytest.raises(RiffusionRejected, match="it is HTML"):
@@ -220,13 +220,13 @@ class TestPoking:
         assert (answers.asked, clock.naps) == (3, [1, 1])
 
     @pytest.mark.parametrize("blank_at", [0, 1, 2])
-    def test_bad_and_blank_answers_in_turn_end_no_wait(self, answers, blank_at):
+    def test_capacity_sensor_bad_answers_and_an_empty_reading_do_not_end_the_wait(self, answers, blank_at):
         bad = RiffusionBadResponse("200, but it is HTML")
         answers += [*(reading() if at == blank_at else bad for at in range(3)), FREE]
 
         assert sensor().execute(context())["user_id"] == "b"
 
-    def test_a_bad_response_and_a_good_one_are_none(self, answers):
+    def test_capacity_sensor_good_answer_after_two_bad_ones_counts(self, answers):
         answers += [RiffusionBadResponse("HTML"), RiffusionBadResponse("HTML"), FREE]
 
         assert sensor().execute(context())["user_id"] == "b"
@@ -235,7 +235,7 @@ class TestPoking:
         ("asked", "message"),
         [({"slots": 9}, "9 slots asked for"), ({"user_ids": ["x"]}, "no such account; it has a, b")],
     )
-    def test_sensor_impossible_request_fails_after_three_readings_a_second_apart(
+    def test_capacity_sensor_impossible_request_fails_after_three_readings(
         self, answers, clock, asked, message
     ):
         answers.append(FREE)
@@ -246,7 +246,9 @@ class TestPoking:
         assert (answers.asked, clock.naps) == (3, [1, 1])
 
     @pytest.mark.parametrize("accounts", [configured(a=2, b=2), None], ids=["full", "unknown"])
-    def test_sensor_empty_readings_end_no_wait_of_accounts_that_may_be_full(self, answers, clock, accounts):
+    def test_capacity_sensor_empty_readings_of_full_accounts_do_not_end_the_wait(
+        self, answers, clock, accounts
+    ):
         answers += [*[reading()] * 20, FREE]
         answers.configured = accounts
 
@@ -254,34 +256,34 @@ class TestPoking:
         assert (answers.asked, answers.accounts_asked) == (21, 20)
         assert set(clock.naps) == {5.0}
 
-    def test_sensor_logged_out_account_that_alone_could_serve_fails_it(self, answers):
+    def test_capacity_sensor_logged_out_account_that_alone_could_serve_is_a_rejection(self, answers):
         answers.append(FREE)
         answers.configured = configured("x", **FREE.slots)
 
         with pytest.raises(RiffusionRejected, match="account x needs its login renewed"):
             sensor(user_ids=["x"]).execute(context())
 
-    def test_the_timeout_fails_it(self, answers):
+    def test_capacity_sensor_timeout_fails_the_task(self, answers):
         answers.append(FULL)
 
         with pytest.raises(AirflowSensorTimeout):
             sensor(timeout=60).execute(context())
 
     @pytest.mark.parametrize("setting", ["soft_fail", "never_fail"])
-    def test_with_soft_fail_the_timeout_skips_the_task(self, answers, setting):
+    def test_capacity_sensor_soft_fail_timeout_skips_the_task(self, answers, setting):
         answers.append(FULL)
 
         with pytest.raises(AirflowSkipException):
             sensor(timeout=60, **{setting: True}).execute(context())
 
     @pytest.mark.parametrize("setting", [{}, {"soft_fail": True}, {"never_fail": True}])
-    def test_sensor_execution_timeout_during_a_poke_fails_it_as_in_every_mode(self, answers, setting):
+    def test_capacity_sensor_execution_timeout_in_a_poke_fails_even_with_soft_fail(self, answers, setting):
         answers.append(AirflowTaskTimeout("300 s"))
 
         with pytest.raises(AirflowTaskTimeout, match="300 s"):
             sensor(**setting).execute(context())
 
-    def test_sensor_accounts_that_a_native_template_gives_count_in_every_poke(self, answers):
+    def test_capacity_sensor_user_ids_of_a_native_template_count_in_every_poke(self, answers):
         answers += [FULL, FREE]
         waiting = sensor(user_ids="{{ accounts }}")
         waiting.user_ids = map(str.lower, ["B"])
@@ -290,7 +292,7 @@ class TestPoking:
 
 
 @needs_airflow_3  # the older one asks the database
-def test_rescheduled_it_tells_how_long_it_waited_since_the_first_poke(answers, clock):
+def test_capacity_sensor_rescheduled_waited_seconds_count_from_the_first_poke(answers, clock):
     answers.append(FREE)
     began = datetime.fromtimestamp(clock.now - 300, tz=UTC)
 
@@ -300,7 +302,7 @@ def test_rescheduled_it_tells_how_long_it_waited_since_the_first_poke(answers, c
 
 
 @needs_airflow_3
-def test_it_is_not_rescheduled_before_the_worker_is_gone(answers):
+def test_capacity_sensor_reschedule_comes_after_the_worker_is_gone(answers):
     answers.append(FULL)
     before = datetime.now(tz=UTC)
 
@@ -316,7 +318,7 @@ class TestDeferring:
             sensor(deferrable=True, **fields).execute(context())
         return caught.value
 
-    def test_it_takes_everything_along(self, clock):
+    def test_capacity_sensor_deferred_passes_all_arguments_to_the_trigger(self, clock):
         deferred = self.defer(
             riffusion_conn_id="mine",
             slots=2,
@@ -346,63 +348,65 @@ class TestDeferring:
         )
         assert deferred.method_name == "execute_complete"
 
-    def test_the_sensors_own_timeout_counts(self, clock):
+    def test_capacity_sensor_deferred_shorter_timeout_limits_the_wait(self, clock):
         assert self.defer(timeout=90, execution_timeout=timedelta(hours=5)).timeout == timedelta(seconds=90)
 
-    def test_a_shorter_execution_timeout_counts(self, clock):
+    def test_capacity_sensor_deferred_shorter_execution_timeout_limits_the_wait(self, clock):
         assert self.defer(timeout=90, execution_timeout=timedelta(seconds=60)).timeout.total_seconds() == 60
 
     @pytest.mark.parametrize("reason", ["Trigger timeout", "Trigger/execution timeout"])
-    class TestForTooLong:
+    class TestPastTimeout:
         def resume(self, reason, **fields):
             sensor(deferrable=True, **fields).resume_execution("__fail__", {"error": reason}, context())
 
-        def test_the_sensors_own_timeout_is_one_without_a_retry(self, reason):
+        def test_capacity_sensor_deferred_past_timeout_fails_and_names_it(self, reason):
             with pytest.raises(AirflowSensorTimeout, match=r"within the timeout of 90 s\."):
                 self.resume(reason, timeout=90, execution_timeout=timedelta(hours=5))
 
         @pytest.mark.parametrize("setting", ["soft_fail", "never_fail"])
-        def test_with_soft_fail_it_skips_the_task(self, reason, setting):
+        def test_capacity_sensor_soft_fail_deferred_past_timeout_skips_the_task(self, reason, setting):
             with pytest.raises(AirflowSkipException, match=r"within the timeout of 90 s\."):
                 self.resume(reason, timeout=90, **{setting: True})
 
         @pytest.mark.parametrize("soft_fail", [False, True])
-        def test_the_execution_timeout_fails_as_it_does_in_a_worker(self, reason, soft_fail):
+        def test_capacity_sensor_deferred_past_execution_timeout_fails_even_with_soft_fail(
+            self, reason, soft_fail
+        ):
             with pytest.raises(AirflowTaskTimeout, match=r"within the execution_timeout of 60 s\."):
                 self.resume(reason, timeout=90, execution_timeout=timedelta(minutes=1), soft_fail=soft_fail)
 
-    def test_a_trigger_that_failed_did_not_take_too_long(self):
+    def test_capacity_sensor_failed_trigger_is_no_timeout(self):
         with pytest.raises(AirflowException, match="Trigger failure"):
             sensor(deferrable=True).resume_execution("__fail__", {"error": "Trigger failure"}, context())
 
-    def test_it_overrides_the_mode(self, clock):
+    def test_capacity_sensor_deferrable_overrides_the_mode(self, clock):
         assert self.defer(mode="reschedule")
 
     @needs_zero_worker_mode
-    def test_it_tells_the_trigger_to_end_the_task(self, clock):
+    def test_capacity_sensor_end_from_trigger_is_passed_to_the_trigger(self, clock):
         assert self.defer(end_from_trigger=True).trigger.end_from_trigger is True
 
     @needs_zero_worker_mode
-    def test_with_outlets_the_task_ends_in_a_worker(self, clock):
+    def test_capacity_sensor_end_from_trigger_with_outlets_ends_in_a_worker(self, clock):
         deferred = self.defer(end_from_trigger=True, outlets=[Asset("songs")])
 
         assert deferred.trigger.end_from_trigger is False
 
-    def test_the_tasks_xcom_options_go_along(self, clock):
+    def test_capacity_sensor_xcom_options_are_passed_to_the_trigger(self, clock):
         trigger = self.defer(do_xcom_push=False, multiple_outputs=True).trigger
 
         assert (trigger.do_xcom_push, trigger.multiple_outputs) == (False, True)
 
-    def test_a_grant_becomes_the_xcom(self):
+    def test_capacity_sensor_granted_event_becomes_the_xcom(self):
         xcom = {"available": 1, "granted": {"a": 1}, "grant_id": "g", "waited_seconds": 2.0}
 
         assert sensor().execute_complete({}, {"status": "granted", "result": xcom}) == xcom
 
-    def test_a_rejection_fails_without_retry(self):
+    def test_capacity_sensor_rejected_event_fails_without_retry(self):
         with pytest.raises(AirflowFailException, match="401 Unauthorized"):
             sensor().execute_complete({}, {"status": "rejected", "message": "401 Unauthorized"})
 
-    def test_arguments_that_the_triggerer_could_not_read_are_read_here(self, clock):
+    def test_capacity_sensor_unread_event_defers_with_arguments_read_in_the_worker(self, clock):
         waiting = sensor(deferrable=True, slots="{{ params.slots }}", timeout=90)
         waiting.slots = "2"  # as it is rendered in a worker
 
@@ -416,7 +420,7 @@ class TestDeferring:
     @pytest.mark.parametrize(
         ("soft_fail", "ends"), [(False, AirflowFailException), (True, AirflowSkipException)]
     )
-    def test_what_cant_be_read_here_either_ends_the_wait_as_in_every_mode(self, soft_fail, ends):
+    def test_capacity_sensor_unread_event_and_wrong_arguments_fails_or_skips(self, soft_fail, ends):
         waiting = sensor(deferrable=True, slots="{{ params.slots }}", soft_fail=soft_fail)
         waiting.slots = "two"
 
@@ -426,13 +430,13 @@ class TestDeferring:
     @pytest.mark.parametrize(
         "event", [None, "success", {}, {"status": "granted"}, {"status": "granted", "result": 3}]
     )
-    def test_an_event_that_is_none_of_its_own_is_not_believed(self, event):
+    def test_capacity_sensor_unknown_event_is_an_error(self, event):
         with pytest.raises(ValueError, match="none of its own"):
             sensor().execute_complete({}, event)
 
 
 @pytest.mark.parametrize("argument", ["start_from_trigger", "end_from_trigger"])
-def test_an_older_airflow_says_so_when_the_dag_is_parsed(argument, monkeypatch):
+def test_capacity_sensor_zero_worker_mode_before_airflow_3_3_is_an_error(argument, monkeypatch):
     monkeypatch.setattr(compat, "HAS_ZERO_WORKER_MODE", False)
 
     with pytest.raises(ValueError, match=f"{argument} needs Airflow 3.3 or newer"):

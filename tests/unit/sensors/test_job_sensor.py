@@ -45,12 +45,12 @@ def context(first_reschedule=None):
         ({"riffusion_conn_id": ""}, "riffusion_conn_id"),
     ],
 )
-def test_what_cant_work_is_an_error_when_the_dag_is_parsed(fields, message):
+def test_job_sensor_wrong_argument_is_an_error(fields, message):
     with pytest.raises(ValueError, match=message):
         sensor(**fields)
 
 
-def test_templates_are_checked_when_they_are_rendered(answers):
+def test_job_sensor_job_id_rendered_to_nothing_fails_without_retry(answers):
     task = sensor(job_id="{{ job }}")
     task.job_id = None
 
@@ -58,7 +58,7 @@ def test_templates_are_checked_when_they_are_rendered(answers):
         task.execute(context())
 
 
-def test_with_soft_fail_what_is_wrong_then_skips_the_task():
+def test_job_sensor_soft_fail_job_id_rendered_to_nothing_skips_the_task():
     task = sensor(job_id="{{ job }}", soft_fail=True)
     task.job_id = None
 
@@ -68,13 +68,13 @@ def test_with_soft_fail_what_is_wrong_then_skips_the_task():
 
 class TestPoking:
     @pytest.mark.parametrize("which", [{}, {"job_id": None, "reply_ref": "ref"}])
-    def test_it_ends_with_the_job_when_two_readings_miss_it(self, answers, clock, which):
+    def test_job_sensor_job_missing_in_two_readings_in_a_row_is_over(self, answers, clock, which):
         answers += [RUNNING, RUNNING, OVER, RUNNING, OVER]
 
         assert sensor(**which).execute(context())["job_id"] == "1"
         assert (answers.asked, clock.naps) == (6, [10, 10, 1, 10, 1])
 
-    def test_a_job_that_is_never_seen_is_over_after_the_hold(self, answers, clock):
+    def test_job_sensor_job_never_seen_is_over_after_the_hold(self, answers, clock):
         answers.append(OVER)
         began = clock.now
 
@@ -92,23 +92,23 @@ class TestPoking:
         assert first is False
         assert waiting.poke({}).xcom_value is None
 
-    def test_a_number_is_an_id_too(self, answers):
+    def test_job_sensor_job_id_as_number_finds_the_job(self, answers):
         answers += [reading({"id": 1, "email": "a"}, a=(0, 1)), OVER]
 
         assert sensor(job_id=1).execute(context())["job_id"] == "1"
 
-    def test_an_unavailable_service_does_not_end_the_wait(self, answers):
+    def test_job_sensor_unavailable_service_does_not_end_the_wait(self, answers):
         answers += [RUNNING, RiffusionUnavailable("503"), OVER]
 
         assert sensor().execute(context())["job_id"] == "1"
 
-    def test_a_rejection_ends_it(self, answers):
+    def test_job_sensor_rejection_fails_the_task(self, answers):
         answers.append(RiffusionRejected("401"))
 
         with pytest.raises(RiffusionRejected):
             sensor().execute(context())
 
-    def test_the_timeout_fails_it(self, answers):
+    def test_job_sensor_timeout_fails_the_task(self, answers):
         answers.append(RUNNING)
 
         with pytest.raises(AirflowSensorTimeout):
@@ -117,13 +117,13 @@ class TestPoking:
 
 @needs_airflow_3  # the older one asks the database
 class TestRescheduling:
-    def test_a_job_that_is_executing_is_looked_at_again(self, answers):
+    def test_job_sensor_executing_job_is_rescheduled(self, answers):
         answers.append(RUNNING)
 
         with pytest.raises(AirflowRescheduleException):
             sensor(mode="reschedule").execute(context())
 
-    def test_a_hold_counts_from_the_first_poke(self, answers, clock):
+    def test_job_sensor_rescheduled_hold_counts_from_the_first_poke(self, answers, clock):
         answers.append(OVER)
         first = datetime.fromtimestamp(clock.now - 60, tz=UTC)
 
@@ -137,7 +137,7 @@ class TestDeferring:
             sensor(deferrable=True, **fields).execute(context())
         return caught.value
 
-    def test_it_takes_everything_along(self, clock):
+    def test_job_sensor_deferred_passes_all_arguments_to_the_trigger(self, clock):
         deferred = self.defer(riffusion_conn_id="mine", reply_ref="ref", hold=60, timeout=100)
 
         assert deferred.trigger.serialize()[1] == {
@@ -152,10 +152,10 @@ class TestDeferring:
         }
         assert (deferred.method_name, deferred.timeout.total_seconds()) == ("execute_complete", 100)
 
-    def test_a_reference_may_be_a_whole_number(self):
+    def test_job_sensor_reply_ref_as_number_is_passed_as_text(self):
         assert self.defer(job_id=None, reply_ref=4711).trigger.reply_ref == "4711"
 
-    def test_a_shorter_execution_timeout_counts_and_is_said(self, clock):
+    def test_job_sensor_shorter_execution_timeout_limits_the_wait_and_is_named(self, clock):
         fields = {"timeout": 90, "execution_timeout": timedelta(seconds=60)}
 
         assert self.defer(**fields).timeout == timedelta(seconds=60)
@@ -163,15 +163,15 @@ class TestDeferring:
             sensor(**fields).resume_execution("__fail__", {"error": "Trigger timeout"}, context())
 
     @pytest.mark.parametrize("seen", [{"job_id": "1", "user_id": "a"}, None])
-    def test_it_ends_with_what_the_trigger_saw(self, seen):
+    def test_job_sensor_over_event_returns_the_job_as_last_seen(self, seen):
         event = {"status": "over", "job": seen, "at": 1.0}
 
         assert sensor(deferrable=True).execute_complete(context(), event) == seen
 
-    def test_a_rejection_fails_it(self):
+    def test_job_sensor_rejected_event_fails_the_task(self):
         with pytest.raises(RiffusionRejected, match="401"):
             sensor().execute_complete(context(), {"status": "rejected", "message": "401"})
 
-    def test_an_event_of_nobody_knows_whom_is_an_error(self):
+    def test_job_sensor_unknown_event_is_an_error(self):
         with pytest.raises(ValueError, match="none of its own"):
             sensor().execute_complete(context(), {"status": "granted"})

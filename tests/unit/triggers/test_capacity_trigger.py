@@ -61,7 +61,7 @@ def events_of(trigger, run=asyncio.run):
     return run(collect())
 
 
-def test_it_survives_being_stored():
+def test_capacity_trigger_serialized_and_restored_is_the_same():
     trigger = CapacityTrigger(
         riffusion_conn_id="mine",
         slots=3,
@@ -83,7 +83,7 @@ def test_it_survives_being_stored():
     assert CapacityTrigger.__init__.__code__.co_varnames[1 : 1 + len(kwargs)] == tuple(kwargs)
 
 
-def test_a_grant_is_its_only_event(gate):
+def test_capacity_trigger_grant_is_the_only_event(gate):
     (event,) = events_of(CapacityTrigger(slots=1, user_ids=["a"], poke_interval=3, priority=2, since=1.0))
 
     assert event.payload["status"] == "granted"
@@ -95,7 +95,7 @@ def test_a_grant_is_its_only_event(gate):
     assert gate.given_back == []
 
 
-def test_a_rejection_is_an_event_so_that_the_sensor_decides_what_it_means(gate):
+def test_capacity_trigger_rejection_is_an_event(gate):
     gate.error = RiffusionRejected("401 Unauthorized")
 
     (event,) = events_of(CapacityTrigger())
@@ -103,7 +103,7 @@ def test_a_rejection_is_an_event_so_that_the_sensor_decides_what_it_means(gate):
     assert event.payload == {"status": "rejected", "message": "401 Unauthorized"}
 
 
-def test_a_grant_whose_event_did_not_leave_is_given_back(gate):
+def test_capacity_trigger_closed_before_its_event_left_gives_the_grant_back(gate):
     async def stop_at_the_event():
         running = CapacityTrigger().run()
         event = await anext(running)
@@ -114,7 +114,7 @@ def test_a_grant_whose_event_did_not_leave_is_given_back(gate):
 
 
 @pytest.mark.parametrize("rendered", [{"slots": "two"}, {"user_ids": "['a']"}, {"riffusion_conn_id": ""}])
-def test_arguments_that_a_template_rendered_wrong_are_left_to_a_worker(gate, rendered):
+def test_capacity_trigger_argument_rendered_wrong_is_left_to_a_worker(gate, rendered):
     trigger = CapacityTrigger(**rendered, timeout=60.0)
     trigger.timeout_after = datetime(2026, 1, 1, 12, 1, tzinfo=UTC)
 
@@ -164,23 +164,23 @@ class TestRenderingTheArguments:
             ("{{ none }}", None),
         ],
     )
-    def test_native_templates_become_objects_as_in_a_worker(self, gate, native, user_ids, expected):
+    def test_capacity_trigger_native_template_becomes_an_object(self, gate, native, user_ids, expected):
         trigger = self.started("{{ 6 / 2 }}", user_ids, accounts=("a", 1), **native)
 
         request = self.waited_for(gate, trigger)
         assert (request.slots, request.user_ids) == (3, expected)
 
-    def test_a_connection_that_looks_like_a_number_is_found_by_its_text(self, gate):
+    def test_capacity_trigger_conn_id_rendered_to_a_number_is_taken_as_text(self, gate):
         self.waited_for(gate, self.started(native=True, conn=4711))
 
         assert gate.asked_for == "4711"
 
-    def test_without_native_templates_a_list_is_text_here_too(self, gate):
+    def test_capacity_trigger_list_from_a_text_template_is_left_to_a_worker(self, gate):
         (event,) = events_of(self.started(user_ids="{{ ['a', 'b'] }}"))
 
         assert event.payload["status"] == "unread"
 
-    def test_the_operators_own_setting_comes_before_the_dags(self, gate):
+    def test_capacity_trigger_native_setting_of_the_task_overrides_the_dags(self, gate):
         (event,) = events_of(self.started(user_ids="{{ ['a'] }}", native=True, operators_own=False))
 
         assert event.payload["status"] == "unread"
@@ -189,23 +189,23 @@ class TestRenderingTheArguments:
     @pytest.mark.parametrize(
         "slots", ["{{ nowhere }}", "{{ nowhere.at.all }}", "{{ 1 | no_filter }}", "{{ 1"]
     )
-    def test_what_cant_be_rendered_here_is_left_to_a_worker(self, gate, native, slots):
+    def test_capacity_trigger_template_it_can_not_render_is_left_to_a_worker(self, gate, native, slots):
         (event,) = events_of(self.started(slots, native=native))
 
         assert event.payload["status"] == "unread"
         assert gate.waited_for is None
 
-    def test_a_filter_that_fails_when_its_values_are_read_is_left_to_a_worker(self, gate):
+    def test_capacity_trigger_lazy_filter_that_fails_is_left_to_a_worker(self, gate):
         (event,) = events_of(self.started(user_ids="{{ [1] | map('no_filter') }}", native=True))
 
         assert event.payload["status"] == "unread"
 
-    def test_trigger_message_of_unread_arguments_is_short(self, gate):
+    def test_capacity_trigger_message_about_unread_arguments_is_short(self, gate):
         (event,) = events_of(CapacityTrigger(slots="x" * 5000))
 
         assert len(event.payload["message"]) < 300
 
-    def test_what_a_worker_has_rendered_is_not_rendered_again(self, gate):
+    def test_capacity_trigger_arguments_of_a_worker_are_not_rendered_again(self, gate):
         trigger = self.started(native=True)
         deferred = CapacityTrigger(user_ids=["1e5", "{{ x }}"], since=1.0)
         deferred.task_instance = trigger.task_instance
@@ -215,13 +215,13 @@ class TestRenderingTheArguments:
         assert deferred.user_ids == ["1e5", "{{ x }}"]
 
     @pytest.mark.parametrize("native", [False, True])
-    def test_templates_are_rendered_in_airflows_sandbox(self, native):
+    def test_capacity_trigger_templates_are_rendered_in_airflows_sandbox(self, native):
         trigger = self.started("{{ ''.__class__.__mro__ }}", native=native)
 
         assert isinstance(trigger._not_rendered, SecurityError)
 
 
-def test_a_wait_that_began_in_the_triggerer_is_dated_by_its_timeout_so_that_a_restart_keeps_the_order(gate):
+def test_capacity_trigger_without_since_dates_the_wait_by_its_timeout(gate):
     trigger = CapacityTrigger(timeout=60.0)
     trigger.timeout_after = datetime(2026, 1, 1, 12, 1, tzinfo=UTC)
 
@@ -231,7 +231,7 @@ def test_a_wait_that_began_in_the_triggerer_is_dated_by_its_timeout_so_that_a_re
 
 
 class TestResumingAWorker:
-    """A task that is resumed while its worker is still going is failed by Airflow's scheduler."""
+    """Airflow's scheduler fails a task that is resumed while its worker process still runs."""
 
     def seconds_until_the_event(self, *, in_airflow=True, **arguments):
         trigger = CapacityTrigger(**arguments)
@@ -244,23 +244,23 @@ class TestResumingAWorker:
 
         return run(scenario())
 
-    def test_the_event_leaves_when_the_worker_that_deferred_is_gone(self, gate):
+    def test_capacity_trigger_event_leaves_when_the_worker_is_gone(self, gate):
         assert self.seconds_until_the_event(since=1.0) == pytest.approx(8, abs=0.01)
 
-    def test_a_rejection_waits_likewise(self, gate):
+    def test_capacity_trigger_rejection_leaves_when_the_worker_is_gone(self, gate):
         gate.error = RiffusionRejected("401")
 
         assert self.seconds_until_the_event(since=1.0) == pytest.approx(8, abs=0.01)
 
-    def test_it_takes_as_long_as_airflow_is_configured_to(self, gate, monkeypatch):
+    def test_capacity_trigger_shorter_heartbeat_interval_lets_the_event_leave_sooner(self, gate, monkeypatch):
         monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "1")
 
         assert self.seconds_until_the_event(since=1.0) == pytest.approx(4, abs=0.01)
 
-    def test_a_task_that_no_worker_started_waits_for_none(self, gate):
+    def test_capacity_trigger_started_without_a_worker_does_not_delay_its_event(self, gate):
         assert self.seconds_until_the_event() < 0.1
 
-    def test_neither_does_dags_test(self, gate):
+    def test_capacity_trigger_in_dags_test_does_not_delay_its_event(self, gate):
         assert self.seconds_until_the_event(since=1.0, in_airflow=False) < 0.1
 
 
@@ -277,7 +277,7 @@ class TestEndingTheTask:
         trigger.task_instance = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=3)
         return trigger
 
-    def test_the_xcom_is_pushed_before_the_task_ends(self, gate, pushed):
+    def test_capacity_trigger_end_from_trigger_pushes_the_xcom_and_succeeds(self, gate, pushed):
         (event,) = events_of(self.trigger())
 
         (xcom,) = pushed
@@ -291,12 +291,12 @@ class TestEndingTheTask:
         }
         assert xcom["value"]["granted"] == {"a": 1}
 
-    def test_without_do_xcom_push_none_is_written(self, gate, pushed):
+    def test_capacity_trigger_without_do_xcom_push_pushes_no_xcom(self, gate, pushed):
         (event,) = events_of(self.trigger(do_xcom_push=False, multiple_outputs=True))
 
         assert (type(event), pushed) == (TaskSuccessEvent, [])
 
-    def test_with_multiple_outputs_each_key_is_an_xcom_of_its_own(self, gate, pushed):
+    def test_capacity_trigger_multiple_outputs_pushes_each_key(self, gate, pushed):
         events_of(self.trigger(multiple_outputs=True))
 
         written = {xcom["key"]: xcom["value"] for xcom in pushed}
@@ -304,7 +304,7 @@ class TestEndingTheTask:
         assert written == whole
         assert whole["granted"] == {"a": 1}
 
-    def test_an_xcom_that_cant_be_written_gives_the_grant_back(self, gate, monkeypatch):
+    def test_capacity_trigger_xcom_that_can_not_be_pushed_gives_the_grant_back(self, gate, monkeypatch):
         def broken(**xcom):
             raise OSError("no database")
 
@@ -315,7 +315,7 @@ class TestEndingTheTask:
             events_of(self.trigger())
         assert len(gate.given_back) == before + 1
 
-    def test_a_rejection_goes_to_a_worker_for_retries_and_soft_fail(self, gate, pushed):
+    def test_capacity_trigger_end_from_trigger_rejection_goes_to_a_worker(self, gate, pushed):
         gate.error = RiffusionRejected("401")
 
         (event,) = events_of(self.trigger(), run)

@@ -24,7 +24,7 @@ FREE = reading(a=(2, 2))
 
 
 class FakeStore:
-    """Stands in for what Airflow 3.3 remembers with an asset."""
+    """Stands in for the state store that Airflow 3.3 gives a trigger."""
 
     def __init__(self):
         self.values = {}
@@ -77,7 +77,7 @@ async def live(trigger, seconds):
 
 
 @needs_airflow_2
-def test_airflow_2_says_that_it_has_no_such_thing():
+def test_event_trigger_on_airflow_2_is_an_error():
     with pytest.raises(
         ValueError, match="CapacityEventTrigger needs the AssetWatcher of Airflow 3, this is 2"
     ):
@@ -86,7 +86,7 @@ def test_airflow_2_says_that_it_has_no_such_thing():
 
 @needs_airflow_3
 class TestArguments:
-    def test_an_asset_watcher_takes_it_and_stores_it(self):
+    def test_event_trigger_in_an_asset_watcher_is_serialized_by_its_arguments(self):
         from airflow.sdk import Asset, AssetWatcher
 
         made = CapacityEventTrigger("mine", slots=3, user_ids={"b", "a"}, poke_interval=timedelta(seconds=7))
@@ -113,11 +113,11 @@ class TestArguments:
             {"riffusion_conn_id": ""},
         ],
     )
-    def test_a_wrong_one_is_an_error_when_the_dag_is_parsed(self, wrong):
+    def test_event_trigger_wrong_argument_is_an_error(self, wrong):
         with pytest.raises(ValueError, match=f"^{next(iter(wrong))} must"):
             CapacityEventTrigger(**wrong)
 
-    def test_the_dag_file_imports_neither_the_http_library_nor_the_emulator(self):
+    def test_event_trigger_import_loads_no_hook_http_library_or_emulator(self):
         code = (
             "import sys, airflow.sdk; before = set(sys.modules); import airflow_riffusion.triggers.event;"
             "new = set(sys.modules) - before;"
@@ -130,13 +130,13 @@ class TestArguments:
 
 @needs_airflow_3
 class TestEvents:
-    def test_one_for_each_rise_and_none_while_full(self, hook):
+    def test_event_trigger_two_rises_fire_two_events(self, hook):
         hook.next_answers = [FULL] * 5 + [FREE] * 5 + [FULL] * 5 + [FREE] * 5
         hook.answer = FULL
 
         assert len(run(live(trigger(slots=2), 300))) == 2
 
-    def test_its_payload_is_the_reading_and_the_room(self, hook):
+    def test_event_trigger_payload_is_the_reading_and_the_slots_left(self, hook):
         hook.answer = FREE
 
         (payload,) = run(live(trigger(), 60))
@@ -144,7 +144,7 @@ class TestEvents:
         assert payload == {**FREE.to_xcom(), "room": 2}
         assert json.loads(json.dumps(payload)) == payload
 
-    def test_others_are_looked_at_closely_only_when_there_may_be_one(self, hook, monkeypatch):
+    def test_event_trigger_after_an_event_asks_the_gate_for_readings_only(self, hook, monkeypatch):
         asked = []
         room = CapacityGate.room
 
@@ -160,7 +160,7 @@ class TestEvents:
         assert asked[:2] == [SlotRequest.checked()] * 2
         assert asked[2:4] == [None] * 2
 
-    def test_only_the_accounts_asked_for_count_and_are_told(self, hook):
+    def test_event_trigger_user_ids_limit_what_counts_and_the_payload(self, hook):
         hook.next_answers = [reading(a=(2, 2), b=(0, 2))] * 3
         hook.answer = reading(a=(2, 2), b=(1, 2))
 
@@ -168,7 +168,7 @@ class TestEvents:
 
         assert payload == {**hook.answer.for_users({"b"}).to_xcom(), "room": 1}
 
-    def test_one_for_a_run_whose_songs_are_all_refused(self, hook):
+    def test_event_trigger_slots_given_back_after_refused_jobs_are_no_rise(self, hook):
         """They take up the room, and give it back: that is no rise, or the DAG would start for ever."""
         hook.answer = FREE
 
@@ -188,7 +188,7 @@ class TestEvents:
 
         assert run(scenario()) == 1
 
-    def test_none_for_a_slot_that_a_waiting_task_gets(self, hook):
+    def test_event_trigger_slot_for_a_waiting_task_is_no_rise(self, hook):
         async def scenario():
             payloads = []
             watching, waiting = start(trigger(), payloads), wait("w")
@@ -206,7 +206,7 @@ class TestEvents:
 
         assert run(scenario()) == ([], 1)
 
-    def test_it_shares_the_readings_of_those_who_wait(self, hook):
+    def test_event_trigger_shares_one_request_per_interval_with_waiting_tasks(self, hook):
         async def scenario():
             tasks = start(trigger(), []), start(trigger(slots=2), []), *(wait(f"w{n}") for n in range(10))
             await asyncio.sleep(100)
@@ -220,14 +220,14 @@ class TestEvents:
 
 @needs_airflow_3
 class TestRestart:
-    def test_an_event_is_not_repeated(self, hook):
+    def test_event_trigger_restarted_does_not_repeat_an_event(self, hook):
         store = FakeStore()
         hook.answer = FREE
 
         assert len(run(live(trigger(store), 60))) == 1
         assert run(live(trigger(store), 60)) == []
 
-    def test_the_next_rise_is_an_event(self, hook):
+    def test_event_trigger_restarted_fires_at_the_next_rise(self, hook):
         store = FakeStore()
         hook.next_answers = [FREE] * 3 + [FULL] * 3
         hook.answer = FREE
@@ -235,7 +235,7 @@ class TestRestart:
         assert len(run(live(trigger(store), 55))) == 1
         assert len(run(live(trigger(store), 55))) == 1
 
-    def test_it_is_remembered_before_the_event_leaves(self, hook):
+    def test_event_trigger_event_is_stored_before_it_leaves(self, hook):
         store = FakeStore()
         hook.answer = FREE
 
@@ -245,14 +245,14 @@ class TestRestart:
 
         assert run(scenario()) == ["fired"]
 
-    def test_what_has_not_changed_is_not_written_again(self, hook):
+    def test_event_trigger_unchanged_state_is_not_stored_again(self, hook):
         store = FakeStore()
         hook.next_answers = [FULL] * 5 + [FREE] * 5 + [FULL] * 5
 
         run(live(trigger(store), 300))
         assert store.writes == ["armed", "fired", "armed"]
 
-    def test_several_watchers_of_an_asset_remember_for_themselves(self, hook):
+    def test_event_trigger_watchers_of_one_asset_have_separate_states(self, hook):
         store = FakeStore()
         hook.answer = FREE
 
@@ -262,15 +262,15 @@ class TestRestart:
 
         assert [len(payloads) for payloads in run(scenario())] == [1] * 4
 
-    def test_whose_dag_was_unpaused_begins_anew(self, hook):
-        """Airflow has made a new trigger; nobody knows what was free meanwhile."""
+    def test_event_trigger_of_an_unpaused_dag_starts_anew(self, hook):
+        """Airflow has made a new trigger, and how many slots were free meanwhile is unknown."""
         store = FakeStore()
         hook.answer = FREE
 
         run(live(trigger(store, trigger_id=1), 30))
         assert len(run(live(trigger(store, trigger_id=2), 30))) == 1
 
-    def test_a_write_whose_answer_is_lost_is_made_good_for(self, hook):
+    def test_event_trigger_lost_answer_to_a_write_does_not_stop_the_next_write(self, hook):
         class Lossy(FakeStore):
             async def aset(self, key, value):
                 await super().aset(key, value)
@@ -283,7 +283,7 @@ class TestRestart:
 
         assert store.writes == ["armed", "fired", "armed"]
 
-    def test_a_store_that_is_late_is_asked_again(self, hook):
+    def test_event_trigger_store_that_fails_at_first_is_asked_again(self, hook):
         store = FakeStore()
         hook.answer = FREE
         run(live(trigger(store), 30))
@@ -291,14 +291,14 @@ class TestRestart:
 
         assert run(live(trigger(store), 60)) == []
 
-    def test_a_store_that_hangs_stops_no_event(self, hook):
+    def test_event_trigger_hanging_store_stops_no_event(self, hook):
         store = FakeStore()
         store.hangs = True
         hook.answer = lambda: FREE if asyncio.get_running_loop().time() % 200 < 100 else FULL
 
         assert len(run(live(trigger(store), 2000))) == 10
 
-    def test_a_store_that_fails_is_left_alone_for_a_minute(self, hook):
+    def test_event_trigger_failing_store_is_asked_about_once_a_minute(self, hook):
         store = FakeStore()
         store.error = ConnectionError("not now")
         store.failures = 1000
@@ -307,13 +307,13 @@ class TestRestart:
         run(live(trigger(store), 300))
         assert 1000 - store.failures <= 8  # Three to begin with.
 
-    def test_without_a_store_room_is_an_event_again(self, hook):
+    def test_event_trigger_without_a_store_fires_again_after_a_restart(self, hook):
         hook.answer = FREE
 
         assert len(run(live(trigger(), 60))) == 1
         assert len(run(live(trigger(), 60))) == 1
 
-    def test_a_store_that_fails_stops_no_event_and_is_named_once(self, hook, caplog):
+    def test_event_trigger_failing_store_stops_no_event_and_is_logged_once(self, hook, caplog):
         caplog.set_level(logging.INFO)
         store = FakeStore()
         store.error = ValueError("several assets")
@@ -340,25 +340,25 @@ class TestRestart:
 
 
 @needs_airflow_3
-class TestTrouble:
+class TestFailures:
     def errors(self, caplog):
         return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
 
-    def test_an_unavailable_service_is_waited_for(self, hook):
+    def test_event_trigger_unavailable_service_does_not_end_it(self, hook):
         hook.next_answers = [FULL, *[RiffusionUnavailable("503", status=503)] * 20]
         hook.answer = FREE
 
         assert len(run(live(trigger(), 24 * 3600))) == 1
 
     @pytest.mark.parametrize("error", [RiffusionRejected, RiffusionConnectionNotFound])
-    def test_a_rejection_is_logged_once_and_asked_about_every_minute(self, hook, caplog, error):
+    def test_event_trigger_rejection_is_logged_once_and_retried_every_minute(self, hook, caplog, error):
         hook.answer = error("no such thing: mend it.")
 
         assert run(live(trigger(), 600)) == []
         assert self.errors(caplog) == ["no such thing: mend it. No event is fired until that is mended."]
         assert 9 <= len(hook.asked_at) <= 10
 
-    def test_what_was_mended_is_noticed(self, hook, caplog):
+    def test_event_trigger_fixed_connection_fires_again(self, hook, caplog):
         caplog.set_level(logging.INFO)
         hook.tokens = ["old", "old", "new"]
         hook.next_answers = [RiffusionRejected("401")]
@@ -368,7 +368,7 @@ class TestTrouble:
         assert hook.lookups >= 2
         assert "Connection 'riffusion_test': events are fired again." in caplog.text
 
-    def test_what_can_never_be_is_logged_once_and_looked_out_for(self, hook, caplog):
+    def test_event_trigger_impossible_demand_is_logged_once_and_waited_for(self, hook, caplog):
         hook.next_answers = [FREE] * 20
         hook.configured = configured(a=2)
 
@@ -395,7 +395,7 @@ class TestTrouble:
         assert len(run(live(trigger(slots=2), 300))) == 1
         assert self.errors(caplog) == []
 
-    def test_a_rejection_of_waiting_tasks_is_not_counted_as_its_own(self, hook, caplog):
+    def test_event_trigger_is_not_counted_among_rejected_tasks(self, hook, caplog):
         hook.answer = RiffusionRejected("401")
 
         async def scenario():
