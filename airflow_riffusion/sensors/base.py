@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
@@ -16,6 +16,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_riffusion.compat import is_deferral_timeout, seconds_until_worker_is_gone
 from airflow_riffusion.core.arguments import boolean, conn_id, seconds, unless_template
+from airflow_riffusion.core.backoff import Backoff
 from airflow_riffusion.core.ledger import READINGS_TO_CONFIRM
 from airflow_riffusion.core.timeouts import Limit
 from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionUnavailable, checking_arguments
@@ -25,16 +26,13 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context, PokeReturnValue
+    from airflow.triggers.base import BaseTrigger
 
     from airflow_riffusion.compat import Templated
     from airflow_riffusion.core.capacity import Capacity
     from airflow_riffusion.hooks.riffusion import RiffusionHook
 
-Checked = TypeVar("Checked")
-
-# Seconds.
-_PAUSE = 1.0
-_LONGEST_RETRY_AFTER = 600.0
+_PAUSE = 1.0  # seconds
 
 
 class RiffusionSensor(BaseSensorOperator):
@@ -72,28 +70,38 @@ class RiffusionSensor(BaseSensorOperator):
         self.hold = seconds("hold", hold, zero=True)
         self.deferrable = boolean("deferrable", deferrable)
         self._began = 0.0
-        self._not_before = float("-inf")
+        self._backoff = Backoff(_PAUSE, longest=_PAUSE)  # poke_interval sets the pace, also after failures
         self._own_hook: RiffusionHook | None = None
         unless_template(conn_id, riffusion_conn_id)
 
     @abstractmethod
     def _look(self, context: Context) -> PokeReturnValue | None:
         """
-        Look once.
+        Return what the wait ends with, or None if it goes on.
 
-        :return: what the wait ends with, or None if it goes on.
-        :raises RiffusionUnavailable: if it can't look, and waiting helps.
-        :raises RiffusionRejected: if waiting won't help.
+        Raises RiffusionUnavailable if there is no reading and waiting helps, RiffusionRejected if it doesn't.
         """
+
+    @abstractmethod
+    def _wanted(self) -> object:
+        """Return what is waited for, checked (again): templates are rendered by now."""
+
+    @abstractmethod
+    def _trigger(self) -> BaseTrigger:
+        """Return the trigger that waits in the triggerer."""
 
     def execute(self, context: Context) -> Any:
         """
-        Wait here; Airflow's own way, but for what ``soft_fail`` and ``never_fail`` skip when a time is up.
+        Wait, in the triggerer or in this worker.
 
-        :return: what the wait ended with.
-        :raises AirflowSensorTimeout: if the sensor's own ``timeout`` was up: no retry.
+        :return: what the wait ended with; see the sensor.
+        :raises AirflowSensorTimeout: if the sensor's own ``timeout`` was reached: no retry.
         :raises AirflowTaskTimeout: if it was Airflow's ``execution_timeout``.
         """
+        self._began = self._now()
+        self._check_arguments()
+        if self.deferrable:
+            self._wait_in_triggerer()
         try:
             return super().execute(context)
         except AirflowSkipException as skip:
@@ -107,7 +115,7 @@ class RiffusionSensor(BaseSensorOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """
-        Go on in a worker, or say which time was up.
+        Go on in a worker, or fail and name the timeout that was reached.
 
         :raises AirflowSensorTimeout: if it was the sensor's own ``timeout``: no retry.
         :raises AirflowTaskTimeout: if it was Airflow's ``execution_timeout``.
@@ -127,29 +135,42 @@ class RiffusionSensor(BaseSensorOperator):
         :return: whether the wait is over, with the XCom.
         :raises RiffusionRejected: if waiting won't help.
         """
-        self._began = self._began or time.time()  # called outside of a run, by a test or a shell
-        if time.monotonic() < self._not_before:
+        self._began = self._began or self._now()  # called outside of a run, by a test or a shell
+        if time.monotonic() < self._backoff.not_before:
             return False
         try:
             return self._look(context) or False
         except RiffusionUnavailable as error:
             self.log.warning("%s The wait goes on.", error)
-            self._leave_alone(error.retry_after or 0.0)
+            self._failed(error.retry_after)
             return False
 
-    def _leave_alone(self, retry_after: float) -> None:
-        """Look no sooner than the service asked for, in seconds."""
-        self._not_before = time.monotonic() + min(retry_after, _LONGEST_RETRY_AFTER)
+    def _failed(self, retry_after: float | None = None, *, bad_answer: bool = False) -> None:
+        """Count a failed request, and honour its Retry-After (seconds)."""
+        self._backoff.failed(time.monotonic(), retry_after, bad_answer=bad_answer)
+
+    @staticmethod
+    def _now() -> float:
+        """Return the seconds since the epoch."""
+        return time.time()
 
     @property
     def _limit(self) -> Limit:
         return Limit.of(self.timeout, self.execution_timeout)
 
-    def _checked(self, arguments: Callable[[], Checked]) -> Checked:
-        """Return what the arguments ask for, checked (again): templates are rendered by now."""
+    def _check_arguments(self) -> None:
+        """Check the arguments (again): templates are rendered by now."""
         with self._soft_fail(), checking_arguments():
             self.riffusion_conn_id = conn_id(self.riffusion_conn_id)
-            return arguments()
+            self._wanted()
+
+    def _wait_in_triggerer(self) -> NoReturn:
+        self.defer(
+            trigger=self._trigger(),
+            method_name="execute_complete",
+            timeout=self._limit.left(self._began, self._now()),
+        )
+        raise AssertionError("defer() always raises")
 
     @contextmanager
     def _soft_fail(self) -> Iterator[None]:
@@ -167,7 +188,7 @@ class RiffusionSensor(BaseSensorOperator):
             super()._do_render_template_fields(*args, **kwargs)
 
     def _hook(self) -> RiffusionHook:
-        """Return the hook, which looks the connection up anew: a person may have mended it meanwhile."""
+        """Return the hook; it looks the connection up anew in each poke, for it may have been changed."""
         from airflow_riffusion.hooks.riffusion import RiffusionHook
 
         if self._own_hook is None or self._own_hook.riffusion_conn_id != self.riffusion_conn_id:
@@ -176,25 +197,19 @@ class RiffusionSensor(BaseSensorOperator):
         return self._own_hook
 
     def _readings(self, hook: RiffusionHook) -> Iterator[Capacity]:
-        """
-        Take up to three readings, a second apart, for as long as one alone can be wrong.
-
-        :param hook: takes them.
-        :raises RiffusionUnavailable: if one can't be had.
-        :raises RiffusionRejected: if waiting won't help, or none of the three was a capacity answer.
-        """
-        bad_responses = 0
+        """Take up to three readings, a second apart, as a single one may be wrong."""
         for reading_number in range(READINGS_TO_CONFIRM):
             if reading_number:
                 time.sleep(_PAUSE)
             try:
                 reading = hook.get_capacity()
             except RiffusionBadResponse as error:
-                bad_responses += 1
-                if bad_responses == READINGS_TO_CONFIRM:
+                self._failed(bad_answer=True)
+                if self._backoff.gives_up:
                     raise error.as_rejected() from None
                 self.log.warning("%s", error)
             else:
+                self._backoff.succeeded()
                 yield reading
 
     def _waiting_since(self, context: Context) -> float:
@@ -208,13 +223,13 @@ class RiffusionSensor(BaseSensorOperator):
         self, started_at: Any, run_duration: Callable[[], float], poke_count: int
     ) -> float:
         """
-        Return the seconds until the next poke.
+        Return the seconds until the next poke, which is not before Retry-After is over.
 
-        No sooner than Retry-After asked for, unless the timeout comes first; and rescheduled, not before
-        the worker is gone. The next one asks in any case, so that it does not come sooner for a timeout.
+        In mode ``poke``, the timeout may come first. In mode ``reschedule`` it does not, as the next poke
+        sends a request in any case; and the task is not run again before its worker is gone.
         """
         usual: float = super()._get_next_poke_interval(started_at, run_duration, poke_count)
-        asked_for = self._not_before - time.monotonic()
+        asked_for = self._backoff.not_before - time.monotonic()
         if self.reschedule:
             return max(usual, asked_for, seconds_until_worker_is_gone())
         return max(usual, min(asked_for, self.timeout - run_duration()))

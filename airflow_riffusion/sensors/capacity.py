@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import PokeReturnValue
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from airflow_riffusion.compat import AccountIds, Templated
     from airflow_riffusion.hooks.riffusion import RiffusionHook
+    from airflow_riffusion.triggers.capacity import CapacityTrigger
 
 
 class _StartTriggerArgs:
@@ -146,36 +146,19 @@ class CapacitySensor(RiffusionSensor):
 
         return partial_with_start_args(partial, kwargs.get("default_args"))
 
-    def execute(self, context: Context) -> Any:
-        """
-        Wait, in the triggerer or here.
-
-        :return: the reading and what was granted, as plain JSON.
-        """
-        self._began = time.time()
-        request = self._checked_request()
-        if not self.deferrable:
-            return super().execute(context)
-        if self.end_from_trigger and self.outlets:
-            self.log.info("The task has outlets, so it ends in a worker: else their events would be lost.")
-        return self._wait_in_triggerer(request)
-
-    def _wait_in_triggerer(self, request: SlotRequest) -> NoReturn:
+    def _trigger(self) -> CapacityTrigger:
         from airflow_riffusion.triggers.capacity import CapacityTrigger
 
-        self.defer(
-            trigger=CapacityTrigger.of(
-                self.riffusion_conn_id,
-                request,
-                poke_interval=self.poke_interval,
-                end_from_trigger=self.end_from_trigger and not self.outlets,
-                do_xcom_push=self.do_xcom_push,
-                multiple_outputs=self.multiple_outputs,
-            ),
-            method_name="execute_complete",
-            timeout=self._limit.left(self._began, time.time()),
+        if self.end_from_trigger and self.outlets:
+            self.log.info("The task has outlets, so it ends in a worker: else their events would be lost.")
+        return CapacityTrigger.of(
+            self.riffusion_conn_id,
+            self._wanted(),
+            poke_interval=self.poke_interval,
+            end_from_trigger=self.end_from_trigger and not self.outlets,
+            do_xcom_push=self.do_xcom_push,
+            multiple_outputs=self.multiple_outputs,
         )
-        raise AssertionError("defer() always raises")
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """
@@ -192,7 +175,8 @@ class CapacitySensor(RiffusionSensor):
         if status == "unread":
             self.log.info("The triggerer can't read the arguments, so a worker does: %s", event["message"])
             self._began = event["since"]
-            self._wait_in_triggerer(self._checked_request())
+            self._check_arguments()
+            self._wait_in_triggerer()
         if status == "rejected":
             raise RiffusionRejected(str(event.get("message")))
         granted = event.get("result") if status == "granted" else None
@@ -202,15 +186,9 @@ class CapacitySensor(RiffusionSensor):
         return granted
 
     def _look(self, context: Context) -> PokeReturnValue | None:
-        """
-        Decide as the gate does, by a ledger with one waiter.
-
-        :return: the reading and what was granted, if enough slots are free.
-        :raises RiffusionUnavailable: if there is no reading to be had, and waiting helps.
-        :raises RiffusionRejected: if waiting won't help.
-        """
+        """Decide as the gate does, by a ledger with one waiter."""
         ledger = SlotLedger()
-        request = replace(self._request(), since=self._waiting_since(context))
+        request = replace(self._wanted(), since=self._waiting_since(context))
         ledger.join(uuid.uuid4().hex, request)
         hook = self._hook()
         for reading in self._readings(hook):
@@ -231,7 +209,7 @@ class CapacitySensor(RiffusionSensor):
         for max_age in hook.ACCOUNTS_AGES if ledger.in_doubt else ():
             configured = hook.configured_accounts(max_age)
             if configured is None:
-                self._leave_alone(hook.accounts_retry_after)
+                self._failed(hook.accounts_retry_after)
                 return None
             unsatisfiable = ledger.unsatisfiable(configured, after=1)
             if not unsatisfiable:
@@ -258,14 +236,13 @@ class CapacitySensor(RiffusionSensor):
             self._start_priority = (given.trigger_kwargs or {}).get("priority")
         self.start_trigger_args = given
 
-    def _checked_request(self) -> SlotRequest:
+    def _check_arguments(self) -> None:
         with self._soft_fail():
             # Another task's output is fetched here, and only once. If that fails, no argument is wrong.
             self.user_ids = plain(self.user_ids)
-        return self._checked(self._request)
+        super()._check_arguments()
 
-    def _request(self) -> SlotRequest:
-        """Return what is asked for, checked (again): templates are rendered by now."""
+    def _wanted(self) -> SlotRequest:
         return SlotRequest.checked(
             slots=self.slots,
             user_ids=self.user_ids,

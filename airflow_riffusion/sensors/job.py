@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_riffusion.compat import Templated
+    from airflow_riffusion.triggers.job import JobTrigger
 
 
 class JobSensor(RiffusionSensor):
@@ -69,31 +69,17 @@ class JobSensor(RiffusionSensor):
         if not is_template(job_id) and not is_template(reply_ref):
             self._wanted()
 
-    def execute(self, context: Context) -> Any:
-        """
-        Wait, in the triggerer or here.
-
-        :return: the job as it was seen last, as plain JSON; None if it never was.
-        """
-        self._began = time.time()
-        wanted = self._checked(self._wanted)
-        if not self.deferrable:
-            return super().execute(context)
-
+    def _trigger(self) -> JobTrigger:
         from airflow_riffusion.triggers.job import JobTrigger
 
-        self.defer(
-            trigger=JobTrigger(
-                riffusion_conn_id=self.riffusion_conn_id,
-                job_id=wanted.job_id,
-                reply_ref=wanted.reply_ref,
-                hold=self.hold,
-                poke_interval=self.poke_interval,
-            ),
-            method_name="execute_complete",
-            timeout=self._limit.left(self._began, time.time()),
+        wanted = self._wanted()
+        return JobTrigger(
+            riffusion_conn_id=self.riffusion_conn_id,
+            job_id=wanted.job_id,
+            reply_ref=wanted.reply_ref,
+            hold=self.hold,
+            poke_interval=self.poke_interval,
         )
-        return None
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any] | None:
         """
@@ -111,27 +97,20 @@ class JobSensor(RiffusionSensor):
         return self._over(event["job"])
 
     def _look(self, context: Context) -> PokeReturnValue | None:
-        """
-        Look whether the job is among those that are executing; if not, once more.
-
-        :return: the job as it was seen last, if it is over.
-        :raises RiffusionUnavailable: if there is no reading to be had, and waiting helps.
-        :raises RiffusionRejected: if waiting won't help.
-        """
+        """Look for the job among those that are executing; if it is missing, look again."""
         if self._jobs is None:
             self._jobs = JobLedger()
             self._jobs.join(uuid.uuid4().hex, self._wanted(), self._waiting_since(context) + self.hold)
         for reading in self._readings(self._hook()):
-            for update in self._jobs.observe(reading, time.time()):
+            for update in self._jobs.observe(reading, self._now()):
                 job = update.job.to_xcom() if update.job is not None else None
                 return PokeReturnValue(is_done=True, xcom_value=self._over(job))
-            if not self._jobs.in_doubt(time.time()):
+            if not self._jobs.in_doubt(self._now()):
                 break
         self.log.info("Waiting for the end of %s.", self._wanted())
         return None
 
     def _wanted(self) -> WantedJob:
-        """Return which job is waited for, checked (again): templates are rendered by now."""
         wanted = WantedJob(
             None if self.job_id in (None, "") else identifier("job_id", self.job_id),
             None if self.reply_ref in (None, "") else reference("reply_ref", self.reply_ref),

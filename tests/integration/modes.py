@@ -112,7 +112,6 @@ class World:
 def replace_time(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     own = (
         "sensors.base",
-        "sensors.capacity",
         "operators.base",
         "operators.submit",
         "triggers.capacity",

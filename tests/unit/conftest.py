@@ -15,7 +15,7 @@ from tests.readings import FakeAccounts
 
 
 class Clock:
-    """Time that passes only while somebody sleeps (seconds)."""
+    """Time that passes only in sleep() (seconds)."""
 
     def __init__(self):
         self.now = 1_700_000_000.0
@@ -35,8 +35,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    for module in ("base", "capacity", "job"):
-        monkeypatch.setattr(f"airflow_riffusion.sensors.{module}.time", clock)
+    monkeypatch.setattr("airflow_riffusion.sensors.base.time", clock)
     monkeypatch.setattr(sys.modules[BaseSensorOperator.__module__], "time", clock)
     return clock
 

@@ -20,7 +20,7 @@ from jinja2 import StrictUndefined, UndefinedError
 from airflow_riffusion import compat
 from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionRejected, RiffusionUnavailable
 from airflow_riffusion.sensors.capacity import CapacitySensor
-from tests.readings import configured, reading
+from tests.readings import FakeAccounts, configured, reading
 from tests.versions import needs_airflow_3, needs_zero_worker_mode
 
 FULL = reading(a=(0, 2))
@@ -226,6 +226,13 @@ class TestPoking:
 
         assert sensor().execute(context())["user_id"] == "b"
 
+    def test_capacity_sensor_three_bad_answers_in_two_pokes_are_a_rejection(self, answers):
+        answers += [reading(), RiffusionBadResponse("200, but it is HTML")]
+
+        with pytest.raises(RiffusionRejected, match="it is HTML"):
+            sensor().execute(context())
+        assert answers.asked == 4  # two bad ones in the first poke, one in the second
+
     def test_capacity_sensor_good_answer_after_two_bad_ones_counts(self, answers):
         answers += [RiffusionBadResponse("HTML"), RiffusionBadResponse("HTML"), FREE]
 
@@ -255,6 +262,14 @@ class TestPoking:
         assert sensor().execute(context())["user_id"] == "b"
         assert (answers.asked, answers.accounts_asked) == (21, 20)
         assert set(clock.naps) == {5.0}
+
+    def test_capacity_sensor_accounts_retry_after_delays_the_next_poke(self, answers, clock, monkeypatch):
+        monkeypatch.setattr(FakeAccounts, "accounts_retry_after", 95.0)
+        answers += [reading(), FREE]
+
+        sensor(poke_interval=10).execute(context())
+
+        assert clock.naps == [95]
 
     def test_capacity_sensor_logged_out_account_that_alone_could_serve_is_a_rejection(self, answers):
         answers.append(FREE)
