@@ -37,17 +37,11 @@ _PAUSE = 1.0  # seconds
 
 class RiffusionSensor(BaseSensorOperator):
     """
-    A sensor that goes by the service's readings, in the triggerer or in a worker.
+    Base of the sensors: waits for what the service's readings show, in the triggerer or in a worker.
 
-    An unavailable service never ends the wait, only ``timeout`` and ``execution_timeout`` do. A rejection, or
-    an argument that can't be what it should, ends it at once, without retries. ``soft_fail`` and
-    ``never_fail`` skip the task instead, in every mode, but for ``execution_timeout``.
-
-    :param riffusion_conn_id: the Airflow connection. (templated)
-    :param poke_interval: seconds, or a timedelta, between readings.
-    :param timeout: seconds, or a timedelta, after which the wait fails; None for Airflow's default.
-    :param hold: seconds, or a timedelta; see the sensor.
-    :param deferrable: wait in the triggerer; overrides ``mode``.
+    An unavailable service does not end the wait, only ``timeout`` and ``execution_timeout`` do. A rejection
+    or a wrong argument fails the task at once, without retries. ``soft_fail`` and ``never_fail`` skip the
+    task instead, in every mode, except after ``execution_timeout``.
     """
 
     ui_color = "#e4f0e8"
@@ -105,12 +99,12 @@ class RiffusionSensor(BaseSensorOperator):
         try:
             return super().execute(context)
         except AirflowSkipException as skip:
-            # Airflow skips it if the time was up during a look, and fails it if that was between two.
+            # Airflow skips the task if the time was up during a poke, but fails it if that was between two.
             if isinstance(skip.__cause__, AirflowTaskTimeout):
                 raise skip.__cause__ from None
             raise
         except AirflowSensorTimeout:
-            with self._soft_fail():  # Airflow heeds soft_fail only
+            with self._soft_fail():  # Airflow knows soft_fail here, but not never_fail
                 raise
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -121,18 +115,18 @@ class RiffusionSensor(BaseSensorOperator):
         :raises AirflowTaskTimeout: if it was Airflow's ``execution_timeout``.
         """
         if is_deferral_timeout(next_method, next_kwargs):
-            said = f"Nothing came of the wait within the {self._limit}."
+            message = f"The wait did not end within the {self._limit}."
             if self._limit.is_airflows:
-                raise AirflowTaskTimeout(said)
+                raise AirflowTaskTimeout(message)
             with self._soft_fail():
-                raise AirflowSensorTimeout(said)
+                raise AirflowSensorTimeout(message)
         return super().resume_execution(next_method, next_kwargs, context)
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """
         Look once, unless the service asked for a longer pause.
 
-        :return: whether the wait is over, with the XCom.
+        :return: the XCom if the wait is over, else False.
         :raises RiffusionRejected: if waiting won't help.
         """
         self._began = self._began or self._now()  # called outside of a run, by a test or a shell
@@ -174,7 +168,7 @@ class RiffusionSensor(BaseSensorOperator):
 
     @contextmanager
     def _soft_fail(self) -> Iterator[None]:
-        """Skip the task when Airflow would not look at soft_fail and never_fail, as it does during a poke."""
+        """Skip the task instead of failing it where Airflow itself ignores soft_fail and never_fail."""
         try:
             yield
         except Exception as error:
@@ -183,7 +177,7 @@ class RiffusionSensor(BaseSensorOperator):
             raise
 
     def _do_render_template_fields(self, *args: Any, **kwargs: Any) -> None:
-        """Render templates; also those of a mapped sensor pass here."""
+        """Render the templates; Airflow calls this for mapped sensors, too."""
         with self._soft_fail():
             super()._do_render_template_fields(*args, **kwargs)
 
@@ -213,7 +207,7 @@ class RiffusionSensor(BaseSensorOperator):
                 yield reading
 
     def _waiting_since(self, context: Context) -> float:
-        """Return when the wait began, over all reschedules, in seconds since the epoch."""
+        """Return when the wait began, before the first reschedule, in seconds since the epoch."""
         from airflow_riffusion.compat import first_reschedule_date
 
         first = first_reschedule_date(context) if self.reschedule and "ti" in context else None

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 class _StartTriggerArgs:
     """
-    What the triggerer starts a sensor with, by the options that the task has when Airflow asks.
+    The attribute ``start_trigger_args``, computed from the task's options when Airflow reads it.
 
-    A cluster policy or ``add_outlets()`` may change them after the sensor was made. The class itself has
-    none: Airflow would take them for those of every mapped sensor.
+    A cluster policy or ``add_outlets()`` may change those options after the sensor was constructed. On the
+    class it is None, as Airflow would use any other value for every mapped sensor.
     """
 
     def __get__(self, sensor: CapacitySensor | None, owner: type) -> StartTriggerArgs | None:
@@ -49,31 +49,31 @@ class _StartTriggerArgs:
 
 class CapacitySensor(RiffusionSensor):
     """
-    Wait until job slots are free, and say on which account to use them.
+    Wait until job slots are free, and return on which accounts to use them.
 
     Deferred (the default), all waiting tasks of a connection share one request per ``poke_interval``,
     no worker waits, and a free slot wakes exactly one task, in order. With ``deferrable=False`` the
     sensor pokes or reschedules like any other: same result, but tasks know nothing of each other, so
     one free slot wakes them all.
 
-    An unavailable service never ends the wait, only ``timeout`` does. A rejection (wrong token, unknown
-    connection, more slots than there are) ends it at once, without retries.
+    An unavailable service does not end the wait, only ``timeout`` and ``execution_timeout`` do. A rejection
+    (wrong token, unknown connection, more slots than there are) fails the task at once, without retries.
 
     :param riffusion_conn_id: the Airflow connection. (templated)
     :param slots: how many free slots the task needs. (templated)
     :param user_ids: only these accounts count; None for all. (templated)
     :param same_account: all slots must be on one account.
     :param hold: seconds, or a timedelta, for which granted slots are kept from other waiting tasks until
-        their jobs are seen executing. 0 takes nothing and keeps no place: a plain check.
+        their jobs are seen executing. 0 keeps none: the sensor only checks that slots are free.
     :param poke_interval: seconds, or a timedelta, between readings.
     :param timeout: seconds, or a timedelta, after which the wait fails.
     :param deferrable: wait in the triggerer; overrides ``mode``.
     :param start_from_trigger: start the wait in the triggerer, without a worker (Airflow 3.3). Neither
-        its pool nor ``max_active_tasks`` counts the waiting task then.
+        the pool nor ``max_active_tasks`` counts the task while it waits.
     :param end_from_trigger: end the task in the triggerer when slots are granted, without a worker
-        (Airflow 3.3); failures still go by a worker, for ``retries`` and ``soft_fail``, and so does a task
-        with ``outlets``, whose events Airflow makes only there. Success callbacks and listeners are not
-        called.
+        (Airflow 3.3). A failure still ends in a worker, which handles ``retries`` and ``soft_fail``. So does
+        a task with ``outlets``, as only a worker creates asset events. Success callbacks and listeners are
+        not called.
     :param start_trigger_args: what the triggerer starts with; ``.partial()`` sets it by itself.
     """
 
@@ -125,7 +125,7 @@ class CapacitySensor(RiffusionSensor):
         Return what the triggerer needs to start this sensor without a worker.
 
         :param arguments: any of the sensor's own arguments, and ``priority_weight``.
-        :raises TypeError: if another one is given, which would be lost.
+        :raises TypeError: if another argument is given: it would be lost.
         """
         from airflow_riffusion.sensors.zero_worker import start_args
 
@@ -134,10 +134,9 @@ class CapacitySensor(RiffusionSensor):
     @classmethod
     def partial(cls, **kwargs: Any) -> OperatorPartial:
         """
-        Map the sensor; with ``start_from_trigger`` its arguments travel to the triggerer.
+        Map the sensor; with ``start_from_trigger``, check its arguments and pass them to the triggerer.
 
-        A mapped sensor that starts in the triggerer is never constructed, so its arguments can't be
-        checked or taken there by ``__init__``.
+        ``__init__`` can't: Airflow never constructs a mapped sensor that starts in the triggerer.
         """
         partial: OperatorPartial = super().partial(**kwargs)
         if not partial.kwargs.get("start_from_trigger"):
@@ -162,10 +161,10 @@ class CapacitySensor(RiffusionSensor):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """
-        Take up what the trigger says.
+        Return what the trigger was granted, or fail the task.
 
-        Arguments that it could not render or read are rendered anew by now, in all the ways of a worker, so
-        that the wait begins here; or they are wrong here, too.
+        Arguments that the triggerer could not read are rendered again by now, by the worker: the task is
+        deferred with them, or fails if they are wrong here, too.
 
         :param event: the trigger's event.
         :return: the reading and what was granted, as plain JSON.
@@ -181,7 +180,7 @@ class CapacitySensor(RiffusionSensor):
             raise RiffusionRejected(str(event.get("message")))
         granted = event.get("result") if status == "granted" else None
         if not isinstance(granted, dict):
-            raise ValueError(f"the trigger sent an event that is none of its own: {event!r:.200}")
+            raise ValueError(f"the trigger sent an unknown event: {event!r:.200}")
         self.log.info("%s", grant_line(granted))
         return granted
 
@@ -205,7 +204,7 @@ class CapacitySensor(RiffusionSensor):
         return None
 
     def _unsatisfiable(self, ledger: SlotLedger, hook: RiffusionHook) -> Unsatisfiable | None:
-        """Return why the wait is in vain, if the last reading leaves doubt and the accounts prove it."""
+        """Return why no reading can satisfy the request, if the last one and the accounts show that."""
         for max_age in hook.ACCOUNTS_AGES if ledger.in_doubt else ():
             configured = hook.configured_accounts(max_age)
             if configured is None:
@@ -225,7 +224,7 @@ class CapacitySensor(RiffusionSensor):
             raise ValueError(f"{name} needs deferrable=True")
 
     def _start_with(self, given: StartTriggerArgs | None) -> None:
-        """Let the triggerer and a worker have the same arguments: either may have to read them."""
+        """Give the triggerer and a worker the same arguments, as either may have to read them."""
         from airflow_riffusion.sensors.zero_worker import OWN_ARGUMENTS, arguments_of
 
         if given is None:
@@ -238,7 +237,7 @@ class CapacitySensor(RiffusionSensor):
 
     def _check_arguments(self) -> None:
         with self._soft_fail():
-            # Another task's output is fetched here, and only once. If that fails, no argument is wrong.
+            # Fetches another task's output, once. If that fails, the argument itself is not wrong.
             self.user_ids = plain(self.user_ids)
         super()._check_arguments()
 

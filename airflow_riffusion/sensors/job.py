@@ -1,4 +1,4 @@
-"""Waits until a job is over that was submitted elsewhere."""
+"""Waits for the end of a job that was submitted elsewhere."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 class JobSensor(RiffusionSensor):
     """
-    Wait until a job is over: when it was seen executing, and two readings in a row miss it.
+    Wait until a job is over: it was seen executing, and then two readings in a row do not list it.
 
-    Deferred (the default), it goes by the readings of the connection's gate, which all waiting tasks share.
-    With ``mode="reschedule"`` it can't remember that it saw the job: one that is not executing is over when
-    ``hold`` has passed since the first look.
+    Deferred (the default), it uses the readings of the connection's gate, which all waiting tasks share.
+    With ``mode="reschedule"`` it can't remember whether it saw the job: a job that is not executing counts as
+    over when ``hold`` has passed since the first poke.
 
     :param job_id: the job's id. (templated)
     :param reply_ref: or the ``replyRef`` that it was submitted with. (templated)
     :param riffusion_conn_id: the Airflow connection. (templated)
-    :param hold: seconds, or a timedelta, for which the job may be on its way: if no reading has shown it by
+    :param hold: seconds, or a timedelta, that the job may take to start: if no reading has listed it by
         then, it counts as over.
     :param poke_interval: seconds, or a timedelta, between readings.
     :param timeout: seconds, or a timedelta, after which the wait fails.
@@ -83,17 +83,17 @@ class JobSensor(RiffusionSensor):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any] | None:
         """
-        Take up what the trigger says.
+        Return the job that the trigger watched, or fail the task.
 
         :param event: the trigger's event.
-        :return: the job as it was seen last, as plain JSON; None if it never was.
+        :return: the job as last seen, as plain JSON; None if it was never seen.
         :raises RiffusionRejected: if waiting won't help.
         """
         status = event.get("status") if isinstance(event, dict) else None
         if status == "rejected":
             raise RiffusionRejected(str(event.get("message")))
         if status != "over":
-            raise ValueError(f"the trigger sent an event that is none of its own: {event!r:.200}")
+            raise ValueError(f"the trigger sent an unknown event: {event!r:.200}")
         return self._over(event["job"])
 
     def _look(self, context: Context) -> PokeReturnValue | None:
@@ -122,7 +122,8 @@ class JobSensor(RiffusionSensor):
     def _over(self, job: Mapping[str, Any] | None) -> dict[str, Any] | None:
         if job is None:
             self.log.warning(
-                "No reading showed %s: it was over, was very short, or never was.", self._wanted()
+                "No reading showed %s: it had already ended, was very short, or never existed.",
+                self._wanted(),
             )
             return None
         self.log.info("Job %s is over.", job["job_id"])

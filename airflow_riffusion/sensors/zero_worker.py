@@ -1,4 +1,4 @@
-"""How a sensor's arguments get to the triggerer when no worker starts it (Airflow 3.3)."""
+"""Passes a sensor's arguments to the triggerer when no worker starts it (Airflow 3.3)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OWN_ARGUMENTS = frozenset(
     }
 )
 
-# Of those that every operator has: what Airflow heeds in a worker only.
+# Arguments of every operator that Airflow itself applies in a worker only.
 TASK_OPTIONS = frozenset({"execution_timeout", "outlets", "do_xcom_push", "multiple_outputs"})
 
 
@@ -54,11 +54,7 @@ def start_args(
     priority_weight: int = 1,
     end_from_trigger: bool = False,
 ) -> StartTriggerArgs:
-    """
-    Return what the triggerer starts with; the arguments are the sensor's.
-
-    :raises ValueError: if one of them can't be what it should, or is another task's output.
-    """
+    """Return what the triggerer starts with, from the sensor's arguments; check them."""
     for name, value in (("riffusion_conn_id", riffusion_conn_id), ("slots", slots), ("user_ids", user_ids)):
         _only_text_templates(name, value)
     if timeout is None:
@@ -84,11 +80,7 @@ def start_args(
 
 
 def arguments_of(args: StartTriggerArgs) -> dict[str, Any]:
-    """
-    Return those of the sensor's own arguments that the triggerer would start with.
-
-    :param args: what it would start with.
-    """
+    """Return those of the sensor's own arguments that the triggerer would start with."""
     arguments = {name: value for name, value in (args.trigger_kwargs or {}).items() if name in OWN_ARGUMENTS}
     if args.timeout is not None:
         arguments["timeout"] = args.timeout.total_seconds()
@@ -96,13 +88,7 @@ def arguments_of(args: StartTriggerArgs) -> dict[str, Any]:
 
 
 def with_task_options(args: StartTriggerArgs, options: Mapping[str, Any]) -> StartTriggerArgs:
-    """
-    Return what the triggerer starts with if these options are to count there.
-
-    :param args: what it would start with.
-    :param options: those of the task's :data:`TASK_OPTIONS` that are set. With outlets it ends in a
-        worker: nothing else tells Airflow of their events.
-    """
+    """Apply these :data:`TASK_OPTIONS`; a task with outlets ends in a worker, which creates their events."""
     kwargs = dict(args.trigger_kwargs or {})
     limits = [limit for limit in (args.timeout, options.get("execution_timeout")) if limit is not None]
     timeout = min(limits, default=None)
@@ -117,13 +103,7 @@ def with_task_options(args: StartTriggerArgs, options: Mapping[str, Any]) -> Sta
 def partial_with_start_args(
     partial: OperatorPartial, default_args: Mapping[str, Any] | None
 ) -> OperatorPartial:
-    """
-    Let the arguments of ``.partial()`` travel to the triggerer.
-
-    :param partial: what Airflow made of them.
-    :param default_args: the task's own; those of the DAG and of the task group count as well.
-    :raises ValueError: if an argument can't be what it should, or would be lost.
-    """
+    """Check the arguments of ``.partial()`` and of any ``default_args``, and pass them to the triggerer."""
     require_zero_worker_mode("start_from_trigger")
     kwargs = dict(partial.kwargs)
     parents = [parent.default_args or {} for parent in (kwargs["dag"], kwargs["task_group"]) if parent]
@@ -137,12 +117,12 @@ def partial_with_start_args(
     kwargs["start_trigger_args"] = with_task_options(
         args, {name: kwargs[name] for name in TASK_OPTIONS & kwargs.keys()}
     )
-    partial._expand_called = True  # noqa: SLF001 - or Airflow warns that this one never was
+    partial._expand_called = True  # noqa: SLF001 - or Airflow warns that this one was never mapped
     return _ZeroWorkerPartial(operator_class=partial.operator_class, kwargs=kwargs, params=partial.params)
 
 
 class _ZeroWorkerPartial(OperatorPartial):
-    """Refuses to map over what would never reach the triggerer."""
+    """Refuses to map over arguments that would never reach the triggerer."""
 
     def _expand(self, expand_input: Any, *, strict: bool) -> MappedOperator:
         mapped = expand_input.value

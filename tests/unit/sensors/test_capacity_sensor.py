@@ -446,7 +446,7 @@ class TestDeferring:
         "event", [None, "success", {}, {"status": "granted"}, {"status": "granted", "result": 3}]
     )
     def test_capacity_sensor_unknown_event_is_an_error(self, event):
-        with pytest.raises(ValueError, match="none of its own"):
+        with pytest.raises(ValueError, match="sent an unknown event"):
             sensor().execute_complete({}, event)
 
 
