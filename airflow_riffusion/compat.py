@@ -1,4 +1,4 @@
-"""What differs between versions of Airflow, and the delay after a worker has put a task aside."""
+"""What differs between versions of Airflow, and when the worker of a deferred task is gone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, XComArg
     from airflow.triggers.base import BaseTrigger
 
-    # What a templated argument may be where a DAG is written. Not at run time: XComArg brings much along.
+    # Types of templated arguments in a DAG file. For type checkers only, as XComArg imports a lot.
     _Value = TypeVar("_Value")
 
     Templated: TypeAlias = _Value | str | XComArg
@@ -40,16 +40,12 @@ HAS_PAGES_OF_PLUGINS = Version("3.1") <= AIRFLOW_VERSION
 """Whether the UI shows what a plugin serves (``external_views``)."""
 
 
-# Seconds for the rest: the end of the worker's process, and a turn of the scheduler.
+# Seconds after the heartbeat, for the end of the worker's process and one loop of the scheduler.
 _SPARE = 3.0
 
 
 def require_zero_worker_mode(argument: str) -> None:
-    """
-    Refuse an argument that needs Airflow 3.3.
-
-    :raises ValueError: on an older Airflow.
-    """
+    """Raise ValueError for an argument that needs Airflow 3.3, on an older one."""
     if not HAS_ZERO_WORKER_MODE:
         raise ValueError(
             f"{argument} needs Airflow 3.3 or newer, this is {AIRFLOW_VERSION}. Without it the sensor starts "
@@ -58,17 +54,13 @@ def require_zero_worker_mode(argument: str) -> None:
 
 
 def require_asset_watchers(name: str) -> None:
-    """
-    Refuse what only an ``AssetWatcher`` can use.
-
-    :raises ValueError: on Airflow 2.
-    """
+    """Raise ValueError for a trigger that only an ``AssetWatcher`` can use, on Airflow 2."""
     if not HAS_ASSET_WATCHERS:
         raise ValueError(f"{name} needs the AssetWatcher of Airflow 3, this is {AIRFLOW_VERSION}")
 
 
 def event_trigger_base() -> type[BaseTrigger]:
-    """Return what a trigger derives from that an ``AssetWatcher`` is to take."""
+    """Return the base class of a trigger for an ``AssetWatcher``."""
     import airflow.triggers.base as triggers
 
     return triggers.BaseEventTrigger if HAS_ASSET_WATCHERS else triggers.BaseTrigger
@@ -81,7 +73,7 @@ def is_deferral_timeout(next_method: str, next_kwargs: Mapping[str, Any] | None)
 
 
 def first_reschedule_date(context: Context) -> datetime | None:
-    """Return when a rescheduled sensor first looked, None if this is the first time."""
+    """Return when a rescheduled sensor was poked first; None if this is the first poke."""
     ti = context["ti"]
     if AIRFLOW_VERSION.major >= 3:
         return ti.get_first_reschedule_date(context)
@@ -95,14 +87,14 @@ def first_reschedule_date(context: Context) -> datetime | None:
 
 def seconds_until_worker_is_gone() -> float:
     """
-    Return for how long a task that was deferred or rescheduled had better not be run again (seconds).
+    Return the seconds for which a deferred or rescheduled task should not be run again.
 
-    A worker's supervisor often states only after ``[workers] min_heartbeat_interval`` (5 s) that the task's
+    A worker's supervisor often reports only after ``[workers] min_heartbeat_interval`` (5 s) that the task's
     process has ended. If the task is queued or running again by then, the scheduler takes the late report
-    for that of a worker that was killed, and fails the task or uses up one of its retries: "executor
-    reported that the task instance finished with state success, but the task instance's state attribute
-    is running" (Airflow 3.3.2 with its LocalExecutor; apache/airflow#71580 and #72716 are open). Of 288
-    tasks that went on within 4 s of being deferred, 23 were hit so; of 144 after 6 s or more, none.
+    for that of a killed worker, and fails the task or uses up one of its retries: "executor reported that
+    the task instance finished with state success, but the task instance's state attribute is running"
+    (Airflow 3.3.2 with its LocalExecutor; apache/airflow#71580 and #72716 are open). Of 288 tasks that were
+    resumed within 4 s of being deferred, 23 failed so; of 144 that were resumed after 6 s or more, none.
     """
     from airflow.providers.common.compat.sdk import conf
 
@@ -110,6 +102,6 @@ def seconds_until_worker_is_gone() -> float:
 
 
 async def worker_is_gone(began: float) -> None:
-    """Sleep until a task that a worker deferred may be resumed."""
+    """Sleep until a task may be resumed that was deferred by a worker at ``began``."""
     gone = began + seconds_until_worker_is_gone()
     await asyncio.sleep(gone - asyncio.get_running_loop().time())

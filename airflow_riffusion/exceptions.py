@@ -1,4 +1,4 @@
-"""What can go wrong between Airflow and the service, and whether waiting helps."""
+"""Errors of the service, the connection and arguments; the class says whether waiting helps."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 class RiffusionError(AirflowException):
     """
-    Root of everything that this provider raises about the service or the connection.
+    Base of all errors of this provider about the service or the connection.
 
-    No attribute and no message ever holds the API token.
+    Neither the message nor any attribute contains the API token.
 
     :param message: what happened, where, and what to do about it.
     :param status: the HTTP status, if there was an answer.
@@ -43,7 +43,9 @@ class RiffusionError(AirflowException):
 
 class RiffusionUnavailable(RiffusionError):
     """
-    No answer could be had, and waiting helps: timeouts, network failures, 408, 429 and 5xx.
+    The service can't be reached or can't answer now, and waiting helps.
+
+    For timeouts, network failures, 408, 429 and 5xx.
 
     :param retry_after: seconds that the service asked to wait (its ``Retry-After``), if it did.
     """
@@ -63,20 +65,15 @@ class RiffusionUnavailable(RiffusionError):
 
 class RiffusionRejected(RiffusionError, AirflowFailException):
     """
-    The service or the connection says no, and waiting won't change it: a person has to.
+    The request can't succeed until something is fixed, so waiting won't help. Airflow doesn't retry the task.
 
-    401, 403, 404 and other 4xx, 596 (an account needs its cookie renewed), a redirect, connection
-    settings that can't work, a request for more slots than there are. Airflow does not retry the task.
+    For 401, 403, 404 and other 4xx, 596 (an account needs its cookie renewed), a redirect, connection
+    settings that can't work, and a request for more slots than there are.
     """
 
     @classmethod
     def unsatisfiable(cls, conn_id: str, reason: str) -> RiffusionRejected:
-        """
-        Return the error of a request that no reading can ever serve.
-
-        :param conn_id: the connection whose accounts were read.
-        :param reason: what was asked for and what there is.
-        """
+        """Return the error of a request that no reading can satisfy."""
         return cls(f"Connection '{conn_id}': {reason}. Check slots and user_ids, or the accounts' maxJobs.")
 
 
@@ -86,20 +83,16 @@ class RiffusionConnectionNotFound(RiffusionRejected, AirflowNotFoundException):
 
 class RiffusionArgumentError(RiffusionRejected, ValueError):
     """
-    An argument of an operator or a sensor can't be what it should, so that no retry can succeed.
+    An argument of an operator or a sensor is wrong, so no retry can succeed.
 
-    Also when Airflow constructs a mapped task with it, in a worker; when a DAG is parsed, it is an ordinary
-    ``ValueError``.
+    When a DAG is parsed, this is an ordinary ``ValueError``. In a worker it fails the task without a retry,
+    also when Airflow constructs a mapped task there.
     """
 
 
 @contextmanager
 def checking_arguments() -> Iterator[None]:
-    """
-    Let a wrong argument fail the task without a retry; a decorator as well.
-
-    :raises RiffusionArgumentError: instead of any ``ValueError``.
-    """
+    """Raise RiffusionArgumentError in place of any ``ValueError``; as a context manager or a decorator."""
     try:
         yield
     except RiffusionArgumentError:
@@ -112,7 +105,7 @@ class RiffusionBadResponse(RiffusionError):
     """An answer that is no capacity answer: HTML, truncated JSON, wrong types, or more than 4 MiB."""
 
     def as_rejected(self) -> RiffusionRejected:
-        """Return what several of these in a row are: no passing fault, so waiting won't help."""
+        """Return the rejection that several of these in a row count as: waiting won't help."""
         return RiffusionRejected(
             f"Several readings in a row: {self}", status=self.status, url=self.url, detail=self.detail
         )

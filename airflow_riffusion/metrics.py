@@ -1,8 +1,8 @@
 """
-What happens, as metrics of Airflow's own (``[metrics]`` in its configuration): one function per event.
+Metrics, sent with Airflow's own (``[metrics]`` in its configuration): one function per event.
 
-Each metric is sent as Airflow sends its own, once with tags, and once with their values in its name (unless
-``legacy_names_on`` is off), for a statsd that knows no tags. None of this ever raises or waits for anybody.
+Each metric is sent as Airflow sends its own: once with tags, and once with their values in its name (unless
+``legacy_names_on`` is off), for a statsd without tags. A metric that can't be sent never raises an error.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# statsd knows no others, and a dot begins the next part of a name. Two parts of a connection's and an
-# account's id must fit into the 255 characters that OpenTelemetry allows (63 on Airflow 2.11, which no UUID
-# fits into: there, the long name is left out).
+# Others than these characters are replaced: statsd knows no more, and a dot separates the parts of a name.
+# Two parts, a connection's and an account's id, must fit into the 255 characters that OpenTelemetry allows
+# (63 on Airflow 2.11, too few for a UUID: there, the long name is left out).
 _ODD_CHARACTERS = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_PART = 80
 _LABELS = r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*"
 _ADDRESS = re.compile(f"{_LABELS}@{_LABELS}")
 _DIGITS = 8  # of a hash
 
-# What was told last of each connection's accounts: a gauge keeps its value until it is told another.
+# The gauges that were sent last for each connection: a gauge keeps its value until another is sent.
 _told: dict[str, set[tuple[str, str]]] = {}
 
 
@@ -59,14 +59,14 @@ def reading(conn_id: str, capacity: Capacity) -> None:
 
 
 def gate(conn_id: str, *, waiting: int, held: int) -> None:
-    """Tell how it stands at this triggerer's gate."""
+    """Send how many tasks wait at this triggerer's gate, and how many slots it holds for granted ones."""
     tags = {"conn_id": conn_id, "hostname": _hostname()}
     _send("gauge", "riffusion.gate.waiting", waiting, tags)
     _send("gauge", "riffusion.gate.held", held, tags)
 
 
 def granted(conn_id: str, grant: Grant) -> None:
-    """Tell that a task has its slots."""
+    """Count a grant, and send how long its task waited."""
     tags = {"conn_id": conn_id}
     _send("incr", "riffusion.grants", 1, tags)
     _send("timing", "riffusion.gate.wait", timedelta(seconds=grant.waited_seconds), tags)
@@ -74,7 +74,7 @@ def granted(conn_id: str, grant: Grant) -> None:
 
 @contextmanager
 def request(conn_id: str) -> Iterator[None]:
-    """Tell how long a request takes, and what is wrong with its answer."""
+    """Send how long a request takes, and count it as an error if it fails."""
     began = time.monotonic()
     try:
         yield
@@ -87,7 +87,7 @@ def request(conn_id: str) -> Iterator[None]:
 
 
 def request_failed(conn_id: str, error: RiffusionError) -> None:
-    """Tell that a request brought no good answer."""
+    """Count a request without a good answer, by kind and status."""
     tags = {"conn_id": conn_id, "kind": _kind(error), "status": str(error.status or "none")}
     _send("incr", "riffusion.request.error", 1, tags)
 
@@ -105,16 +105,16 @@ def _send(method: str, name: str, value: Any, tags: dict[str, str]) -> None:
         send(name, value, tags=tags)
         if _has_long_names():
             send(".".join([name, *tags.values()]), value)
-    except Exception as error:  # noqa: BLE001 - whatever it is, no wait and no request may end by it
+    except Exception as error:  # noqa: BLE001 - a metric must fail no wait and no request
         _complain(error)
 
 
 def _clean(text: str) -> str:
     """
-    Return a part of a name that no other text has; it depends on the text alone.
+    Return a part of a metric's name for a text: unique to it, and the same in every process.
 
-    It is the text itself, or an e-mail address with "__" for its "@" and "_" for its dots. The name of any
-    other text could be that of a second one, so a hash follows.
+    It is the text itself, or an e-mail address with "__" for "@" and "_" for dots. Other texts get a hash at
+    the end, as two of them may become the same name.
     """
     name = _ODD_CHARACTERS.sub("_", text.replace("@", "__"))
     stands_for_one = _ADDRESS.fullmatch(text) if "__" in name else name == text
@@ -149,7 +149,7 @@ _complained: set[type[Exception]] = set()
 
 
 def _complain(error: Exception) -> None:
-    """Say each kind of thing once."""
+    """Log each type of error once."""
     if type(error) not in _complained:
         _complained.add(type(error))
         log.warning("A metric can't be sent: %r", error)

@@ -25,9 +25,9 @@ class CapacityOperator(BaseOperator):
     Read once which jobs run and how many slots are free, and push it to XCom.
 
     The whole reading is the ``return_value``; each of its keys is an XCom of its own as well, so
-    ``capacity.output["available"]`` works. The README shows its demand. An unavailable service is tried
-    again three times within the task, then the task fails and Airflow's ``retries`` apply; a rejection
-    (wrong token, unknown connection) is not retried.
+    ``capacity.output["available"]`` works. The README shows an example. If the service is unavailable, the
+    task tries three times more, then it fails and Airflow's ``retries`` apply. A rejection (wrong token,
+    unknown connection) is not retried.
 
     :param riffusion_conn_id: the Airflow connection. (templated)
     :param user_ids: only these accounts count; None for all. (templated)
@@ -61,7 +61,7 @@ class CapacityOperator(BaseOperator):
         """
         from airflow_riffusion.hooks.riffusion import RiffusionHook
 
-        user_ids = plain(self.user_ids)  # fetches another task's output: if that fails, no argument is wrong
+        user_ids = plain(self.user_ids)  # fetches another task's output; its failure is no wrong argument
         with checking_arguments():
             name, accounts = conn_id(self.riffusion_conn_id), account_ids(user_ids)
         reading = RiffusionHook(name, retries=_RETRIES).get_complete_capacity().for_users(accounts)

@@ -8,9 +8,9 @@ from typing import Any
 
 class SerializedByArguments:
     """
-    A trigger that is stored by its constructor's arguments: each is an attribute of the same name.
+    A trigger that Airflow stores by its constructor's arguments: each is an attribute of the same name.
 
-    So no argument can be forgotten when one is added, and a restarted triggerer makes the same trigger.
+    So no argument can be forgotten when one is added, and a restarted triggerer restores the same trigger.
     """
 
     def serialize(self) -> tuple[str, dict[str, Any]]:

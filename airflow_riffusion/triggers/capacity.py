@@ -36,11 +36,11 @@ class CapacityTrigger(SerializedByArguments, BaseTrigger):
     :param priority: the task's ``priority_weight``; a higher one is served first.
     :param since: when the task began to wait, in seconds since the epoch. It is stored with the trigger,
         so that a restarted triggerer keeps the order.
-    :param timeout: seconds that the task may wait, if it starts in the triggerer: Airflow keeps the time at
-        which they are over, which tells a restarted triggerer when the task began.
+    :param timeout: seconds that the task may wait, if it starts in the triggerer. Airflow stores when they
+        end, from which a restarted triggerer computes when the wait began.
     :param end_from_trigger: end the task here when slots are granted, without a worker.
-    :param do_xcom_push: the task's; whether to write an XCom then.
-    :param multiple_outputs: the task's; whether each of its keys is an XCom of its own as well.
+    :param do_xcom_push: the task's option: whether to push an XCom when the task ends here.
+    :param multiple_outputs: the task's option: whether to push each key of the XCom on its own as well.
     """
 
     def __init__(
@@ -83,14 +83,7 @@ class CapacityTrigger(SerializedByArguments, BaseTrigger):
         poke_interval: float,
         **arguments: Any,
     ) -> Self:
-        """
-        Return the trigger for a request that is already checked.
-
-        :param riffusion_conn_id: the Airflow connection.
-        :param request: what the task asks for.
-        :param poke_interval: seconds between readings.
-        :param arguments: the trigger's others.
-        """
+        """Return the trigger for a request that is already checked."""
         return cls(
             riffusion_conn_id=riffusion_conn_id,
             slots=request.slots,
@@ -105,7 +98,7 @@ class CapacityTrigger(SerializedByArguments, BaseTrigger):
 
     @property
     def render_template_as_native_obj(self) -> bool:
-        """Whether templates become objects here, too: what the task says, or else its DAG."""
+        """Whether templates render to objects: as the task says, or else its DAG."""
         native = getattr(self.task, "render_template_as_native_obj", None)
         if native is None:
             native = getattr(getattr(self.task, "dag", None), "render_template_as_native_obj", False)
@@ -113,10 +106,10 @@ class CapacityTrigger(SerializedByArguments, BaseTrigger):
 
     def get_template_env(self, dag: Any = None) -> Environment:
         """
-        Return what renders the arguments of a task that starts here.
+        Return the Jinja environment for the arguments of a task that starts in the triggerer.
 
-        Airflow's own (3.3.2) knows no native templates, and takes an undefined name for an empty text, where
-        a worker says that it is an error.
+        Airflow's own (3.3.2) supports no native templates, and renders an undefined name to empty text, which
+        is an error in a worker.
         """
         from jinja2 import StrictUndefined
         from jinja2.nativetypes import NativeEnvironment
@@ -130,25 +123,26 @@ class CapacityTrigger(SerializedByArguments, BaseTrigger):
 
     def render_template_fields(self, context: Context, jinja_env: Environment | None = None) -> None:
         """
-        Render the arguments; those that can't be rendered here are left to a worker.
+        Render the arguments; if that fails, leave them to a worker.
 
-        What a worker has rendered is not rendered once more, as Airflow would if the task can start here: a
-        native template takes an account's id "1e5" for a number.
+        Arguments that a worker has rendered are not rendered again, which Airflow would do if the task can
+        start here: a native template would turn the account id "1e5" into a number.
         """
         if self.since is not None:
             return
         try:
             super().render_template_fields(context, jinja_env)
-            self.user_ids = plain(self.user_ids)  # of a generator, each filter is applied only now
-        except Exception as error:  # noqa: BLE001 - whatever it is, a worker may know more, and says so if not
+            self.user_ids = plain(self.user_ids)  # a generator applies its filters only when it is read
+        except Exception as error:  # noqa: BLE001 - a worker may be able to render it, or reports the error
             self._not_rendered = error
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """
         Wait, then yield one event.
 
-        ``granted`` with the XCom, or ``rejected`` with a message, for a worker to go on with; ``unread`` if a
-        worker has to render the arguments; or the task's success, if it is to end here.
+        Its ``status`` tells the worker how to go on: ``granted`` with the XCom, ``rejected`` with a message,
+        or ``unread`` if the worker has to render the arguments. If the task ends here, the event is its
+        success.
         """
         from airflow_riffusion.gate.gate import CapacityGate
 
@@ -160,7 +154,7 @@ class CapacityTrigger(SerializedByArguments, BaseTrigger):
             request = self._request(since)
             gate = CapacityGate.of(conn_id(self.riffusion_conn_id))
         except ValueError as error:
-            # The worker logs why: Airflow writes the log of the next trigger over this one's (3.3.2).
+            # The worker logs the error: Airflow overwrites this trigger's log with the next one's (3.3.2).
             yield TriggerEvent({"status": "unread", "since": since, "message": str(error)})
             return
         grant_id = uuid.uuid4().hex
@@ -172,7 +166,7 @@ class CapacityTrigger(SerializedByArguments, BaseTrigger):
             return
         try:
             granted = grant.to_xcom()
-            # `airflow dags test` knows no task here, and no end of one: there, it ends in a worker.
+            # `airflow dags test` sets no task_instance and can end no task here: it ends in a worker.
             if self.end_from_trigger and self.task_instance is not None:
                 self.log.info("%s", grant_line(granted))
                 await self._push(self.task_instance, granted)
@@ -181,7 +175,7 @@ class CapacityTrigger(SerializedByArguments, BaseTrigger):
                 await self._let_worker_go()
                 yield TriggerEvent({"status": "granted", "result": granted})
         except BaseException:
-            # Cancelled before the event left: nobody will use the slots.
+            # Cancelled before the event left: no task will use the slots.
             gate.give_back(grant_id)
             raise
 
@@ -200,7 +194,7 @@ class CapacityTrigger(SerializedByArguments, BaseTrigger):
             self._began = asyncio.get_running_loop().time()
 
     async def _let_worker_go(self) -> None:
-        """Wait until no worker has this task in its hands; there was none if it started in the triggerer."""
+        """Wait until the worker that deferred this task is gone; a task that started here had none."""
         if self._began is not None and self.since is not None and self.task_instance is not None:
             await worker_is_gone(self._began)
 
@@ -214,9 +208,9 @@ class CapacityTrigger(SerializedByArguments, BaseTrigger):
 
     async def _push(self, ti: TaskInstance, granted: dict[str, Any]) -> None:
         """
-        Write the task's XComs, as a worker would.
+        Push the task's XComs, as a worker would.
 
-        ``TaskSuccessEvent(xcoms=…)`` would store them encoded twice (Airflow 3.3.2): a dict arrives as text.
+        ``TaskSuccessEvent(xcoms=…)`` would encode them twice (Airflow 3.3.2): a dict arrives as text.
         """
         from airflow.sdk.execution_time.xcom import XCom
 

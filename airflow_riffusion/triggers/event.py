@@ -31,7 +31,7 @@ else:
 log = logging.getLogger(__name__)
 
 _AFTER_REJECTION = 60.0
-"""Seconds until the service, or the connection, is asked again that said no."""
+"""Seconds until the next try after a rejection."""
 
 
 class CapacityEventTrigger(SerializedByArguments, BaseEventTrigger):
@@ -44,9 +44,9 @@ class CapacityEventTrigger(SerializedByArguments, BaseEventTrigger):
 
     It takes no place in the queue, and shares the readings of the connection's gate with the waiting tasks.
 
-    Nothing ends it. A service that is unavailable is waited for, as by a waiting task; after a rejection it
-    logs what a person has to mend, and asks again every minute. Airflow would start a trigger that has ended
-    again a second later, and for ever.
+    It never ends, as Airflow would restart a trigger that has ended again and again. While the service is
+    unavailable it waits, as a waiting task does. After a rejection it logs what to fix, and tries again every
+    minute.
 
     From Airflow 3.3 on, the asset remembers whether it has fired since then: a triggerer that is restarted
     starts no DAG for the same rise again. Before, it does, if there still is room.
@@ -79,7 +79,7 @@ class CapacityEventTrigger(SerializedByArguments, BaseEventTrigger):
         self._complaint: str | None = None
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield an event for every rise, for ever."""
+        """Yield an event for each rise; never end."""
         request = SlotRequest.checked(slots=self.slots, user_ids=self.user_ids)
         store = getattr(self, "asset_state_store", None)
         memory = EdgeMemory(store, self._key(), self.trigger_id, self._name(request))
@@ -89,7 +89,7 @@ class CapacityEventTrigger(SerializedByArguments, BaseEventTrigger):
             room = await self._room(request if edge.armed else None, needs_accounts=edge.in_doubt)
             risen = edge.observe(room)
             self._complain(self._impossible(request, edge.unsatisfiable) if edge.unsatisfiable else None)
-            # First, so that a restart between the two doubles no event, but may lose one.
+            # Stored before the event: a restart between the two may lose an event, but repeats none.
             await memory.keep(edge.armed)
             if risen:
                 log.info("There is room for %s: %s.", self._name(request), room.reading)
@@ -108,9 +108,9 @@ class CapacityEventTrigger(SerializedByArguments, BaseEventTrigger):
             await asyncio.sleep(_AFTER_REJECTION)
 
     def _complain(self, complaint: str | None) -> None:
-        """Log on change what a person has to mend."""
+        """Log a problem when it is new, and that it is gone."""
         if complaint and complaint != self._complaint:
-            log.error("%s No event is fired until that is mended.", complaint)
+            log.error("%s No event is fired until that is fixed.", complaint)
         if self._complaint and not complaint:
             log.info("Connection '%s': events are fired again.", self.riffusion_conn_id)
         self._complaint = complaint
@@ -124,6 +124,6 @@ class CapacityEventTrigger(SerializedByArguments, BaseEventTrigger):
         return f"{request} on connection '{self.riffusion_conn_id}'"
 
     def _key(self) -> str:
-        """Name what is remembered: several watchers of one asset may wait for different things."""
+        """Return the key in the asset's state store: its watchers may wait for different slots."""
         wanted = json.dumps([self.riffusion_conn_id, self.slots, self.user_ids])
         return f"riffusion_capacity_{sha256(wanted.encode()).hexdigest()[:12]}"

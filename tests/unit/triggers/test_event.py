@@ -352,10 +352,10 @@ class TestFailures:
 
     @pytest.mark.parametrize("error", [RiffusionRejected, RiffusionConnectionNotFound])
     def test_event_trigger_rejection_is_logged_once_and_retried_every_minute(self, hook, caplog, error):
-        hook.answer = error("no such thing: mend it.")
+        hook.answer = error("no such thing: fix it.")
 
         assert run(live(trigger(), 600)) == []
-        assert self.errors(caplog) == ["no such thing: mend it. No event is fired until that is mended."]
+        assert self.errors(caplog) == ["no such thing: fix it. No event is fired until that is fixed."]
         assert 9 <= len(hook.asked_at) <= 10
 
     def test_event_trigger_fixed_connection_fires_again(self, hook, caplog):
@@ -384,7 +384,7 @@ class TestFailures:
         assert run(scenario()) == 1
         assert self.errors(caplog) == [
             "Connection 'riffusion_test': 5 slots waited for, but the accounts have 2 in all. "
-            "Check slots and user_ids, or the accounts' maxJobs. No event is fired until that is mended."
+            "Check slots and user_ids, or the accounts' maxJobs. No event is fired until that is fixed."
         ]
 
     def test_event_trigger_accounts_that_are_full_and_not_listed_are_no_error(self, hook, caplog):
