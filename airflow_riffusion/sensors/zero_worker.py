@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import ChainMap
 from dataclasses import replace
 from datetime import timedelta
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
@@ -23,20 +24,6 @@ from airflow_riffusion.core.arguments import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-OWN_ARGUMENTS = frozenset(
-    {
-        "riffusion_conn_id",
-        "slots",
-        "user_ids",
-        "same_account",
-        "hold",
-        "poke_interval",
-        "timeout",
-        "priority_weight",
-        "end_from_trigger",
-    }
-)
 
 # Arguments of every operator that Airflow itself applies in a worker only.
 TASK_OPTIONS = frozenset({"execution_timeout", "outlets", "do_xcom_push", "multiple_outputs"})
@@ -77,6 +64,10 @@ def start_args(
             "end_from_trigger": boolean("end_from_trigger", end_from_trigger),
         },
     )
+
+
+# The arguments of a sensor that reach the triggerer.
+OWN_ARGUMENTS = frozenset(signature(start_args).parameters)
 
 
 def arguments_of(args: StartTriggerArgs) -> dict[str, Any]:
