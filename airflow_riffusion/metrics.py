@@ -37,7 +37,7 @@ _ADDRESS = re.compile(f"{_LABELS}@{_LABELS}")
 _DIGITS = 8  # of a hash
 
 # The gauges that were sent last for each connection: a gauge keeps its value until another is sent.
-_told: dict[str, set[tuple[str, str]]] = {}
+_gauges_sent: dict[str, set[tuple[str, str]]] = {}
 
 
 def reading(conn_id: str, capacity: Capacity) -> None:
@@ -52,8 +52,8 @@ def reading(conn_id: str, capacity: Capacity) -> None:
         )
         if number is not None
     }
-    gone = dict.fromkeys(_told.get(conn_id, set()) - numbers.keys(), 0)
-    _told[conn_id] = set(numbers)
+    gone = dict.fromkeys(_gauges_sent.get(conn_id, set()) - numbers.keys(), 0)
+    _gauges_sent[conn_id] = set(numbers)
     for (name, user_id), number in (numbers | gone).items():
         _send("gauge", name, number, {"conn_id": conn_id, "account": user_id})
 
@@ -106,7 +106,7 @@ def _send(method: str, name: str, value: Any, tags: dict[str, str]) -> None:
         if _has_long_names():
             send(".".join([name, *tags.values()]), value)
     except Exception as error:  # noqa: BLE001 - a metric must fail no wait and no request
-        _complain(error)
+        _log_once(error)
 
 
 def _clean(text: str) -> str:
@@ -145,11 +145,11 @@ def _hostname() -> str:
     return socket.gethostname().replace(".", "_")
 
 
-_complained: set[type[Exception]] = set()
+_logged: set[type[Exception]] = set()
 
 
-def _complain(error: Exception) -> None:
+def _log_once(error: Exception) -> None:
     """Log each type of error once."""
-    if type(error) not in _complained:
-        _complained.add(type(error))
+    if type(error) not in _logged:
+        _logged.add(type(error))
         log.warning("A metric can't be sent: %r", error)

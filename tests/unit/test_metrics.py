@@ -57,7 +57,7 @@ def stats(monkeypatch):
     stats = FakeStats()
     monkeypatch.setattr(metrics, "_stats", lambda: stats)
     monkeypatch.setattr(metrics, "_hostname", lambda: "here")
-    monkeypatch.setattr(metrics, "_told", {})
+    monkeypatch.setattr(metrics, "_gauges_sent", {})
     return stats
 
 
@@ -307,7 +307,7 @@ class TestGate:
 
     def test_stats_that_fail_end_no_wait_and_are_named_once(self, stats, hook, caplog):
         caplog.set_level(logging.WARNING)
-        metrics._complained.clear()
+        metrics._logged.clear()
         stats.error = OSError("no statsd")
         hook.answer = reading(a=2)
 
