@@ -1,43 +1,33 @@
-"""The connection to useapi.net, and the one place that speaks HTTP with it."""
+"""The hook: everything that the package and its users ask the service goes through it."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from airflow.providers.common.compat.connection import get_async_connection
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
-from asgiref.sync import sync_to_async
+from airflow.providers.common.compat.sdk import BaseHook
 from pydantic_core import from_json
-from urllib3.exceptions import HTTPError
 
 from airflow_riffusion import metrics
 from airflow_riffusion.core.accounts import ConfiguredAccounts
 from airflow_riffusion.core.backoff import Backoff
 from airflow_riffusion.core.capacity import Capacity, CapacityFormatError
-from airflow_riffusion.exceptions import (
-    RiffusionBadResponse,
-    RiffusionConnectionNotFound,
-    RiffusionError,
-    RiffusionRejected,
-    RiffusionUnavailable,
-)
+from airflow_riffusion.exceptions import RiffusionError, RiffusionRejected, RiffusionUnavailable
 from airflow_riffusion.get_provider_info import get_provider_info
 from airflow_riffusion.hooks.accounts import GOOD_FOR_GIVING_UP, GOOD_FOR_WAITING, AccountDirectory
-from airflow_riffusion.hooks.errors import error_of_answer, error_of_network, without_token
+from airflow_riffusion.hooks.exchange import bad_response, exchange
+from airflow_riffusion.hooks.lookup import alook_up, look_up
 from airflow_riffusion.hooks.session import open_session
 from airflow_riffusion.hooks.settings import CAPACITY_ENDPOINT, ConnectionSettings
 
 if TYPE_CHECKING:
     import requests
-    from airflow.providers.common.compat.sdk import Connection
 
 # A DELETE that is repeated finds nothing to delete.
 _HARMLESS_TWICE = ("GET", "DELETE")
@@ -83,11 +73,18 @@ class RiffusionHook(BaseHook):
         :raises RiffusionRejected: if the connection does not exist or can't work.
         :raises RiffusionUnavailable: if it can't be looked up.
         """
-        try:
-            connection = self.get_connection(self.riffusion_conn_id)
-        except Exception as error:  # noqa: BLE001 - every secrets backend has errors of its own
-            self._lookup_failed(error)
-        return ConnectionSettings.of(self.riffusion_conn_id, connection)
+        return look_up(self.riffusion_conn_id, self.get_connection)
+
+    async def aload(self) -> ConnectionSettings:
+        """Look the connection up without blocking the event loop; see :attr:`settings`."""
+        if "settings" not in self.__dict__:
+            self.__dict__["settings"] = await alook_up(self.riffusion_conn_id, self.get_connection)
+        return self.settings
+
+    def forget_connection(self) -> None:
+        """Look the connection up anew before the next request."""
+        self.__dict__.pop("settings", None)
+        self.__dict__.pop("_session", None)
 
     @cached_property
     def _session(self) -> requests.Session:
@@ -116,18 +113,28 @@ class RiffusionHook(BaseHook):
         :raises RiffusionBadResponse: the answer is no capacity answer.
         """
         endpoint = CAPACITY_ENDPOINT
-        body = without_token(self._send("GET", endpoint), self.settings.token)
+        body = self._send("GET", endpoint)
         try:
             capacity = Capacity.from_json(
                 body, service=self.settings.service, observed_at=datetime.now(tz=UTC)
             )
         except CapacityFormatError as error:
-            raise self._bad_response(endpoint, f"no capacity answer: {error}") from None
+            raise bad_response(self.settings, endpoint, f"no capacity answer: {error}") from None
         capacity = self.complete(capacity)
         metrics.reading(self.riffusion_conn_id, capacity)
         for warning in capacity.warnings:
             self._log_once(warning, self.settings.url(endpoint))
         return capacity
+
+    async def aget_capacity(self) -> Capacity:
+        """
+        Read the capacity without blocking the event loop; see :meth:`get_capacity`.
+
+        The request runs in a thread: there is one per poll, however many tasks wait, so a second,
+        asynchronous HTTP stack would earn nothing.
+        """
+        await self.aload()
+        return await asyncio.to_thread(self.get_capacity)
 
     def get_complete_capacity(self) -> Capacity:
         """
@@ -176,65 +183,6 @@ class RiffusionHook(BaseHook):
         """Seconds for which the service wants not to be asked for its accounts."""
         return self._accounts().retry_after
 
-    def _accounts(self) -> AccountDirectory:
-        """Return what is known by these settings: another token may be for other accounts."""
-        if self._directory is None or self._directory[0] != self.settings:
-            directory = AccountDirectory(self.riffusion_conn_id, self._get_accounts)
-            self._directory = self.settings, directory
-        return self._directory[1]
-
-    def _get_accounts(self) -> ConfiguredAccounts:
-        settings = self.settings
-        impatient = replace(settings, timeout=min(_ACCOUNTS_TIMEOUT, settings.timeout))
-        body = self._send_once(impatient, "GET", _ACCOUNTS_ENDPOINT, None, secret=True)
-        try:
-            return ConfiguredAccounts.from_json(
-                without_token(body, settings.token), account_field=settings.account_field
-            )
-        except CapacityFormatError as error:
-            raise self._bad_response(_ACCOUNTS_ENDPOINT, str(error)) from None
-
-    def _log_once(self, warning: str, url: str) -> None:
-        if warning in self._warnings or len(self._warnings) >= _MOST_WARNINGS:
-            return
-        self._warnings.add(warning)
-        self.log.warning("Odd answer from %s: %s", url, warning)
-        if len(self._warnings) == _MOST_WARNINGS:
-            self.log.warning("Further odd answers from %s are not logged.", url)
-
-    async def aget_capacity(self) -> Capacity:
-        """
-        Read the capacity without blocking the event loop; see :meth:`get_capacity`.
-
-        The request runs in a thread: there is one per poll, however many tasks wait, so a second,
-        asynchronous HTTP stack would earn nothing.
-        """
-        await self.aload()
-        return await asyncio.to_thread(self.get_capacity)
-
-    async def aload(self) -> ConnectionSettings:
-        """Look the connection up without blocking the event loop; see :attr:`settings`."""
-        if "settings" not in self.__dict__:
-            try:
-                connection = await self._aget_stored_connection()
-            except Exception as error:  # noqa: BLE001 - every secrets backend has errors of its own
-                self._lookup_failed(error)
-            self.__dict__["settings"] = ConnectionSettings.of(self.riffusion_conn_id, connection)
-        return self.settings
-
-    async def _aget_stored_connection(self) -> Connection:
-        try:
-            return await get_async_connection(self.riffusion_conn_id)
-        except AirflowNotFoundException:
-            # `airflow dags test` says so of every connection in the database, because its stand-in for the
-            # supervisor can't be asked asynchronously (3.3.2: InProcessSupervisorComms has no asend).
-            return await sync_to_async(self.get_connection)(self.riffusion_conn_id)
-
-    def forget_connection(self) -> None:
-        """Look the connection up anew before the next request."""
-        self.__dict__.pop("settings", None)
-        self.__dict__.pop("_session", None)
-
     def run(self, endpoint: str, method: str = "GET", json: Any = None) -> Any:
         """
         Ask one of the service's other endpoints.
@@ -248,15 +196,15 @@ class RiffusionHook(BaseHook):
         :raises RiffusionBadResponse: the answer is no JSON object or list.
         :raises ValueError: the endpoint leads out of ``v1/<service>/``.
         """
-        body = without_token(self._send(method.upper(), endpoint, json), self.settings.token)
+        body = self._send(method.upper(), endpoint, json)
         if not body.strip():
             return {}
         try:
             answer = from_json(body)
         except ValueError as error:
-            raise self._bad_response(endpoint, f"not JSON ({error})") from None
+            raise bad_response(self.settings, endpoint, f"not JSON ({error})") from None
         if not isinstance(answer, dict | list):
-            raise self._bad_response(endpoint, "neither a JSON object nor a list")
+            raise bad_response(self.settings, endpoint, "neither a JSON object nor a list")
         return answer
 
     def cancel_job(self, job_id: str | None = None, reply_ref: str | None = None) -> bool:
@@ -289,63 +237,42 @@ class RiffusionHook(BaseHook):
         except RiffusionError as error:
             return False, _without_id(str(error), self.riffusion_conn_id)
 
+    def _log_once(self, warning: str, url: str) -> None:
+        if warning in self._warnings or len(self._warnings) >= _MOST_WARNINGS:
+            return
+        self._warnings.add(warning)
+        self.log.warning("Odd answer from %s: %s", url, warning)
+        if len(self._warnings) == _MOST_WARNINGS:
+            self.log.warning("Further odd answers from %s are not logged.", url)
+
+    def _accounts(self) -> AccountDirectory:
+        """Return what is known by these settings: another token may be for other accounts."""
+        if self._directory is None or self._directory[0] != self.settings:
+            directory = AccountDirectory(self.riffusion_conn_id, self._get_accounts)
+            self._directory = self.settings, directory
+        return self._directory[1]
+
+    def _get_accounts(self) -> ConfiguredAccounts:
+        settings = replace(self.settings, timeout=min(_ACCOUNTS_TIMEOUT, self.settings.timeout))
+        body = exchange(self._session, settings, "GET", _ACCOUNTS_ENDPOINT, secret=True)
+        try:
+            return ConfiguredAccounts.from_json(body, account_field=settings.account_field)
+        except CapacityFormatError as error:
+            raise bad_response(settings, _ACCOUNTS_ENDPOINT, str(error)) from None
+
     def _send(self, method: str, endpoint: str, json: Any = None) -> bytes:
         """Send a request, several times if need be and harmless, and return the body of the good answer."""
         backoff = Backoff(_SHORTEST_PAUSE, longest=_LONGEST_PAUSE)
         retries = self.retries if method in _HARMLESS_TWICE else 0
         while True:
             try:
-                return self._send_once(self.settings, method, endpoint, json)
+                return exchange(self._session, self.settings, method, endpoint, json)
             except RiffusionUnavailable as error:
                 pause = backoff.failed(0.0, error.retry_after)
                 if backoff.failures > retries or pause > _LONGEST_PAUSE:
                     raise
                 self.log.warning("%s Trying again in %.1f s.", error, pause)
             time.sleep(pause)
-
-    def _send_once(
-        self, settings: ConnectionSettings, method: str, endpoint: str, json: Any, *, secret: bool = False
-    ) -> bytes:
-        """Send a request; of an answer that is secret no error quotes anything."""
-        url = settings.url(endpoint)
-        session = self._session
-        with metrics.request(self.riffusion_conn_id):
-            try:
-                with session.request(
-                    method, url, json=json, stream=True, allow_redirects=False, timeout=settings.timeout
-                ) as answer:
-                    body = b"".join(answer.raw.stream(65536, decode_content=False))
-            except (OSError, HTTPError) as error:
-                # Without the original: it holds the request, and that its Authorization header.
-                raise error_of_network(error, url, settings, quoting=not secret) from None
-            if not 200 <= answer.status_code < 300:
-                raise error_of_answer(answer, b"" if secret else body, endpoint, settings)
-        return body
-
-    def _bad_response(self, endpoint: str, detail: str) -> RiffusionBadResponse:
-        url = self.settings.url(endpoint).partition("?")[0]
-        error = RiffusionBadResponse(
-            f"The answer from {url} is {detail}: check the base URL in connection "
-            f"'{self.riffusion_conn_id}', or wait until the service is well again.",
-            url=url,
-            detail=detail,
-        )
-        metrics.request_failed(self.riffusion_conn_id, error)
-        return error
-
-    def _lookup_failed(self, error: Exception) -> NoReturn:
-        conn_id = self.riffusion_conn_id
-        if isinstance(error, AirflowNotFoundException):
-            mend = "create it under Admin → Connections"
-            if (variable := f"AIRFLOW_CONN_{conn_id.upper()}") in os.environ:
-                # Airflow says no more of one that it can't read.
-                mend = (
-                    f"the variable {variable} is set, but holds no connection that Airflow reads; correct it"
-                )
-            raise RiffusionConnectionNotFound(
-                f"The connection '{conn_id}' does not exist ({error}): {mend}."
-            ) from error
-        raise RiffusionUnavailable(f"The connection '{conn_id}' can't be looked up: {error!r}") from error
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:

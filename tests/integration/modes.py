@@ -137,7 +137,7 @@ def replace_airflow(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         return BaseHook.get_connection(conn_id)
 
     monkeypatch.setattr(asyncio, "to_thread", at_once)
-    monkeypatch.setattr("airflow_riffusion.hooks.riffusion.get_async_connection", get_connection)
+    monkeypatch.setattr("airflow_riffusion.hooks.lookup.get_async_connection", get_connection)
     sensors = sys.modules[BaseSensorOperator.__module__]
     monkeypatch.setattr(sensors, "_orig_start_date", lambda *args, **kwargs: world.first_look, raising=False)
     if HAS_ZERO_WORKER_MODE:

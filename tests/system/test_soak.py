@@ -174,7 +174,7 @@ def soak():
         patch.setattr(logging.getLogger("airflow_riffusion"), "propagate", False)
         # Nothing in a thread, from which a clock that jumps would run away.
         patch.setattr(asyncio, "to_thread", at_once)
-        patch.setattr("airflow_riffusion.hooks.riffusion.get_async_connection", get_connection)
+        patch.setattr("airflow_riffusion.hooks.lookup.get_async_connection", get_connection)
         patch.setattr(RiffusionHook, "get_capacity", noted)
         tracemalloc.start(_FRAMES)
         try:
