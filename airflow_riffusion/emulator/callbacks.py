@@ -32,11 +32,14 @@ async def report_ended_jobs(service: SchedulerService, dialect: Dialect) -> None
 
 async def _call(url: str, report: JsonObject, job_id: str | int) -> None:
     status: Future[int] = Future()
+    status.set_running_or_notify_cancel()
     # A thread each, as a daemon: a receiver that never answers delays no other call, nor the emulator's end.
     Thread(target=_post, args=(url, report, status), daemon=True).start()
     try:
         async with asyncio.timeout(CALLBACK_SECONDS):
             code = await asyncio.wrap_future(status)
+    except TimeoutError:
+        _log.warning("Job %s: its replyUrl did not answer within %g s", job_id, CALLBACK_SECONDS)
     except Exception as error:  # noqa: BLE001 - the next receivers are called all the same
         _log.warning("Job %s: its replyUrl could not be called: %s", job_id, _reason(error))
     else:
@@ -45,15 +48,16 @@ async def _call(url: str, report: JsonObject, job_id: str | int) -> None:
 
 
 def _post(url: str, report: JsonObject, status: Future[int]) -> None:
-    status.set_running_or_notify_cancel()
     try:
         with requests.Session() as session:
             session.trust_env = False
-            # This timeout limits each wait only: it ends the thread. With stream=True, no body is read.
+            # With stream=True, no body is read.
             with session.post(
                 url, json=report, timeout=CALLBACK_SECONDS, allow_redirects=False, stream=True
             ) as answer:
                 status.set_result(answer.status_code)
+    except requests.Timeout:
+        pass  # One wait was too long, which ends this thread. The limit of the whole call is in _call().
     except Exception as error:  # noqa: BLE001 - it is logged with the job
         status.set_exception(error)
 
