@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import re
+import threading
+
+import pytest
+from airflow.models import Connection
+
+from airflow_riffusion.exceptions import (
+    RiffusionBadResponse,
+    RiffusionUnavailable,
+)
+from airflow_riffusion.hooks.riffusion import RiffusionHook
+
+TOKEN = "user:1234-abcDEF"
+PATH = "/v1/riffusion/scheduler/available"
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+def test_the_request_is_what_the_service_documents(connect, answering, contract):
+    server = answering(contract())
+
+    RiffusionHook(connect(server.url)).get_capacity()
+
+    (request,) = server.requests
+    lines = request.decode().split("\r\n")
+    assert lines[0] == f"GET {PATH} HTTP/1.1"
+    assert f"Authorization: Bearer {TOKEN}" in lines
+    assert "Accept-Encoding: identity" in lines
+
+
+@pytest.mark.parametrize("service", ["tempolor", "kling", "ltxstudio"])
+def test_the_service_of_the_connection_is_asked(connect, answering, contract, service):
+    server = answering(contract(service))
+
+    capacity = RiffusionHook(connect(server.url, extra={"service": service})).get_capacity()
+
+    assert server.requests[0].startswith(f"GET /v1/{service}/scheduler/available ".encode())
+    assert capacity.service == service
+
+
+def test_the_connection_test_says_what_it_saw(connect, answering, contract):
+    hook = RiffusionHook(connect(answering(contract()).url))
+
+    assert hook.test_connection() == (True, "18 of 20 slots free on 2 accounts")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "fields", "says"),
+    [
+        (b"", "401 x", {}, r"401 Unauthorized from .*: check the API token in the connection\."),
+        (b"", "200 OK", {}, r"The answer from .*: check the base URL in the connection, or wait .*"),
+        (b"", "200 OK", {"extra": {"service": "spotify"}}, "service must be one of .*"),
+    ],
+)
+def test_the_connection_test_leaves_the_id_out_since_airflow_makes_one_up(
+    connect, answering, body, status, fields, says
+):
+    connect(answering(body, status).url, **fields)
+
+    good, message = RiffusionHook("riffusion_test").test_connection()
+
+    assert not good
+    assert re.fullmatch(says, message)
+
+
+def test_the_connection_test_leaves_the_id_out_of_a_lookup_that_fails_too(connect, monkeypatch):
+    def broken(self, conn_id):
+        raise OSError("the vault is sealed")
+
+    monkeypatch.setattr(RiffusionHook, "get_connection", broken)
+
+    good, message = RiffusionHook(connect()).test_connection()
+
+    assert (good, message) == (False, "The connection can't be looked up: OSError('the vault is sealed')")
+
+
+def test_airflow_says_of_a_connection_under_an_id_of_its_own_what_to_mend(connect, answering, monkeypatch):
+    server = answering(b"", "401 x")
+    connection = Connection(
+        "zAwZ7n6C", "riffusion", password=TOKEN, host=server.url, extra='{"timeout": null}'
+    )
+    monkeypatch.setenv("AIRFLOW_CONN_ZAWZ7N6C", connection.get_uri())
+
+    assert connection.test_connection() == (
+        False,
+        f"401 Unauthorized from {server.url}{PATH}: check the API token in the connection.",
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>Bad gateway</html>", b'{"executing": [', b'{"error": "x"}', b"[]", gzip.compress(b"{}")],
+    ids=["empty", "html", "truncated", "error", "list", "gzip"],
+)
+def test_a_200_that_is_no_capacity_answer_is_a_bad_response(connect, answering, body):
+    server = answering(body)
+
+    with pytest.raises(RiffusionBadResponse, match=f"The answer from {server.url}{PATH} is no capacity"):
+        RiffusionHook(connect(server.url)).get_capacity()
+
+
+def test_an_unavailable_service_is_asked_again_as_often_as_wanted(connect, answering, naps):
+    server = answering(b"", "503 x")
+
+    with pytest.raises(RiffusionUnavailable):
+        RiffusionHook(connect(server.url), retries=3).get_capacity()
+
+    assert len(server.requests) == 4
+    assert all(0.5 <= nap <= longest for nap, longest in zip(naps, (1, 2, 4), strict=True))
+
+
+def test_retries_wait_as_long_as_the_service_asks(connect, answering, naps):
+    server = answering(b"", "429 x", Retry_After="20")
+
+    with pytest.raises(RiffusionUnavailable):
+        RiffusionHook(connect(server.url), retries=2).get_capacity()
+
+    assert naps == [20, 20]
+
+
+def test_a_retry_after_too_long_for_a_task_is_not_waited_for(connect, answering, naps):
+    server = answering(b"", "429 x", Retry_After="31")
+
+    with pytest.raises(RiffusionUnavailable):
+        RiffusionHook(connect(server.url), retries=2).get_capacity()
+
+    assert (len(server.requests), naps) == (1, [])
+
+
+def test_only_a_get_is_ever_sent_again(connect, answering, naps):
+    server = answering(b"", "503 x")
+    hook = RiffusionHook(connect(server.url), retries=3)
+
+    with pytest.raises(RiffusionUnavailable):
+        hook.run("music/create-prompt", "POST", {"prompt": "jazz"})
+
+    assert len(server.requests) == 1
+
+
+def test_other_endpoints_are_reached_with_the_same_token(connect, raw_server):
+    answer = b'{"job_id": "j", "user_id": "u"}'
+    server = raw_server(
+        lambda connection: connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(answer) + answer)
+    )
+
+    found = RiffusionHook(connect(server.url)).run("music/create-prompt", "post", {"prompt": "jazz"})
+
+    assert found == {"job_id": "j", "user_id": "u"}
+    request = server.requests[0].decode()
+    assert request.startswith("POST /v1/riffusion/music/create-prompt HTTP/1.1\r\n")
+    assert f"Authorization: Bearer {TOKEN}\r\n" in request
+
+
+@pytest.mark.parametrize(("body", "expected"), [(b"", {}), (b"[1]", [1])])
+def test_an_endpoint_may_answer_nothing_or_a_list(connect, answering, body, expected):
+    assert RiffusionHook(connect(answering(body).url)).run("scheduler/x", "DELETE") == expected
+
+
+@pytest.mark.parametrize("body", [b"3", b'"text"', b"<html>"])
+def test_anything_else_from_an_endpoint_is_a_bad_response(connect, answering, body):
+    with pytest.raises(RiffusionBadResponse):
+        RiffusionHook(connect(answering(body).url)).run("scheduler")
+
+
+def test_oddities_are_logged_once(connect, answering, monkeypatch):
+    body = json.dumps({"available": [{"user_id": "a", "available": "many"}]}).encode()
+    hook = RiffusionHook(connect(answering(body).url))
+    warnings = []
+    monkeypatch.setattr(hook.log, "warning", lambda message, *values: warnings.append(message % values))
+
+    for _ in range(3):
+        hook.get_capacity()
+
+    (warning,) = warnings
+    assert "account 'a': available is 'many'" in warning
+
+
+def test_after_a_hundred_oddities_no_more_are_kept_or_logged(connect, answering, monkeypatch):
+    accounts = [{"user_id": f"u{number}", "available": "many"} for number in range(150)]
+    hook = RiffusionHook(connect(answering(json.dumps({"available": accounts}).encode()).url))
+    warnings = []
+    monkeypatch.setattr(hook.log, "warning", lambda message, *values: warnings.append(message % values))
+
+    for _ in range(2):
+        hook.get_capacity()
+
+    assert len(hook._warnings) == 100
+    assert ["are not logged" in warning for warning in warnings] == [False] * 100 + [True]
+
+
+def test_reading_asynchronously_never_blocks_the_event_loop(connect, raw_server, contract):
+    answer = threading.Event()
+
+    def when_told(connection):
+        answer.wait(20)
+        body = contract()
+        connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+    server = raw_server(when_told)
+
+    async def scenario():
+        reading = asyncio.create_task(RiffusionHook(connect(server.url)).aget_capacity())
+        for _ in range(3):  # the loop goes on while the service is silent
+            await asyncio.sleep(0.01)
+        assert not reading.done()
+        answer.set()
+        return await reading
+
+    assert asyncio.run(scenario()).available == 18
+
+
+def test_a_changed_connection_counts_once_the_old_one_is_forgotten(connect, answering, contract):
+    server = answering(contract())
+    hook = RiffusionHook(connect(server.url, password="old"))
+    hook.get_capacity()
+    connect(server.url, password="new")
+    hook.get_capacity()
+    hook.forget_connection()
+    hook.get_capacity()
+
+    tokens = [request.decode().partition("Bearer ")[2].split("\r\n")[0] for request in server.requests]
+    assert tokens == ["old", "old", "new"]
+
+
+def test_a_user_can_mock_the_service_with_requests_mock(connect, requests_mock, contract):
+    requests_mock.get(f"https://api.useapi.net{PATH}", content=contract())
+
+    assert RiffusionHook(connect()).get_capacity().available == 18
