@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING
 
 from airflow_riffusion.core.accounts import ConfiguredAccounts, KnownAccounts
@@ -25,18 +24,16 @@ _RETRIED_AFTER = 60.0
 
 
 class AccountDirectory:
-    """
-    Remembers the accounts of one connection, and asks for them at most so often.
+    """Remembers the accounts of one connection, and limits how often they are asked for."""
 
-    :param conn_id: the connection, for the log.
-    :param ask: sends ``GET accounts``, and raises a :class:`RiffusionError` if that fails.
-    :ivar retry_after: seconds for which the service asked to be left alone when it was asked last.
-    """
-
-    def __init__(self, conn_id: str, ask: Callable[[], ConfiguredAccounts]) -> None:
+    def __init__(
+        self, conn_id: str, ask: Callable[[], ConfiguredAccounts], clock: Callable[[], float]
+    ) -> None:
+        # Seconds for which the service asked to be left alone when it was asked last.
         self.retry_after = 0.0
         self._conn_id = conn_id
         self._ask = ask
+        self._clock = clock
         self._known = KnownAccounts()
         self._configured: ConfiguredAccounts | None = None
         self._answered_at = float("-inf")
@@ -50,9 +47,9 @@ class AccountDirectory:
 
     def configured(self, max_age: float) -> ConfiguredAccounts | None:
         """Return the accounts by an answer that is at most so many seconds old; None if there is none."""
-        if self._configured is not None and time.monotonic() - self._answered_at <= max_age:
+        if self._configured is not None and self._clock() - self._answered_at <= max_age:
             return self._configured
-        if time.monotonic() < self._backoff.not_before:
+        if self._clock() < self._backoff.not_before:
             return None
         try:
             answer = self._ask()
@@ -65,12 +62,12 @@ class AccountDirectory:
             self._failed(f"connection '{self._conn_id}' has none, GET accounts says. It is asked once more.")
             return None
         self._backoff.succeeded()
-        self._answered_at, self._last_error = time.monotonic(), None
+        self._answered_at, self._last_error = self._clock(), None
         return self._configured
 
     def _failed(self, error: str, retry_after: float | None = None) -> None:
         self.retry_after = capped(retry_after)
-        self._backoff.failed(time.monotonic(), retry_after)
+        self._backoff.failed(self._clock(), retry_after)
         if error != self._last_error:
             self._last_error = error
             log.warning("Which accounts the service has can't be found out: %s", error)

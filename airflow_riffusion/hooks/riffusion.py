@@ -248,7 +248,7 @@ class RiffusionHook(BaseHook):
     def _accounts(self) -> AccountDirectory:
         """Return what is known by these settings: another token may be for other accounts."""
         if self._directory is None or self._directory[0] != self.settings:
-            directory = AccountDirectory(self.riffusion_conn_id, self._get_accounts)
+            directory = AccountDirectory(self.riffusion_conn_id, self._get_accounts, time.monotonic)
             self._directory = self.settings, directory
         return self._directory[1]
 

@@ -119,7 +119,6 @@ def replace_time(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     for module in (*own, "triggers.capacity", "triggers.job", "hooks.riffusion"):
         monkeypatch.setattr(f"airflow_riffusion.{module}.time", clock)
-    monkeypatch.setattr("airflow_riffusion.hooks.accounts.time", clock)
     for module in ("errors", "riffusion"):
         monkeypatch.setattr(f"airflow_riffusion.hooks.{module}.datetime", clock)
     airflows = sys.modules[BaseSensorOperator.__module__]
