@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import re
 import signal
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -15,32 +15,15 @@ from airflow_riffusion.emulator import EmulatorServer
 from airflow_riffusion.emulator.__main__ import main
 from dev.airflow_client import attempts
 
+PROGRAM = (sys.executable, "-m", "airflow_riffusion.emulator")
 
-def has_ipv6() -> bool:
+
+@contextmanager
+def running(program: subprocess.Popen) -> Iterator[None]:
+    """Kill a program that is left when the test is over."""
     try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        return False
-    return True
-
-
-@pytest.fixture
-def start():
-    """Start the program; return it with its first line of output."""
-    started = []
-
-    def begin(*arguments: str) -> tuple[subprocess.Popen[str], str]:
-        program = subprocess.Popen(
-            [sys.executable, "-m", "airflow_riffusion.emulator", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(program)
-        return program, program.stdout.readline()
-
-    yield begin
-    for program in started:
+        yield
+    finally:
         program.kill()
         program.communicate()
 
@@ -53,72 +36,97 @@ def in_process():
     def run(*arguments: str) -> int | str | None:
         try:
             return main(arguments)
-        except SystemExit as ended:
-            return ended.code
+        except SystemExit as exited:
+            return exited.code
 
     yield run
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-def test_program_when_ready_prints_its_address(start):
-    _, line = start("--port", "0", "--accounts", "1", "--max-jobs", "3", "--job-seconds", "2.5")
-    assert re.fullmatch(
-        r"Riffusion emulator ready on http://127\.0\.0\.1:\d+ \(1 account x 3 slots, jobs take 2\.5 s\)\n",
-        line,
+@pytest.fixture
+def build(in_process, monkeypatch, capsys):
+    """Return a function that runs the program up to when it is ready: what it would serve, and its output."""
+
+    def run(*arguments: str) -> tuple[EmulatorServer, str]:
+        built = []
+
+        def ready_at_once(emulator: EmulatorServer, when_ready: Callable[[], object]) -> None:
+            built.append(emulator)
+            when_ready()
+
+        monkeypatch.setattr(EmulatorServer, "run", ready_at_once)
+        assert in_process(*arguments) == 0
+        return built[0], capsys.readouterr().out
+
+    return run
+
+
+def test_program_when_ready_prints_address_and_options(build):
+    _, line = build("--port", "1", "--accounts", "1", "--max-jobs", "3", "--job-seconds", "2.5")
+    assert line == ("Riffusion emulator ready on http://127.0.0.1:1 (1 account x 3 slots, jobs take 2.5 s)\n")
+
+
+def test_program_with_service_and_token_serves_by_them(build, http):
+    emulator, _ = build("--port", "0", "--accounts", "1", "--service", "kling", "--token", "secret")
+    with emulator:
+        url = f"{emulator.url}/v1/kling/scheduler/available"
+        assert http.get(url).status_code == 401
+        http.headers["Authorization"] = "Bearer secret"
+        assert http.get(url).json() == {
+            "executing": [],
+            "available": [{"email": "account1@example.com", "maxJobs": 2, "executing": 0, "available": 2}],
+        }
+
+
+def test_program_with_host_in_brackets_takes_the_address(build):
+    emulator, _ = build("--port", "1", "--host", "[::1]")
+    assert emulator.url == "http://[::1]:1"
+
+
+def test_program_hiding_full_accounts_lists_none(build, http):
+    emulator, line = build("--port", "0", "--accounts", "1", "--max-jobs", "1", "--hide-full-accounts")
+    assert line.endswith("jobs take 20 s, full accounts are not listed)\n")
+    with emulator:
+        service = f"{emulator.url}/v1/riffusion"
+        assert http.post(f"{service}/music/create-prompt", json={"prompt": "a song"}).ok
+        assert http.get(f"{service}/scheduler/available").json()["available"] == []
+
+
+def test_program_without_its_extra_says_what_to_install(in_process, monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "airflow_riffusion.emulator.server")
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert in_process() == 1
+    assert capsys.readouterr().err == (
+        "uvicorn is not installed: pip install 'airflow-riffusion[emulator]'\n"
     )
+
+
+def test_program_on_ctrl_c_ends_cleanly():
+    program = subprocess.Popen(
+        [*PROGRAM, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with running(program):
+        assert program.stdout.readline().startswith("Riffusion emulator ready on http://127.0.0.1:")
+        program.send_signal(signal.SIGINT)
+        assert program.communicate(timeout=60) == ("", "")
+    assert program.returncode == 0
 
 
 def test_program_with_full_stdout_serves(http):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with Path("/dev/full").open("w") as full:
-        program = subprocess.Popen(
-            [sys.executable, "-m", "airflow_riffusion.emulator", "--port", str(port)], stdout=full
-        )
-    try:
+        program = subprocess.Popen([*PROGRAM, "--port", str(port)], stdout=full)
+    with running(program):
         for _ in attempts(60):
             with suppress(requests.ConnectionError):
                 assert http.get(f"http://127.0.0.1:{port}/emulator/stats").ok
                 break
         else:
             pytest.fail("no answer")
-    finally:
         program.terminate()
-    assert program.wait(60) == 0
-
-
-def test_program_with_options_serves_by_them(start, http):
-    _, line = start("--port", "0", "--accounts", "1", "--service", "kling", "--token", "secret")
-    url = re.search(r"http://\S+", line)[0]
-    assert http.get(f"{url}/v1/kling/scheduler/available").status_code == 401
-    http.headers["Authorization"] = "Bearer secret"
-    assert http.get(f"{url}/v1/kling/scheduler/available").json() == {
-        "executing": [],
-        "available": [{"email": "account1@example.com", "maxJobs": 2, "executing": 0, "available": 2}],
-    }
-
-
-@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
-def test_program_with_host_in_brackets_listens(start, http):
-    _, line = start("--port", "0", "--host", "[::1]")
-    url = re.search(r"http://\[::1\]:\d+", line)[0]
-    assert http.get(f"{url}/v1/riffusion/scheduler").json() == []
-
-
-def test_program_hiding_full_accounts_lists_none(start, http):
-    _, line = start("--port", "0", "--accounts", "1", "--max-jobs", "1", "--hide-full-accounts")
-    assert line.endswith("jobs take 20 s, full accounts are not listed)\n")
-    service = re.search(r"http://\S+", line)[0] + "/v1/riffusion"
-    assert http.post(f"{service}/music/create-prompt", json={"prompt": "a song"}).ok
-    assert http.get(f"{service}/scheduler/available").json()["available"] == []
-
-
-def test_program_on_ctrl_c_ends_cleanly(start):
-    program, _ = start("--port", "0")
-    program.send_signal(signal.SIGINT)
-    assert program.communicate(timeout=60) == ("", "")
-    assert program.returncode == 0
+        assert program.wait(60) == 0
 
 
 @pytest.mark.parametrize(
@@ -139,26 +147,6 @@ def test_program_with_busy_port_exits_1(in_process, capsys):
         port = emulator.url.rpartition(":")[2]
         assert in_process("--port", port) == 1
     assert capsys.readouterr().err == f"Can't listen on 127.0.0.1, port {port}: Address already in use\n"
-
-
-def test_program_without_its_extra_says_what_to_install():
-    program = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; sys.modules['fastapi'] = None\n"
-            "from airflow_riffusion.emulator.__main__ import main\n"
-            "sys.exit(main([]))",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (program.returncode, program.stderr) == (
-        1,
-        "fastapi is not installed: pip install 'airflow-riffusion[emulator]'\n",
-    )
 
 
 def test_emulator_import_needs_no_airflow():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import threading
 from urllib.parse import quote
 
@@ -13,6 +14,14 @@ from airflow_riffusion.emulator.misbehaviour import HUGE_BYTES
 
 AVAILABLE = "/v1/riffusion/scheduler/available"
 SUBMIT = "/v1/riffusion/music/create-prompt"
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.fixture
@@ -107,6 +116,12 @@ def test_emulator_with_busy_port_is_an_error(emulator):
     port = int(emulator.url.rpartition(":")[2])
     with pytest.raises(OSError, match="in use"), EmulatorServer(port=port):
         pass
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_emulator_with_ipv6_host_answers(http):
+    with EmulatorServer(host="[::1]") as emulator:
+        assert http.get(f"{emulator.url}/v1/riffusion/scheduler").json() == []
 
 
 def test_emulator_dropped_request_gets_no_answer(emulator, http):
