@@ -22,7 +22,7 @@ sys.stdin.read()
 GRANDPARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {PARENT!r}])"
 
 
-def test_each_figure_of_ours_stands_beside_the_same_of_the_peers():
+def test_rows_each_figure_is_beside_the_same_of_the_peers():
     rows = gates.rows(
         3,
         {
@@ -41,7 +41,7 @@ def test_each_figure_of_ours_stands_beside_the_same_of_the_peers():
 
 
 @pytest.mark.parametrize("code", [PARENT, GRANDPARENT])
-def test_the_cpu_time_of_descendants_counts_when_they_have_ended(code):
+def test_cpu_seconds_of_ended_descendants_are_counted(code):
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as top:
         top.stdout.readline()
 

@@ -78,86 +78,92 @@ def ended(**states):
     return {way.dag_id: "success" for way in WAYS} | states
 
 
-def test_every_song_is_made_in_one_of_the_ways_half_of_them_in_each():
+def test_ways_share_the_songs_equally():
     assert sorted(SENSOR.songs + ONE_TASK.songs) == sorted(SONGS)
     assert len(SENSOR.songs) == len(ONE_TASK.songs)
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
-def test_a_ways_dag_and_task_are_those_of_an_example(way):
+def test_way_has_the_dag_and_task_of_an_example(way):
     example = (REPOSITORY / "example_dags" / f"{way.dag_id}.py").read_text()
     assert f"def {way.dag_id}():" in example
     assert f'task_id="{way.task_id.split(".")[-1]}"' in example
 
 
 @needs_pages_of_plugins
-def test_the_capacity_pages_address_is_the_one_at_which_airflow_shows_it():
+def test_capacity_page_address_is_the_plugins_own():
     (view,) = CapacityPagePlugin.external_views
     assert f"/plugin/{view['url_route']}" == CAPACITY_PAGE
 
 
-class TestHappenings:
-    def test_nothing_happens_before_the_songs_are_known(self):
-        tasks = [a_task("prompts", "running", -1), a_task("song.wait_for_slot", None, -1)]
-        assert happenings(tasks, {}, []) == []
-
-    def test_songs_of_both_ways_wait_in_the_order_in_which_they_began(self):
-        tasks = [
-            a_task(state="deferred", map_index=0, deferred_at=9),
-            a_task(state="deferred", map_index=1, deferred_at=7),
-            one_task("deferred", 0, deferred_at=8),
-        ]
-        assert happenings(tasks, {}, []) == [
-            Event("waits", SENSOR.songs[1]),
-            Event("waits", ONE_TASK.songs[0]),
-            Event("waits", SENSOR.songs[0]),
-        ]
-
-    def test_a_song_that_waits_for_its_jobs_end_does_not_wait_for_a_slot(self):
-        song = ONE_TASK.songs[0]
-        tasks = [one_task("deferred", 0, deferred_at=1)]
-        assert happenings(tasks, {}, [a_job(song, 0)]) == [Event("submitted", song, "alice, job 0123")]
-
-    def test_who_waited_longest_was_granted_first(self):
-        grants = {
-            SENSOR.songs[0]: a_grant("alice", reading=20, waited=17.2),
-            SENSOR.songs[1]: a_grant("bob", reading=10, waited=1.6),
-            SENSOR.songs[2]: a_grant("alice", reading=10, waited=2.4),
-        }
-        assert happenings([], grants, []) == [
-            Event("granted", SENSOR.songs[2], "alice"),
-            Event("granted", SENSOR.songs[1], "bob"),
-            Event("granted", SENSOR.songs[0], "alice"),
-        ]
-
-    def test_jobs_are_told_in_the_order_of_time(self):
-        jobs = [a_job("one", 0, ended=8, status="completed"), a_job("two", 3), a_job("three", 9)]
-        assert happenings([], {}, jobs) == [
-            Event("submitted", "one", "alice, job 0123"),
-            Event("submitted", "two", "alice, job 0123"),
-            Event("done", "one", "alice, in 8 s"),
-            Event("submitted", "three", "alice, job 0123"),
-        ]
-
-    def test_a_dropped_job_is_not_done(self):
-        jobs = [a_job("one", 0, ended=5, status="cancelled")]
-        assert happenings([], {}, jobs)[-1] == Event("cancelled", "one", "alice, in 5 s")
-
-    @pytest.mark.parametrize(
-        ("result", "told"), [([{"status": "completed"}], "completed"), (None, "outcome unknown")]
-    )
-    def test_one_task_sees_its_songs_end_after_the_job_is_done(self, result, told):
-        song = ONE_TASK.songs[3]
-        jobs = [a_job(song, 0, ended=8, status="completed")]
-        told_in_the_end = happenings([], {song: {"result": result}}, jobs)[1:]
-        assert told_in_the_end == [Event("done", song, "alice, in 8 s"), Event("sees end", song, told)]
-
-    def test_a_failure_names_the_task(self):
-        [event] = happenings([a_task("song.submit", "failed", 3)], {}, [])
-        assert event == Event("failed", SENSOR.songs[3], "song.submit")
+def test_happenings_before_the_songs_are_known_are_none():
+    tasks = [a_task("prompts", "running", -1), a_task("song.wait_for_slot", None, -1)]
+    assert happenings(tasks, {}, []) == []
 
 
-def test_lines_are_aligned_and_fit_a_terminal():
+def test_happenings_waiting_songs_have_the_order_of_their_start():
+    tasks = [
+        a_task(state="deferred", map_index=0, deferred_at=9),
+        a_task(state="deferred", map_index=1, deferred_at=7),
+        one_task("deferred", 0, deferred_at=8),
+    ]
+    assert happenings(tasks, {}, []) == [
+        Event("waits", SENSOR.songs[1]),
+        Event("waits", ONE_TASK.songs[0]),
+        Event("waits", SENSOR.songs[0]),
+    ]
+
+
+def test_happenings_task_waiting_for_its_job_is_not_waiting_for_a_slot():
+    song = ONE_TASK.songs[0]
+    tasks = [one_task("deferred", 0, deferred_at=1)]
+    assert happenings(tasks, {}, [a_job(song, 0)]) == [Event("submitted", song, "alice, job 0123")]
+
+
+def test_happenings_grants_of_one_reading_begin_with_the_longest_wait():
+    grants = {
+        SENSOR.songs[0]: a_grant("alice", reading=20, waited=17.2),
+        SENSOR.songs[1]: a_grant("bob", reading=10, waited=1.6),
+        SENSOR.songs[2]: a_grant("alice", reading=10, waited=2.4),
+    }
+    assert happenings([], grants, []) == [
+        Event("granted", SENSOR.songs[2], "alice"),
+        Event("granted", SENSOR.songs[1], "bob"),
+        Event("granted", SENSOR.songs[0], "alice"),
+    ]
+
+
+def test_happenings_jobs_have_the_order_of_time():
+    jobs = [a_job("one", 0, ended=8, status="completed"), a_job("two", 3), a_job("three", 9)]
+    assert happenings([], {}, jobs) == [
+        Event("submitted", "one", "alice, job 0123"),
+        Event("submitted", "two", "alice, job 0123"),
+        Event("done", "one", "alice, in 8 s"),
+        Event("submitted", "three", "alice, job 0123"),
+    ]
+
+
+def test_happenings_cancelled_job_is_not_done():
+    jobs = [a_job("one", 0, ended=5, status="cancelled")]
+    assert happenings([], {}, jobs)[-1] == Event("cancelled", "one", "alice, in 5 s")
+
+
+@pytest.mark.parametrize(
+    ("result", "told"), [([{"status": "completed"}], "completed"), (None, "outcome unknown")]
+)
+def test_happenings_one_task_sees_its_songs_end_after_the_job(result, told):
+    song = ONE_TASK.songs[3]
+    jobs = [a_job(song, 0, ended=8, status="completed")]
+    told_in_the_end = happenings([], {song: {"result": result}}, jobs)[1:]
+    assert told_in_the_end == [Event("done", song, "alice, in 8 s"), Event("sees end", song, told)]
+
+
+def test_happenings_failure_names_the_task():
+    [event] = happenings([a_task("song.submit", "failed", 3)], {}, [])
+    assert event == Event("failed", SENSOR.songs[3], "song.submit")
+
+
+def test_event_text_lines_are_aligned_and_fit_80_columns():
     long, account = max(SONGS, key=len), max(ACCOUNTS, key=len)
     events = [
         Event("waits", min(SONGS, key=len)),
@@ -171,12 +177,12 @@ def test_lines_are_aligned_and_fit_a_terminal():
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
-def test_a_line_begins_with_the_songs_way_as_the_order_explains_it(way):
+def test_event_text_begins_with_the_way_that_order_text_explains(way):
     assert event_text(Event("waits", way.songs[0]), free=3).startswith(f"{way.name:<8}  waits")
     assert f"\n       {way.name:<8}  {way.dag_id}: {way.how}" in order_text()
 
 
-def test_the_summary_says_what_was_counted():
+def test_summary_says_what_was_counted():
     assert summary(stats(), 71.4) == (
         "Songs made            8 of 8\n"
         "Submissions refused   0\n"
@@ -194,100 +200,108 @@ def test_the_summary_says_what_was_counted():
         (None, [f"riffusion_songs, {ONE_TASK.songs[0]}: outcome unknown."]),
     ],
 )
-def test_unknown_outcomes_are_those_of_songs_without_a_completed_result(result, found):
+def test_unknown_outcomes_are_songs_without_a_completed_result(result, found):
     assert unknown_outcomes({ONE_TASK.songs[0]: {"result": result}, SENSOR.songs[0]: {}}) == found
 
 
-class TestShortcomings:
-    def test_none(self, tmp_path):
-        assert shortcomings(all_well(), ended(), stats(), tmp_path) == []
-
-    def test_a_refusal(self, tmp_path):
-        found = shortcomings(all_well(), ended(), stats(refusals=1), tmp_path)
-        assert found == ["Submissions refused: 1."]
-
-    @pytest.mark.parametrize("completed", [7, 9])
-    def test_a_song_too_few_or_too_many(self, tmp_path, completed):
-        found = shortcomings(all_well(), ended(), stats(completed=completed), tmp_path)
-        assert found == [f"Songs made: {completed}, not 8."]
-
-    def test_a_run_without_end(self, tmp_path):
-        waiting = [a_task(state="deferred", map_index=n) for n in range(2)]
-        tasks = [*waiting, a_task("summary", None, -1), one_task("running")]
-        states = ended(riffusion_capacity_gate="running", riffusion_songs="running")
-        assert shortcomings(tasks, states, stats(), tmp_path) == [
-            "riffusion_capacity_gate did not end within 180 s.",
-            "riffusion_songs did not end within 180 s.",
-            "riffusion_capacity_gate, song.wait_for_slot: 2 deferred.",
-            "riffusion_capacity_gate, summary: 1 not begun.",
-            "riffusion_songs, song: 1 running.",
-        ]
-
-    def test_a_run_that_never_began(self, tmp_path):
-        assert shortcomings([], ended(riffusion_songs="queued"), stats(), tmp_path) == [
-            "riffusion_songs did not end within 180 s."
-        ]
-
-    @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
-    def test_failed_tasks_with_the_reason_of_one(self, tmp_path, way):
-        folder = tmp_path / f"dag_id={way.dag_id}" / "run_id=a-run" / f"task_id={way.task_id}"
-        log = folder / "map_index=2" / "attempt=1.log"
-        log.parent.mkdir(parents=True)
-        error = {"error_detail": [{"exc_type": "RiffusionRejected", "exc_value": "401 Unauthorized"}]}
-        entries = ({"event": "begun"}, error, {"event": "over"})
-        log.write_text("\n".join(json.dumps(entry) for entry in entries))
-        failed = [a_task(way.task_id, "failed", n, way=way) for n in (2, 3)]
-        tasks = [*failed, a_task("summary", "upstream_failed", -1)]
-        assert shortcomings(tasks, ended(**{way.dag_id: "failed"}), stats(), tmp_path) == [
-            f"{way.dag_id} failed.",
-            f"{way.dag_id}, {way.task_id}: 2 failed. RiffusionRejected: 401 Unauthorized",
-            f"  Log: {log}",
-        ]
-
-    @pytest.mark.parametrize("state", ["failed", "up_for_retry"])
-    def test_a_failed_try_that_left_no_log(self, tmp_path, state):
-        log = tmp_path / "dag_id=riffusion_songs" / "run_id=a-run" / "task_id=songs" / "attempt=1.log"
-        assert shortcomings([a_task("songs", state, -1, way=ONE_TASK)], ended(), stats(), tmp_path) == [
-            f"riffusion_songs, songs: 1 {state}. It did not say why.",
-            f"  Log: {log}",
-        ]
+def test_shortcomings_all_well_are_none(tmp_path):
+    assert shortcomings(all_well(), ended(), stats(), tmp_path) == []
 
 
-class TestOwnFolder:
-    def test_is_made_with_its_parents(self, tmp_path):
-        with own_folder(tmp_path / "a" / "b") as home:
-            assert home.is_dir()
+def test_shortcomings_refused_submission_is_counted(tmp_path):
+    found = shortcomings(all_well(), ended(), stats(refusals=1), tmp_path)
+    assert found == ["Submissions refused: 1."]
 
-    def test_is_emptied_when_used_again(self, tmp_path):
-        kept = tmp_path / "elsewhere"
-        kept.mkdir()
-        (kept / "file").touch()
-        with own_folder(tmp_path / "demo") as home:
-            (home / "logs").mkdir()
-            (home / "logs" / "a.log").touch()
-            (home / "a.log").touch()
-            (home / "link").symlink_to(kept)
-            marker = set(home.iterdir()) - {home / "logs", home / "a.log", home / "link"}
-        with own_folder(home):
-            assert set(home.iterdir()) == marker
-        assert (kept / "file").exists()
 
-    def test_an_empty_one_will_do(self, tmp_path):
-        with own_folder(tmp_path) as home:
-            assert home == tmp_path
+@pytest.mark.parametrize("completed", [7, 9])
+def test_shortcomings_wrong_number_of_songs_is_named(tmp_path, completed):
+    found = shortcomings(all_well(), ended(), stats(completed=completed), tmp_path)
+    assert found == [f"Songs made: {completed}, not 8."]
 
-    def test_somebody_elses_is_left_alone(self, tmp_path):
-        (tmp_path / "thesis").touch()
-        command = [sys.executable, "-m", "dev.demo", "--home", str(tmp_path)]
-        ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
-        assert ended.returncode == 1
-        assert ended.stderr.startswith(f"The demo can't start: {tmp_path} is not empty")
-        assert [entry.name for entry in tmp_path.iterdir()] == ["thesis"]
 
-    def test_serves_one_demo_at_a_time(self, tmp_path):
-        with (
-            own_folder(tmp_path),
-            pytest.raises(RuntimeError, match="runs in"),
-            own_folder(tmp_path),
-        ):
-            pass
+def test_shortcomings_run_without_end_lists_its_tasks(tmp_path):
+    waiting = [a_task(state="deferred", map_index=n) for n in range(2)]
+    tasks = [*waiting, a_task("summary", None, -1), one_task("running")]
+    states = ended(riffusion_capacity_gate="running", riffusion_songs="running")
+    assert shortcomings(tasks, states, stats(), tmp_path) == [
+        "riffusion_capacity_gate did not end within 180 s.",
+        "riffusion_songs did not end within 180 s.",
+        "riffusion_capacity_gate, song.wait_for_slot: 2 deferred.",
+        "riffusion_capacity_gate, summary: 1 not begun.",
+        "riffusion_songs, song: 1 running.",
+    ]
+
+
+def test_shortcomings_run_that_never_began_is_named(tmp_path):
+    assert shortcomings([], ended(riffusion_songs="queued"), stats(), tmp_path) == [
+        "riffusion_songs did not end within 180 s."
+    ]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+def test_shortcomings_failed_tasks_have_the_reason_of_one(tmp_path, way):
+    folder = tmp_path / f"dag_id={way.dag_id}" / "run_id=a-run" / f"task_id={way.task_id}"
+    log = folder / "map_index=2" / "attempt=1.log"
+    log.parent.mkdir(parents=True)
+    error = {"error_detail": [{"exc_type": "RiffusionRejected", "exc_value": "401 Unauthorized"}]}
+    entries = ({"event": "begun"}, error, {"event": "over"})
+    log.write_text("\n".join(json.dumps(entry) for entry in entries))
+    failed = [a_task(way.task_id, "failed", n, way=way) for n in (2, 3)]
+    tasks = [*failed, a_task("summary", "upstream_failed", -1)]
+    assert shortcomings(tasks, ended(**{way.dag_id: "failed"}), stats(), tmp_path) == [
+        f"{way.dag_id} failed.",
+        f"{way.dag_id}, {way.task_id}: 2 failed. RiffusionRejected: 401 Unauthorized",
+        f"  Log: {log}",
+    ]
+
+
+@pytest.mark.parametrize("state", ["failed", "up_for_retry"])
+def test_shortcomings_failed_try_without_a_log_says_so(tmp_path, state):
+    log = tmp_path / "dag_id=riffusion_songs" / "run_id=a-run" / "task_id=songs" / "attempt=1.log"
+    assert shortcomings([a_task("songs", state, -1, way=ONE_TASK)], ended(), stats(), tmp_path) == [
+        f"riffusion_songs, songs: 1 {state}. It did not say why.",
+        f"  Log: {log}",
+    ]
+
+
+def test_own_folder_missing_is_made_with_its_parents(tmp_path):
+    with own_folder(tmp_path / "a" / "b") as home:
+        assert home.is_dir()
+
+
+def test_own_folder_used_again_is_emptied(tmp_path):
+    kept = tmp_path / "elsewhere"
+    kept.mkdir()
+    (kept / "file").touch()
+    with own_folder(tmp_path / "demo") as home:
+        (home / "logs").mkdir()
+        (home / "logs" / "a.log").touch()
+        (home / "a.log").touch()
+        (home / "link").symlink_to(kept)
+        marker = set(home.iterdir()) - {home / "logs", home / "a.log", home / "link"}
+    with own_folder(home):
+        assert set(home.iterdir()) == marker
+    assert (kept / "file").exists()
+
+
+def test_own_folder_empty_is_taken(tmp_path):
+    with own_folder(tmp_path) as home:
+        assert home == tmp_path
+
+
+def test_demo_in_a_folder_with_other_files_exits_with_1_and_keeps_them(tmp_path):
+    (tmp_path / "thesis").touch()
+    command = [sys.executable, "-m", "dev.demo", "--home", str(tmp_path)]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"The demo can't start: {tmp_path} is not empty")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis"]
+
+
+def test_own_folder_in_use_is_an_error(tmp_path):
+    with (
+        own_folder(tmp_path),
+        pytest.raises(RuntimeError, match="runs in"),
+        own_folder(tmp_path),
+    ):
+        pass

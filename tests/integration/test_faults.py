@@ -226,7 +226,7 @@ def _faults(*faults: Fault) -> pytest.MarkDecorator:
 
 @_faults(*FAULTS)
 @_modes(*MODES)
-def test_a_fault_is_met_as_its_meaning_demands(case, mode, fault):
+def test_fault_in_each_mode_ends_as_its_meaning_demands(case, mode, fault):
     ran = case(fault).run(mode)
 
     row = expected(fault, mode)
@@ -238,7 +238,7 @@ def test_a_fault_is_met_as_its_meaning_demands(case, mode, fault):
 
 
 @_faults(*(fault for fault in FAULTS if (fault.submission or fault.meaning) != READ and not fault.slow))
-def test_a_song_keeps_its_place_and_is_looked_for_unless_it_was_refused(case, fault):
+def test_submission_that_fails_keeps_its_place_and_is_in_doubt_unless_refused(case, fault):
     outcome = case(fault).run("song-submitting").outcome
 
     refused = fault.name.startswith("429")
@@ -249,7 +249,7 @@ def test_a_song_keeps_its_place_and_is_looked_for_unless_it_was_refused(case, fa
 
 @_faults(*(fault for fault in FAULTS if fault.meaning in (UNAVAILABLE, BAD_RESPONSE) and not fault.host))
 @_modes("poke", "reschedule", "deferred", "zero-worker", "song-waiting")
-def test_a_wait_goes_on_when_the_service_is_well_again(case, mode, fault):
+def test_wait_after_an_outage_gets_its_slot(case, mode, fault):
     well_from = 2 if fault.slow or fault.leave_alone > 300 else 3
     ran = case(fault, well_from=well_from, timeout=0.3).run(mode)
 
@@ -267,7 +267,7 @@ _WITHOUT_ADVICE, _WITH_ADVICE = (
 @_faults(FULL, _WITHOUT_ADVICE, _WITH_ADVICE)
 @pytest.mark.parametrize("by", [DAY, -DAY], ids=["forwards", "backwards"])
 @_modes("poke", "deferred", "zero-worker", "song-waiting")
-def test_a_jump_of_the_wall_clock_neither_hurries_nor_stops_a_wait(case, mode, by, fault):
+def test_wait_with_a_jump_of_the_wall_clock_keeps_its_pace(case, mode, by, fault):
     jumping = case(fault, well_from=4)
     jumping.world.clock.jumps.append((INTERVAL / 2, by))
     ran = jumping.run(mode)
@@ -279,7 +279,7 @@ def test_a_jump_of_the_wall_clock_neither_hurries_nor_stops_a_wait(case, mode, b
 
 @_faults(*(fault for fault in FAULTS if fault.name == "429-30-years"))
 @pytest.mark.parametrize(("mode", "arguments"), [("poke", {}), ("reschedule", {"timeout": PATIENCE})])
-def test_a_timeout_brings_no_request_forward(case, mode, arguments, fault):
+def test_wait_timeout_during_retry_after_sends_no_early_request(case, mode, arguments, fault):
     ran = case(fault).run(mode, **arguments)
 
     assert ran.outcome.state == "timed out"
@@ -290,7 +290,7 @@ _WAITING = ("poke", "reschedule", "deferred", "zero-worker", "song-waiting")
 
 @_faults(*FULL_AND_NOT_LISTED)
 @_modes(*_WAITING)
-def test_full_accounts_that_are_not_listed_end_no_wait(case, mode, fault):
+def test_wait_with_full_accounts_not_listed_goes_on(case, mode, fault):
     ran = case(fault).run(mode)
 
     assert ran.outcome.state == expected(fault, mode).state, ran.outcome
@@ -303,7 +303,7 @@ def test_full_accounts_that_are_not_listed_end_no_wait(case, mode, fault):
 
 @_faults(*FULL_AND_NOT_LISTED)
 @_modes(*_WAITING)
-def test_full_accounts_that_are_listed_again_serve_the_wait(case, mode, fault):
+def test_wait_with_full_accounts_listed_again_gets_its_slot(case, mode, fault):
     ran = case(fault, well_from=12).run(mode)
 
     assert ran.outcome.state == "success", ran.outcome
@@ -312,7 +312,7 @@ def test_full_accounts_that_are_listed_again_serve_the_wait(case, mode, fault):
 
 @_faults(*RULED_OUT)
 @_modes(*_WAITING)
-def test_accounts_that_can_never_serve_end_the_wait(case, mode, fault):
+def test_wait_with_accounts_that_can_never_serve_fails(case, mode, fault):
     ran = case(fault).run(mode)
 
     assert ran.outcome.state == "failed", ran.outcome
@@ -322,7 +322,7 @@ def test_accounts_that_can_never_serve_end_the_wait(case, mode, fault):
 
 
 @_faults(*FULL_AND_NOT_LISTED, *RULED_OUT)
-def test_an_operator_reads_full_accounts_that_are_not_listed(case, fault):
+def test_operator_with_full_accounts_not_listed_reads_them_as_full(case, fault):
     result = case(fault).run("operator").outcome.result
 
     assert result["available"] == 0

@@ -77,7 +77,7 @@ def sent(tmp_path_factory):
         "request.error{.riffusion_test.rejected.404}:1|c",
     ],
 )
-def test_a_plain_statsd_is_told_the_short_and_the_long_name(sent, metric):
+def test_statsd_without_tags_gets_short_and_long_names(sent, metric):
     short, long = re.sub(r"{.*}", "", metric), metric.replace("{", "").replace("}", "")
 
     assert f"airflow.riffusion.{short}" in sent
@@ -86,7 +86,7 @@ def test_a_plain_statsd_is_told_the_short_and_the_long_name(sent, metric):
 
 @pytest.mark.parametrize("name", ["request", "gate.wait"])
 @pytest.mark.parametrize("end", ["", ".riffusion_test"])
-def test_timers_are_in_milliseconds(sent, name, end):
+def test_statsd_timers_are_in_milliseconds(sent, name, end):
     timers = [metric for metric in sent if metric.startswith(f"airflow.riffusion.{name}{end}:")]
 
     assert timers

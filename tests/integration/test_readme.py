@@ -31,7 +31,7 @@ def emulator(connect):
 
 
 @pytest.mark.parametrize("script", readme.scripts(), ids=["hook", "emulator"])
-def test_a_script_runs(script, emulator, capsys):
+def test_readme_script_runs(script, emulator, capsys):
     exec(compile(script, "README.md", "exec"), {})  # the README is ours
 
 
@@ -41,11 +41,11 @@ def test_a_script_runs(script, emulator, capsys):
     [*readme.dags()[:-1], pytest.param(readme.dags()[-1], marks=needs_zero_worker_mode)],
     ids=["songs", "gate", "report", "event", "zero-worker"],
 )
-def test_a_dag_can_be_parsed(dag):
+def test_readme_dag_can_be_parsed(dag):
     exec(compile(dag, "README.md", "exec"), {})
 
 
-def test_the_xcom_has_the_shape_that_is_shown():
+def test_readme_xcom_has_the_real_fields():
     songs, shown = (json.loads(block) for block in readme.blocks("json"))
     xcom = Grant("g", SlotRequest(), {"a": 1}, reading(job("1", "a"), a=(3, 4))).to_xcom()
 
@@ -61,14 +61,14 @@ def defaults(operator):
     return {each.name: each.default for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
-def test_the_table_of_the_sensors_parameters_is_complete_and_right():
+def test_readme_sensor_table_has_all_parameters_and_defaults():
     own, shown = defaults(CapacitySensor), readme.table("### The sensor's parameters")
 
     assert (shown.pop("timeout"), own.pop("timeout")) == ("Airflow's", None)
     assert {name: eval(default.strip("`")) for name, default in shown.items()} == own
 
 
-def test_the_table_of_the_operators_parameters_is_complete_and_right():
+def test_readme_operator_table_has_all_parameters_and_defaults():
     own, shown = defaults(RiffusionSubmitOperator), readme.table("### The operator's parameters")
 
     assert (shown.pop("timeout"), own.pop("timeout")) == ("a week", timedelta(days=7))
@@ -77,7 +77,7 @@ def test_the_table_of_the_operators_parameters_is_complete_and_right():
 
 
 @needs_airflow_3
-def test_the_table_of_the_event_triggers_parameters_is_complete_and_right():
+def test_readme_event_trigger_table_has_all_parameters_and_defaults():
     from airflow_riffusion.triggers.event import CapacityEventTrigger
 
     parameters = inspect.signature(CapacityEventTrigger).parameters.values()
@@ -88,7 +88,7 @@ def test_the_table_of_the_event_triggers_parameters_is_complete_and_right():
     }
 
 
-def test_the_table_of_the_commands_options_is_complete_and_right():
+def test_readme_command_table_has_all_options_and_defaults():
     (capacity,) = (command for command in COMMANDS if command.name == "capacity")
     defaults = {max(flags, key=len): option.get("default") for flags, option in capacity.options.items()}
     shown = readme.table("## On the command line")
@@ -100,19 +100,19 @@ def test_the_table_of_the_commands_options_is_complete_and_right():
     }
 
 
-def test_the_table_of_the_exit_codes_is_complete():
+def test_readme_exit_code_table_is_complete():
     shown = [int(code) for code in re.findall(r"^\| (\d+) \|", readme.README, re.MULTILINE)]
 
     assert shown == [0, 1, 2]
 
 
-def test_the_table_of_the_metrics_is_complete():
+def test_readme_metrics_table_is_complete():
     sent = re.findall(r'"(riffusion\.[a-z.]+)"', inspect.getsource(metrics))
 
     assert sorted(readme.table("## Metrics")) == sorted(sent)
 
 
-def test_the_connection_as_an_environment_variable_is_read(monkeypatch):
+def test_readme_connection_variable_is_read(monkeypatch):
     (assignment,) = re.findall(r"^    export (AIRFLOW_CONN_.*)$", readme.README, re.MULTILINE)
     (word,) = shlex.split(assignment)
     monkeypatch.setitem(os.environ, *word.split("=", 1))
@@ -120,7 +120,7 @@ def test_the_connection_as_an_environment_variable_is_read(monkeypatch):
     assert RiffusionHook().settings.token == "user:1234-abcDEF"
 
 
-def test_every_file_that_is_linked_exists():
+def test_readme_linked_files_exist():
     links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", readme.README)
 
     assert links

@@ -20,19 +20,19 @@ CONNECTION_TYPE = get_provider_info()["connection-types"][0]
 FIELDS = CONNECTION_TYPE["conn-fields"]
 
 
-def test_airflow_finds_the_metadata_by_entry_point():
+def test_provider_info_entry_point_returns_the_metadata():
     (entry,) = entry_points(group="apache_airflow_provider", name="provider_info").select(
         module="airflow_riffusion.get_provider_info"
     )
     assert entry.load()()["package-name"] == entry.dist.name == "airflow-riffusion"
 
 
-def test_the_metadata_is_what_airflows_schema_describes():
+def test_provider_info_matches_airflows_schema():
     schema = json.loads(files("airflow").joinpath("provider_info.schema.json").read_text())
     jsonschema.validate(get_provider_info(), schema)
 
 
-def test_every_module_in_the_metadata_can_be_imported():
+def test_provider_info_each_module_can_be_imported():
     info = get_provider_info()
     modules = [
         module
@@ -44,7 +44,7 @@ def test_every_module_in_the_metadata_can_be_imported():
     subprocess.run([sys.executable, "-c", f"import {', '.join(modules)}"], check=True)
 
 
-def test_the_metadata_needs_no_import_at_all():
+def test_provider_info_import_loads_nothing_else():
     code = (
         "import __future__, sys; before = set(sys.modules);"
         "import airflow_riffusion.get_provider_info as info; info.get_provider_info();"
@@ -54,21 +54,21 @@ def test_the_metadata_needs_no_import_at_all():
     assert found.stdout.strip() == "['airflow_riffusion', 'airflow_riffusion.get_provider_info']"
 
 
-def test_the_metadata_and_the_hook_name_the_same_things():
+def test_provider_info_connection_type_names_the_hook():
     module, _, name = CONNECTION_TYPE["hook-class-name"].rpartition(".")
     assert (module, name) == (RiffusionHook.__module__, RiffusionHook.__name__)
     assert CONNECTION_TYPE["connection-type"] == RiffusionHook.conn_type
     assert CONNECTION_TYPE["hook-name"] == RiffusionHook.hook_name
 
 
-def test_the_form_offers_what_the_hook_takes():
+def test_provider_info_form_fields_match_the_settings():
     assert tuple(FIELDS) == EXTRAS
     assert FIELDS["service"]["schema"]["enum"] == list(SERVICES)
     assert FIELDS["timeout"]["schema"]["default"] == DEFAULT_TIMEOUT
     assert FIELDS["timeout"]["schema"]["maximum"] == LONGEST_TIMEOUT
 
 
-def test_older_airflow_gets_the_same_form_behaviour_from_the_hook():
+def test_hook_form_behaviour_matches_the_provider_info():
     behaviour = CONNECTION_TYPE["ui-field-behaviour"]
 
     assert RiffusionHook.get_ui_field_behaviour() == {
@@ -89,7 +89,7 @@ def fieldwidgets(monkeypatch):
 
 
 @pytest.mark.usefixtures("fieldwidgets")
-def test_older_airflow_gets_the_same_fields_from_the_hook():
+def test_hook_form_widgets_match_the_provider_info():
     form = type("Form", (wtforms.Form,), RiffusionHook.get_connection_form_widgets())()
     kinds = {"StringField": "string", "IntegerField": "integer", "BooleanField": "boolean"}
 

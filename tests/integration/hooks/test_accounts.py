@@ -38,9 +38,7 @@ def test_hook_accounts_that_fail_are_logged_once_without_the_answer(connect, ans
     assert "sess" not in caplog.text
 
 
-def test_hook_accounts_that_are_logged_out_are_named_in_the_log_and_nothing_else_is(
-    connect, answering, caplog
-):
+def test_hook_logged_out_accounts_are_logged_once_without_secrets(connect, answering, caplog):
     hook = RiffusionHook(connect(answering(BODY).url))
     hook.configured_accounts()
     hook.configured_accounts(max_age=-1)
@@ -50,7 +48,7 @@ def test_hook_accounts_that_are_logged_out_are_named_in_the_log_and_nothing_else
     assert "sess" not in said
 
 
-def test_hook_accounts_of_another_service_are_not_mixed_up(connect, answering, contract):
+def test_hook_accounts_of_another_base_url_are_not_mixed_up(connect, answering, contract):
     hook = RiffusionHook(connect(answering(contract()).url))
     assert len(hook.get_capacity().accounts) == 2
 
@@ -59,7 +57,7 @@ def test_hook_accounts_of_another_service_are_not_mixed_up(connect, answering, c
     assert hook.get_capacity().accounts == ()
 
 
-def test_hook_accounts_of_another_token_are_not_mixed_up(connect, answering):
+def test_hook_accounts_of_another_token_are_asked_for_again(connect, answering):
     server = answering(BODY)
     hook = RiffusionHook(connect(server.url))
     hook.configured_accounts()
@@ -70,14 +68,14 @@ def test_hook_accounts_of_another_token_are_not_mixed_up(connect, answering):
     assert len(server.requests) == 2
 
 
-def test_hook_accounts_are_asked_for_once_whatever_its_retries(connect, answering, naps):
+def test_hook_accounts_that_fail_are_not_retried(connect, answering, naps):
     server = answering(b"", "500 x")
 
     assert RiffusionHook(connect(server.url), retries=3).configured_accounts() is None
     assert len(server.requests) == 1
 
 
-def test_hook_connection_test_counts_full_accounts(connect, raw_server):
+def test_hook_test_connection_counts_full_accounts(connect, raw_server):
     def respond(connection):
         body = BODY if b"/accounts " in server.requests[-1] else b'{"available": []}'
         head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"

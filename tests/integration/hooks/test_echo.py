@@ -41,14 +41,14 @@ def chunk_size(size: str) -> bytes:
     ],
     ids=["status line", "chunk size", "redirect", "redirect to a part"],
 )
-def test_a_token_that_is_sent_back_is_not_told(error_of, answer):
+def test_error_with_echoed_token_shows_asterisks(error_of, answer):
     error = error_of(answer)
 
     assert "abcDEF" not in f"{error} {error.detail}"
     assert "***" in str(error)
 
 
-def test_a_token_that_the_library_escapes_is_not_told(error_of):
+def test_error_with_escaped_token_does_not_show_it(error_of):
     error = error_of(chunk_size(r"user:1234\abcDEF"), token=r"user:1234\abcDEF")
 
     assert "abcDEF" not in f"{error} {error.detail}"
@@ -59,12 +59,12 @@ def test_a_token_that_the_library_escapes_is_not_told(error_of):
     [b"\x1b[2J\x1b]0;gone\x07 HTTP?\r\n\r\n", redirect("http://\x1b[2Jgone/")],
     ids=["status line", "redirect"],
 )
-def test_a_terminal_obeys_nothing_that_a_broken_answer_says(error_of, answer):
+def test_error_with_control_characters_is_printable(error_of, answer):
     error = error_of(answer)
 
     assert str(error).isprintable()
     assert (error.detail or "").isprintable()
 
 
-def test_a_status_line_without_end_is_shortened(error_of):
+def test_error_with_endless_status_line_is_shortened(error_of):
     assert len(error_of(b"x" * 10_000 + b"\r\n\r\n").detail) <= 201

@@ -18,7 +18,7 @@ PATH = "/v1/riffusion/scheduler/available"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 
-def test_a_wrong_token_is_rejected_with_what_to_do(connect, answering):
+def test_hook_wrong_token_is_rejected_with_advice_and_not_retried(connect, answering):
     server = answering(b'{"error": "Unauthorized", "code": 401}', "401 Unauthorized")
     hook = RiffusionHook(connect(server.url), retries=3)
 
@@ -44,7 +44,7 @@ def test_a_wrong_token_is_rejected_with_what_to_do(connect, answering):
         ("596 ", "renew its cookie at useapi.net"),
     ],
 )
-def test_what_a_person_must_mend_is_rejected(connect, answering, status, advice):
+def test_hook_permanent_status_is_rejected_and_not_retried(connect, answering, status, advice):
     server = answering(b"", status)
 
     with pytest.raises(RiffusionRejected) as caught:
@@ -56,9 +56,7 @@ def test_what_a_person_must_mend_is_rejected(connect, answering, status, advice)
 
 
 @pytest.mark.parametrize(("endpoint", "method"), [("music/creat", "POST"), ("music/?id=secret", "GET")])
-def test_a_404_from_another_endpoint_names_the_endpoint_without_its_query(
-    connect, answering, endpoint, method
-):
+def test_hook_404_of_another_endpoint_names_it_without_its_query(connect, answering, endpoint, method):
     server = answering(b"", "404 Not Found")
 
     with pytest.raises(RiffusionRejected) as caught:
@@ -75,7 +73,7 @@ def test_a_404_from_another_endpoint_names_the_endpoint_without_its_query(
     "status",
     ["408 Request Timeout", "429 Too Many Requests", "500 x", "502 x", "503 x", "504 x"],
 )
-def test_what_passes_by_itself_is_unavailable(connect, answering, status):
+def test_hook_temporary_status_is_unavailable(connect, answering, status):
     with pytest.raises(RiffusionUnavailable) as caught:
         RiffusionHook(connect(answering(b"", status).url)).get_capacity()
     assert caught.value.status == int(status[:3])
@@ -94,7 +92,7 @@ def test_what_passes_by_itself_is_unavailable(connect, answering, status):
         ("Mon, 01 Jan 99999999999 00:00:00 GMT", None),
     ],
 )
-def test_retry_after_is_read_in_seconds(connect, answering, header, seconds):
+def test_hook_retry_after_is_read_in_seconds_or_ignored(connect, answering, header, seconds):
     server = answering(b"", "429 Too Many Requests", Retry_After=header)
 
     with pytest.raises(RiffusionUnavailable) as caught:
@@ -104,7 +102,7 @@ def test_retry_after_is_read_in_seconds(connect, answering, header, seconds):
 
 
 @pytest.mark.parametrize("minutes", [10, -10])
-def test_retry_after_may_be_a_date(connect, answering, minutes):
+def test_hook_retry_after_date_is_read_as_seconds_from_now(connect, answering, minutes):
     moment = datetime.now(tz=UTC) + timedelta(minutes=minutes)
     server = answering(b"", "503 x", Retry_After=format_datetime(moment, usegmt=True))
 
@@ -114,7 +112,7 @@ def test_retry_after_may_be_a_date(connect, answering, minutes):
     assert caught.value.retry_after == pytest.approx(max(0, minutes * 60), abs=30)
 
 
-def test_a_redirect_is_reported_and_not_followed(connect, answering):
+def test_hook_redirect_is_rejected_and_not_followed(connect, answering):
     elsewhere = answering(b"{}")
     server = answering(b"", "302 Found", Location=f"{elsewhere.url}/x?token=secret")
 
@@ -124,7 +122,7 @@ def test_a_redirect_is_reported_and_not_followed(connect, answering):
 
 
 @pytest.mark.parametrize("location", ["http://[bad", "//user:secret@", "\xe9", "", "/relative?secret"])
-def test_a_redirect_to_nowhere_is_reported_too(connect, answering, location):
+def test_hook_redirect_to_an_odd_location_is_rejected_without_secrets(connect, answering, location):
     server = answering(b"", "302 Found", Location=location)
 
     with pytest.raises(RiffusionRejected, match="which is not followed") as caught:
@@ -132,14 +130,14 @@ def test_a_redirect_to_nowhere_is_reported_too(connect, answering, location):
     assert "secret" not in str(caught.value)
 
 
-def test_an_answer_cut_off_by_the_network_is_unavailable(connect, raw_server):
+def test_hook_truncated_answer_is_unavailable(connect, raw_server):
     server = raw_server(lambda connection: connection.sendall(HEAD + b'Content-Length: 500\r\n\r\n{"exec'))
 
     with pytest.raises(RiffusionUnavailable, match="No answer from"):
         RiffusionHook(connect(server.url)).get_capacity()
 
 
-def test_a_reset_connection_is_unavailable(connect, raw_server):
+def test_hook_reset_connection_is_unavailable(connect, raw_server):
     def reset(connection):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
@@ -147,7 +145,7 @@ def test_a_reset_connection_is_unavailable(connect, raw_server):
         RiffusionHook(connect(raw_server(reset).url)).get_capacity()
 
 
-def test_a_refused_connection_is_unavailable(connect):
+def test_hook_refused_connection_is_unavailable(connect):
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
 
@@ -155,7 +153,7 @@ def test_a_refused_connection_is_unavailable(connect):
         RiffusionHook(connect(f"http://127.0.0.1:{port}")).get_capacity()
 
 
-def test_an_unknown_host_is_unavailable(connect, monkeypatch):
+def test_hook_unknown_host_is_unavailable(connect, monkeypatch):
     def no_such_host(*args, **kwargs):
         raise socket.gaierror(-2, "Name or service not known")
 

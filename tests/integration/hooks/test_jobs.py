@@ -18,14 +18,14 @@ def emulator(request, connect):
         yield emulator
 
 
-def test_a_job_is_cancelled_by_its_id(emulator):
+def test_cancel_job_by_id_cancels_it(emulator):
     job = emulator.service.submit("a song")
 
     assert RiffusionHook("riffusion_test").cancel_job(str(job.job_id)) is True
     assert emulator.service.stats().cancelled == 1
 
 
-def test_a_job_is_cancelled_by_its_reference(emulator):
+def test_cancel_job_by_reference_cancels_no_other_job(emulator):
     emulator.service.submit("somebody else's", reply_ref="another")
     emulator.service.submit("a song", reply_ref="mine")
 
@@ -34,11 +34,11 @@ def test_a_job_is_cancelled_by_its_reference(emulator):
 
 
 @pytest.mark.parametrize("which", [{"job_id": "no such"}, {"reply_ref": "no such"}])
-def test_a_job_that_is_over_is_no_error(emulator, which):
+def test_cancel_job_that_is_not_executing_returns_false(emulator, which):
     assert RiffusionHook("riffusion_test").cancel_job(**which) is False
 
 
-def test_the_account_is_submitted_in_the_services_own_word(emulator):
+def test_account_field_of_each_service_chooses_the_account(emulator):
     account = emulator.service.read().accounts[1].user_id
     hook = RiffusionHook("riffusion_test")
 
@@ -48,31 +48,34 @@ def test_the_account_is_submitted_in_the_services_own_word(emulator):
 
 
 @pytest.mark.parametrize("emulator", ["riffusion"], indirect=True)
-class TestWhenTheServiceIsNotWell:
-    def test_a_cancellation_is_tried_again_if_it_is_unavailable(self, emulator, naps):
-        job = emulator.service.submit("a song")
-        emulator.faults.add(Fault(endpoint="cancel", status=503, times=2))
+def test_cancel_job_unavailable_service_is_retried(emulator, naps):
+    job = emulator.service.submit("a song")
+    emulator.faults.add(Fault(endpoint="cancel", status=503, times=2))
 
-        assert RiffusionHook("riffusion_test", retries=2).cancel_job(str(job.job_id)) is True
+    assert RiffusionHook("riffusion_test", retries=2).cancel_job(str(job.job_id)) is True
 
-    def test_a_cancellation_whose_answer_was_lost_has_happened(self, emulator, naps):
-        job = emulator.service.submit("a song")
-        emulator.faults.add(Fault(endpoint="cancel", lose_answer=True, times=1))
 
-        assert RiffusionHook("riffusion_test", retries=2).cancel_job(str(job.job_id)) is False
-        assert emulator.service.stats().cancelled == 1
+@pytest.mark.parametrize("emulator", ["riffusion"], indirect=True)
+def test_cancel_job_lost_answer_returns_false_after_a_retry(emulator, naps):
+    job = emulator.service.submit("a song")
+    emulator.faults.add(Fault(endpoint="cancel", lose_answer=True, times=1))
 
-    def test_a_submission_is_never_sent_twice(self, emulator, naps):
-        emulator.faults.add(Fault(endpoint="create-prompt", lose_answer=True))
+    assert RiffusionHook("riffusion_test", retries=2).cancel_job(str(job.job_id)) is False
+    assert emulator.service.stats().cancelled == 1
 
-        with pytest.raises(RiffusionUnavailable):
-            RiffusionHook("riffusion_test", retries=3).run(
-                "music/create-prompt", "POST", {"prompt": "a song"}
-            )
-        assert emulator.service.stats().accepted == 1
 
-    def test_a_cancellation_that_is_refused_is_an_error(self, emulator):
-        emulator.faults.add(Fault(endpoint="cancel", status=403))
+@pytest.mark.parametrize("emulator", ["riffusion"], indirect=True)
+def test_run_post_with_lost_answer_is_not_sent_again(emulator, naps):
+    emulator.faults.add(Fault(endpoint="create-prompt", lose_answer=True))
 
-        with pytest.raises(RiffusionRejected, match="403"):
-            RiffusionHook("riffusion_test").cancel_job("1")
+    with pytest.raises(RiffusionUnavailable):
+        RiffusionHook("riffusion_test", retries=3).run("music/create-prompt", "POST", {"prompt": "a song"})
+    assert emulator.service.stats().accepted == 1
+
+
+@pytest.mark.parametrize("emulator", ["riffusion"], indirect=True)
+def test_cancel_job_answered_403_is_rejected(emulator):
+    emulator.faults.add(Fault(endpoint="cancel", status=403))
+
+    with pytest.raises(RiffusionRejected, match="403"):
+        RiffusionHook("riffusion_test").cancel_job("1")

@@ -10,21 +10,21 @@ from airflow_riffusion.exceptions import (
 from airflow_riffusion.hooks.riffusion import RiffusionHook
 
 
-def test_a_missing_connection_is_airflows_not_found_error_and_names_the_id(connect):
+def test_hook_missing_connection_is_airflows_not_found_error(connect):
     with pytest.raises(AirflowNotFoundException, match="no_such_connection") as caught:
         RiffusionHook("no_such_connection").get_capacity()
     assert isinstance(caught.value, RiffusionRejected)
 
 
 @pytest.mark.parametrize("value", ['{"conn_type": "riffusion", "password": ', "riffusion://:a@b:port", ""])
-def test_a_connection_variable_that_airflow_cant_read_is_named(monkeypatch, value):
+def test_hook_unreadable_connection_variable_is_named(monkeypatch, value):
     monkeypatch.setenv("AIRFLOW_CONN_MINE", value)
 
     with pytest.raises(AirflowNotFoundException, match="the variable AIRFLOW_CONN_MINE is set, but holds no"):
         RiffusionHook("mine").get_capacity()
 
 
-def test_settings_are_checked_before_any_request(connect, answering):
+def test_hook_invalid_settings_are_rejected_before_any_request(connect, answering):
     server = answering(b"{}")
 
     with pytest.raises(RiffusionRejected, match="service must be one of"):
@@ -32,7 +32,7 @@ def test_settings_are_checked_before_any_request(connect, answering):
     assert server.requests == []
 
 
-def test_a_lookup_that_fails_is_unavailable_and_says_why(connect, monkeypatch):
+def test_hook_failed_lookup_is_unavailable_with_the_reason(connect, monkeypatch):
     def broken(self, conn_id):
         raise OSError("the vault is sealed")
 

@@ -78,14 +78,14 @@ def error_of(hook, kind, variable):
         "http://pro_xy!:3128",
     ],
 )
-def test_one_that_is_malformed_is_rejected(use, variable, proxy):
+def test_proxy_with_malformed_address_is_rejected(use, variable, proxy):
     said = error_of(use(proxy), RiffusionRejected, variable)
 
     assert "is malformed: it must look like http://proxy.example.com:3128, with" in said
 
 
 @pytest.mark.parametrize("scheme", ["socks4", "socks5", "SOCKS5h"])
-def test_one_by_socks_is_rejected(use, variable, scheme):
+def test_proxy_by_socks_is_rejected(use, variable, scheme):
     said = error_of(use(f"{scheme}://me:s3cret@proxy:1080"), RiffusionRejected, variable)
 
     assert "is a SOCKS proxy, which is not supported: name an HTTP proxy" in said
@@ -99,7 +99,7 @@ def test_one_by_socks_is_rejected(use, variable, scheme):
         ("302 s3cret", "check {}, or put the host into NO_PROXY."),
     ],
 )
-def test_one_that_says_no_is_rejected(use, variable, answering, status, mend):
+def test_proxy_that_refuses_the_tunnel_is_rejected(use, variable, answering, status, mend):
     proxy = answering(b"", status)
     said = error_of(use(at(proxy)), RiffusionRejected, variable)
 
@@ -110,7 +110,7 @@ def test_one_that_says_no_is_rejected(use, variable, answering, status, mend):
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
-def test_one_that_refuses_connections_is_unavailable(use, variable):
+def test_proxy_that_refuses_connections_is_unavailable(use, variable):
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
 
@@ -119,7 +119,7 @@ def test_one_that_refuses_connections_is_unavailable(use, variable):
     assert "Connection refused" in said
 
 
-def test_one_without_an_address_is_unavailable(use, variable, monkeypatch):
+def test_proxy_with_unknown_host_is_unavailable(use, variable, monkeypatch):
     def no_such_host(*args, **kwargs):
         raise socket.gaierror(-2, "Name or service not known")
 
@@ -130,20 +130,20 @@ def test_one_without_an_address_is_unavailable(use, variable, monkeypatch):
 
 
 @pytest.mark.parametrize("status", ["502 s3cret", "503 s3cret", "504 s3cret", "429 s3cret"])
-def test_one_that_reaches_nobody_is_unavailable(use, variable, answering, status):
+def test_proxy_with_temporary_status_is_unavailable(use, variable, answering, status):
     said = error_of(use(at(answering(b"", status))), RiffusionUnavailable, variable)
 
     assert status[:3] in said
 
 
 @pytest.mark.parametrize("answer", [b"", b"Basic bWU6czNjcmV0\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
-def test_one_that_cuts_the_request_off_is_unavailable(use, variable, raw_server, answer):
+def test_proxy_that_cuts_the_request_off_is_unavailable(use, variable, raw_server, answer):
     proxy = raw_server(lambda connection: connection.sendall(answer))
 
     error_of(use(at(proxy)), RiffusionUnavailable, variable)
 
 
-def test_one_that_is_silent_is_left_after_the_timeout(connect, use, variable, raw_server):
+def test_proxy_that_is_silent_is_unavailable_after_the_timeout(connect, use, variable, raw_server):
     proxy = raw_server(lambda connection: proxy.pause(20))
     hook = use(at(proxy))
     connect(SERVICE, extra={"timeout": 0.2})
@@ -153,14 +153,14 @@ def test_one_that_is_silent_is_left_after_the_timeout(connect, use, variable, ra
     assert "no complete answer within 0.2 s" in said
 
 
-def test_one_by_https_that_speaks_no_tls_is_rejected(use, variable, plain_server):
+def test_proxy_by_https_without_tls_is_rejected(use, variable, plain_server):
     proxy = f"https://me:s3cret@127.0.0.1:{plain_server(b'HTTP/1.1 400 Bad Request' + b' ' * 9)}"
     said = error_of(use(proxy), RiffusionRejected, variable)
 
     assert said.endswith(f"check {variable}. Is http:// meant?")
 
 
-def test_one_by_https_whose_certificate_cant_be_verified_is_rejected(use, variable, answering, tls):
+def test_proxy_by_https_with_untrusted_certificate_is_rejected(use, variable, answering, tls):
     proxy = answering(tls=tls).url.replace("//", "//me:s3cret@")
     said = error_of(use(proxy), RiffusionRejected, variable)
 
@@ -169,13 +169,13 @@ def test_one_by_https_whose_certificate_cant_be_verified_is_rejected(use, variab
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_proxy_address_may_end_in_a_slash(use, variable, answering, slash):
+def test_proxy_address_with_or_without_a_slash_is_used(use, variable, answering, slash):
     said = error_of(use(at(answering(b"", "407 no")) + slash), RiffusionRejected, variable)
 
     assert said.startswith("407")
 
 
-def test_one_is_no_hindrance_to_a_host_that_needs_none(
+def test_proxy_that_is_malformed_is_ignored_for_a_host_in_no_proxy(
     connect, use, variable, answering, contract, tls, certificate, monkeypatch
 ):
     use("http://me:s3cret@proxy:port")
@@ -187,7 +187,7 @@ def test_one_is_no_hindrance_to_a_host_that_needs_none(
     assert hook.get_capacity().available == 18
 
 
-def test_a_borrowed_session_quotes_none_that_is_malformed(use):
+def test_session_error_of_a_malformed_proxy_shows_no_password(use):
     session = use("http://me:s3cret@proxy:65536").get_conn()
 
     with pytest.raises(requests.exceptions.InvalidProxyURL) as caught:

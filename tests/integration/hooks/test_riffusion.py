@@ -20,7 +20,7 @@ PATH = "/v1/riffusion/scheduler/available"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 
-def test_the_request_is_what_the_service_documents(connect, answering, contract):
+def test_get_capacity_sends_the_documented_request(connect, answering, contract):
     server = answering(contract())
 
     RiffusionHook(connect(server.url)).get_capacity()
@@ -33,7 +33,7 @@ def test_the_request_is_what_the_service_documents(connect, answering, contract)
 
 
 @pytest.mark.parametrize("service", ["tempolor", "kling", "ltxstudio"])
-def test_the_service_of_the_connection_is_asked(connect, answering, contract, service):
+def test_get_capacity_asks_the_service_of_the_connection(connect, answering, contract, service):
     server = answering(contract(service))
 
     capacity = RiffusionHook(connect(server.url, extra={"service": service})).get_capacity()
@@ -42,7 +42,7 @@ def test_the_service_of_the_connection_is_asked(connect, answering, contract, se
     assert capacity.service == service
 
 
-def test_the_connection_test_says_what_it_saw(connect, answering, contract):
+def test_hook_test_connection_says_what_it_read(connect, answering, contract):
     hook = RiffusionHook(connect(answering(contract()).url))
 
     assert hook.test_connection() == (True, "18 of 20 slots free on 2 accounts")
@@ -56,7 +56,7 @@ def test_the_connection_test_says_what_it_saw(connect, answering, contract):
         (b"", "200 OK", {"extra": {"service": "spotify"}}, "service must be one of .*"),
     ],
 )
-def test_the_connection_test_leaves_the_id_out_since_airflow_makes_one_up(
+def test_hook_test_connection_error_leaves_out_the_connection_id(
     connect, answering, body, status, fields, says
 ):
     connect(answering(body, status).url, **fields)
@@ -67,7 +67,7 @@ def test_the_connection_test_leaves_the_id_out_since_airflow_makes_one_up(
     assert re.fullmatch(says, message)
 
 
-def test_the_connection_test_leaves_the_id_out_of_a_lookup_that_fails_too(connect, monkeypatch):
+def test_hook_test_connection_failed_lookup_leaves_out_the_connection_id(connect, monkeypatch):
     def broken(self, conn_id):
         raise OSError("the vault is sealed")
 
@@ -78,7 +78,7 @@ def test_the_connection_test_leaves_the_id_out_of_a_lookup_that_fails_too(connec
     assert (good, message) == (False, "The connection can't be looked up: OSError('the vault is sealed')")
 
 
-def test_airflow_says_of_a_connection_under_an_id_of_its_own_what_to_mend(connect, answering, monkeypatch):
+def test_airflow_test_connection_wrong_token_returns_the_advice(connect, answering, monkeypatch):
     server = answering(b"", "401 x")
     connection = Connection(
         "zAwZ7n6C", "riffusion", password=TOKEN, host=server.url, extra='{"timeout": null}'
@@ -96,14 +96,14 @@ def test_airflow_says_of_a_connection_under_an_id_of_its_own_what_to_mend(connec
     [b"", b"<html>Bad gateway</html>", b'{"executing": [', b'{"error": "x"}', b"[]", gzip.compress(b"{}")],
     ids=["empty", "html", "truncated", "error", "list", "gzip"],
 )
-def test_a_200_that_is_no_capacity_answer_is_a_bad_response(connect, answering, body):
+def test_get_capacity_200_without_a_capacity_is_a_bad_response(connect, answering, body):
     server = answering(body)
 
     with pytest.raises(RiffusionBadResponse, match=f"The answer from {server.url}{PATH} is no capacity"):
         RiffusionHook(connect(server.url)).get_capacity()
 
 
-def test_an_unavailable_service_is_asked_again_as_often_as_wanted(connect, answering, naps):
+def test_hook_unavailable_service_is_retried_as_often_as_set(connect, answering, naps):
     server = answering(b"", "503 x")
 
     with pytest.raises(RiffusionUnavailable):
@@ -113,7 +113,7 @@ def test_an_unavailable_service_is_asked_again_as_often_as_wanted(connect, answe
     assert all(0.5 <= nap <= longest for nap, longest in zip(naps, (1, 2, 4), strict=True))
 
 
-def test_retries_wait_as_long_as_the_service_asks(connect, answering, naps):
+def test_hook_retries_wait_for_retry_after(connect, answering, naps):
     server = answering(b"", "429 x", Retry_After="20")
 
     with pytest.raises(RiffusionUnavailable):
@@ -122,7 +122,7 @@ def test_retries_wait_as_long_as_the_service_asks(connect, answering, naps):
     assert naps == [20, 20]
 
 
-def test_a_retry_after_too_long_for_a_task_is_not_waited_for(connect, answering, naps):
+def test_hook_retry_after_above_30_s_is_not_waited_for(connect, answering, naps):
     server = answering(b"", "429 x", Retry_After="31")
 
     with pytest.raises(RiffusionUnavailable):
@@ -131,7 +131,7 @@ def test_a_retry_after_too_long_for_a_task_is_not_waited_for(connect, answering,
     assert (len(server.requests), naps) == (1, [])
 
 
-def test_only_a_get_is_ever_sent_again(connect, answering, naps):
+def test_hook_unavailable_post_is_not_retried(connect, answering, naps):
     server = answering(b"", "503 x")
     hook = RiffusionHook(connect(server.url), retries=3)
 
@@ -141,7 +141,7 @@ def test_only_a_get_is_ever_sent_again(connect, answering, naps):
     assert len(server.requests) == 1
 
 
-def test_other_endpoints_are_reached_with_the_same_token(connect, raw_server):
+def test_run_post_has_the_endpoint_and_the_token(connect, raw_server):
     answer = b'{"job_id": "j", "user_id": "u"}'
     server = raw_server(
         lambda connection: connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(answer) + answer)
@@ -156,17 +156,17 @@ def test_other_endpoints_are_reached_with_the_same_token(connect, raw_server):
 
 
 @pytest.mark.parametrize(("body", "expected"), [(b"", {}), (b"[1]", [1])])
-def test_an_endpoint_may_answer_nothing_or_a_list(connect, answering, body, expected):
+def test_run_empty_answer_or_list_is_returned(connect, answering, body, expected):
     assert RiffusionHook(connect(answering(body).url)).run("scheduler/x", "DELETE") == expected
 
 
 @pytest.mark.parametrize("body", [b"3", b'"text"', b"<html>"])
-def test_anything_else_from_an_endpoint_is_a_bad_response(connect, answering, body):
+def test_run_answer_that_is_no_object_or_list_is_a_bad_response(connect, answering, body):
     with pytest.raises(RiffusionBadResponse):
         RiffusionHook(connect(answering(body).url)).run("scheduler")
 
 
-def test_oddities_are_logged_once(connect, answering, monkeypatch):
+def test_get_capacity_repeated_warning_is_logged_once(connect, answering, monkeypatch):
     body = json.dumps({"available": [{"user_id": "a", "available": "many"}]}).encode()
     hook = RiffusionHook(connect(answering(body).url))
     warnings = []
@@ -179,7 +179,7 @@ def test_oddities_are_logged_once(connect, answering, monkeypatch):
     assert "account 'a': available is 'many'" in warning
 
 
-def test_after_a_hundred_oddities_no_more_are_kept_or_logged(connect, answering, monkeypatch):
+def test_get_capacity_after_100_warnings_logs_no_more(connect, answering, monkeypatch):
     accounts = [{"user_id": f"u{number}", "available": "many"} for number in range(150)]
     hook = RiffusionHook(connect(answering(json.dumps({"available": accounts}).encode()).url))
     warnings = []
@@ -192,7 +192,7 @@ def test_after_a_hundred_oddities_no_more_are_kept_or_logged(connect, answering,
     assert ["are not logged" in warning for warning in warnings] == [False] * 100 + [True]
 
 
-def test_reading_asynchronously_never_blocks_the_event_loop(connect, raw_server, contract):
+def test_aget_capacity_silent_service_does_not_block_the_event_loop(connect, raw_server, contract):
     answer = threading.Event()
 
     def when_told(connection):
@@ -213,7 +213,7 @@ def test_reading_asynchronously_never_blocks_the_event_loop(connect, raw_server,
     assert asyncio.run(scenario()).available == 18
 
 
-def test_a_changed_connection_counts_once_the_old_one_is_forgotten(connect, answering, contract):
+def test_hook_changed_connection_is_used_after_forget_connection(connect, answering, contract):
     server = answering(contract())
     hook = RiffusionHook(connect(server.url, password="old"))
     hook.get_capacity()
@@ -226,7 +226,7 @@ def test_a_changed_connection_counts_once_the_old_one_is_forgotten(connect, answ
     assert tokens == ["old", "old", "new"]
 
 
-def test_a_user_can_mock_the_service_with_requests_mock(connect, requests_mock, contract):
+def test_get_capacity_mocked_with_requests_mock_returns_its_answer(connect, requests_mock, contract):
     requests_mock.get(f"https://api.useapi.net{PATH}", content=contract())
 
     assert RiffusionHook(connect()).get_capacity().available == 18

@@ -16,7 +16,7 @@ from airflow_riffusion.hooks.riffusion import RiffusionHook
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 
-def test_a_redirect_is_not_unpacked(connect, answering):
+def test_session_compressed_redirect_is_not_unpacked(connect, answering):
     bomb = gzip.compress(bytes(200 * 1024 * 1024), compresslevel=1)
     server = answering(bomb, "302 Found", Location="/x", Content_Encoding="gzip")
 
@@ -31,7 +31,9 @@ def test_a_redirect_is_not_unpacked(connect, answering):
     assert peak < 16 * 1024 * 1024
 
 
-def test_a_trickling_answer_is_cut_off_over_tls_too(connect, raw_server, tls, certificate, monkeypatch):
+def test_session_trickling_tls_answer_is_ended_by_the_timeout(
+    connect, raw_server, tls, certificate, monkeypatch
+):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
 
     def trickle(connection):
@@ -46,7 +48,7 @@ def test_a_trickling_answer_is_cut_off_over_tls_too(connect, raw_server, tls, ce
 
 
 @pytest.mark.parametrize("part", ["headers", "body", "chunks"])
-def test_a_trickling_answer_is_cut_off_after_the_timeout_in_all(connect, raw_server, contract, part):
+def test_session_trickling_answer_is_ended_by_the_timeout(connect, raw_server, contract, part):
     body = contract()
 
     def trickle(connection):
@@ -70,7 +72,7 @@ def test_a_trickling_answer_is_cut_off_after_the_timeout_in_all(connect, raw_ser
         RiffusionHook(connect(server.url, extra={"timeout": 0.2})).get_capacity()
 
 
-def test_a_server_that_says_nothing_is_left_after_the_timeout(connect, raw_server):
+def test_session_silent_server_is_left_after_the_timeout(connect, raw_server):
     server = raw_server(lambda connection: server.pause(20))
 
     with pytest.raises(RiffusionUnavailable, match=r"no complete answer within 0\.2 s"):
@@ -78,7 +80,7 @@ def test_a_server_that_says_nothing_is_left_after_the_timeout(connect, raw_serve
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "one-endless-line"])
-def test_a_huge_answer_is_cut_off_and_never_held_in_memory(connect, raw_server, framing):
+def test_session_huge_answer_is_cut_off_and_not_kept_in_memory(connect, raw_server, framing):
     size = 60 * 1024 * 1024
     block = b" " * 65536
 
@@ -107,7 +109,7 @@ def test_a_huge_answer_is_cut_off_and_never_held_in_memory(connect, raw_server, 
         assert "too large: more than 4 MiB" in str(caught.value)
 
 
-def test_a_borrowed_session_is_bounded_in_time_too(connect, raw_server):
+def test_session_request_of_a_borrower_has_the_timeout(connect, raw_server):
     server = raw_server(lambda connection: server.pause(20))
     session = RiffusionHook(connect(server.url, extra={"timeout": 0.2})).get_conn()
 

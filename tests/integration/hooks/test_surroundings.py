@@ -42,7 +42,7 @@ def files(tmp_path):
     ],
 )
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-def test_certificates_that_cant_be_read_are_rejected(
+def test_certificates_that_cant_be_read_are_rejected_before_any_request(
     connect, answering, tls, files, monkeypatch, variable, name, reason
 ):
     server = answering(tls=tls)
@@ -58,7 +58,7 @@ def test_certificates_that_cant_be_read_are_rejected(
     assert server.requests == []
 
 
-def test_the_test_button_says_so(connect, tls, answering, monkeypatch):
+def test_hook_test_connection_names_the_variable_without_certificates(connect, tls, answering, monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/missing.pem")
 
     good, message = RiffusionHook(connect(answering(tls=tls).url)).test_connection()
@@ -67,21 +67,23 @@ def test_the_test_button_says_so(connect, tls, answering, monkeypatch):
     assert "REQUESTS_CA_BUNDLE names '/missing.pem'" in message
 
 
-def test_only_the_first_variable_counts(connect, answering, contract, tls, certificate, monkeypatch):
+def test_certificates_second_variable_beside_the_first_is_ignored(
+    connect, answering, contract, tls, certificate, monkeypatch
+):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     monkeypatch.setenv("CURL_CA_BUNDLE", "/missing.pem")
 
     assert RiffusionHook(connect(answering(contract(), tls=tls).url)).get_capacity().available == 18
 
 
-def test_no_file_counts_for_plain_http(connect, answering, monkeypatch):
+def test_certificates_variable_for_plain_http_is_ignored(connect, answering, monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/missing.pem")
 
     with pytest.raises(RiffusionUnavailable, match="503"):
         RiffusionHook(connect(answering(b"", "503 x").url)).get_capacity()
 
 
-def test_a_file_that_is_mended_counts_at_once(
+def test_certificates_file_that_is_mended_is_used_at_once(
     connect, answering, contract, tls, certificate, files, monkeypatch
 ):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(files / "missing.pem"))
@@ -94,7 +96,7 @@ def test_a_file_that_is_mended_counts_at_once(
     assert hook.get_capacity().available == 18
 
 
-def test_a_log_of_tls_keys_that_cant_be_written_is_rejected(connect, answering, tls, files, monkeypatch):
+def test_tls_key_log_that_cant_be_written_is_rejected(connect, answering, tls, files, monkeypatch):
     monkeypatch.setenv("SSLKEYLOGFILE", str(files / "missing" / "keys"))
 
     with pytest.raises(RiffusionRejected, match=r"SSLKEYLOGFILE names '.*/keys', which can't be written"):

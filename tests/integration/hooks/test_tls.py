@@ -14,7 +14,7 @@ from airflow_riffusion.exceptions import (
 from airflow_riffusion.hooks.riffusion import RiffusionHook
 
 
-def test_a_tls_handshake_that_is_cut_is_unavailable(connect):
+def test_tls_handshake_that_is_cut_off_is_unavailable(connect):
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def cut():
@@ -31,7 +31,7 @@ def test_a_tls_handshake_that_is_cut_is_unavailable(connect):
         cutting.join()
 
 
-def test_tls_works_with_an_authority_that_the_machine_trusts(
+def test_tls_certificate_of_a_trusted_authority_is_accepted(
     connect, answering, contract, tls, certificate, monkeypatch
 ):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
@@ -40,7 +40,9 @@ def test_tls_works_with_an_authority_that_the_machine_trusts(
     assert RiffusionHook(connect(server.url)).get_capacity().available == 18
 
 
-def test_a_certificate_that_cant_be_verified_is_rejected(connect, answering, contract, tls, monkeypatch):
+def test_tls_untrusted_certificate_is_rejected_before_any_request(
+    connect, answering, contract, tls, monkeypatch
+):
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(variable, raising=False)
     server = answering(contract(), tls=tls)
@@ -52,7 +54,7 @@ def test_a_certificate_that_cant_be_verified_is_rejected(connect, answering, con
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-def test_certificate_error_names_the_variable_that_says_which_authorities_to_trust(
+def test_tls_untrusted_certificate_error_names_the_authorities_variable(
     connect, answering, contract, tls, monkeypatch, variable
 ):
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
@@ -64,7 +66,7 @@ def test_certificate_error_names_the_variable_that_says_which_authorities_to_tru
 
 
 @pytest.mark.parametrize("service", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n"])
-def test_a_server_without_tls_is_rejected_with_what_may_be_meant(connect, plain_server, service):
+def test_tls_server_without_it_is_rejected_with_its_http_address(connect, plain_server, service):
     port = plain_server(service)
 
     with pytest.raises(RiffusionRejected, match="There is no TLS at https") as caught:
@@ -73,7 +75,7 @@ def test_a_server_without_tls_is_rejected_with_what_may_be_meant(connect, plain_
     assert f"Is http://127.0.0.1:{port} meant?" in str(caught.value)
 
 
-def test_a_server_that_speaks_an_old_tls_only_is_rejected(connect, plain_server):
+def test_tls_server_with_an_old_version_only_is_rejected(connect, plain_server):
     port = plain_server(b"\x15\x03\x01\x00\x02\x02\x46")  # the alert "protocol version"
 
     with pytest.raises(RiffusionRejected, match="or none that this machine speaks"):
@@ -89,7 +91,7 @@ def test_a_server_that_speaks_an_old_tls_only_is_rejected(connect, plain_server)
         (116, "TLSV13_ALERT_CERTIFICATE_REQUIRED"),
     ],
 )
-def test_hook_server_that_will_never_agree_on_tls_is_rejected(connect, plain_server, alert, reason):
+def test_tls_server_that_will_never_agree_is_rejected(connect, plain_server, alert, reason):
     port = plain_server(b"\x15\x03\x03\x00\x02\x02" + bytes([alert]))
 
     with pytest.raises(RiffusionRejected, match=rf"^No TLS can be .* \({reason}\): check the base") as caught:
@@ -97,7 +99,7 @@ def test_hook_server_that_will_never_agree_on_tls_is_rejected(connect, plain_ser
     assert "http://" not in str(caught.value)
 
 
-def test_hook_server_with_a_passing_tls_fault_is_unavailable(connect, plain_server):
+def test_tls_temporary_fault_is_unavailable(connect, plain_server):
     port = plain_server(b"\x15\x03\x03\x00\x02\x02\x50")  # the alert "internal error"
 
     with pytest.raises(RiffusionUnavailable, match="TLSV1_ALERT_INTERNAL_ERROR"):

@@ -13,7 +13,7 @@ from airflow_riffusion.hooks.riffusion import RiffusionHook
 TOKEN = "user:1234-abcDEF"
 
 
-def test_netrc_does_not_replace_it(connect, answering, contract, monkeypatch, tmp_path):
+def test_token_beside_a_netrc_is_sent(connect, answering, contract, monkeypatch, tmp_path):
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password else\n")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -24,7 +24,7 @@ def test_netrc_does_not_replace_it(connect, answering, contract, monkeypatch, tm
     assert f"Authorization: Bearer {TOKEN}".encode() in server.requests[0]
 
 
-def test_no_proxy_sees_it_over_plain_http(connect, answering, contract, monkeypatch):
+def test_token_over_plain_http_is_sent_to_no_proxy(connect, answering, contract, monkeypatch):
     server, proxy = answering(contract()), answering(contract())
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, proxy.url)
@@ -34,7 +34,7 @@ def test_no_proxy_sees_it_over_plain_http(connect, answering, contract, monkeypa
     assert (len(server.requests), len(proxy.requests)) == (1, 0)
 
 
-def test_a_borrowed_session_takes_it_to_no_other_host(connect, answering, contract):
+def test_session_request_to_another_host_has_no_token(connect, answering, contract):
     server, elsewhere = answering(contract()), answering(b"{}")
     session = RiffusionHook(connect(server.url)).get_conn()
 
@@ -43,7 +43,7 @@ def test_a_borrowed_session_takes_it_to_no_other_host(connect, answering, contra
     assert b"Authorization" not in elsewhere.requests[0]
 
 
-def test_a_borrowed_session_follows_no_redirect(connect, answering):
+def test_session_redirect_is_not_followed(connect, answering):
     elsewhere = answering(b"{}")
     server = answering(b"", "302 Found", Location=elsewhere.url)
     session = RiffusionHook(connect(server.url)).get_conn()
@@ -63,7 +63,7 @@ def test_a_borrowed_session_follows_no_redirect(connect, answering):
         ("200 OK", json.dumps({"executing": f"bad token {TOKEN}"}).encode()),
     ],
 )
-def test_an_answer_that_echoes_it_does_not_get_it_into_the_error(connect, answering, status, body):
+def test_token_echoed_by_an_answer_is_not_in_the_error(connect, answering, status, body):
     hook = RiffusionHook(connect(answering(body, status).url))
 
     with pytest.raises(RiffusionError) as caught:
@@ -75,7 +75,7 @@ def test_an_answer_that_echoes_it_does_not_get_it_into_the_error(connect, answer
     assert error.__cause__ is None
 
 
-def test_a_reading_that_echoes_it_is_read_without_it(connect, answering, capfd):
+def test_token_echoed_by_a_reading_is_removed(connect, answering, capfd):
     job = {"job_id": "1", "replyRef": TOKEN}
     account = {"user_id": TOKEN, "available": TOKEN}
     body = json.dumps({"executing": [job], "available": [account]}).encode()
@@ -86,7 +86,7 @@ def test_a_reading_that_echoes_it_is_read_without_it(connect, answering, capfd):
     assert TOKEN not in "".join(capfd.readouterr())
 
 
-def test_an_answer_stays_whole_though_a_token_for_an_emulator_is_a_part_of_its_words(connect, answering):
+def test_token_of_few_characters_is_not_replaced_in_answers(connect, answering):
     body = json.dumps({"executing": [], "available": [{"user_id": "max", "maxJobs": 3, "available": 2}]})
 
     capacity = RiffusionHook(connect(answering(body.encode()).url, password="x")).get_capacity()
@@ -94,7 +94,7 @@ def test_an_answer_stays_whole_though_a_token_for_an_emulator_is_a_part_of_its_w
     assert str(capacity) == "2 of 3 slots free on 1 account"
 
 
-def test_the_hook_and_its_errors_and_logs_do_not_show_it(connect, answering, naps, capfd):
+def test_token_of_a_failed_request_is_in_no_repr_error_or_log(connect, answering, naps, capfd):
     hook = RiffusionHook(connect(answering(b"", "503 x").url), retries=1)
 
     with pytest.raises(RiffusionUnavailable) as caught:

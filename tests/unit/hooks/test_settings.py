@@ -20,14 +20,14 @@ def settings(host=None, *, port=None, login=None, schema=None, password=TOKEN, e
     return ConnectionSettings.of("my_conn", connection)
 
 
-def test_a_token_alone_is_enough():
+def test_settings_token_alone_has_defaults_for_the_rest():
     found = settings()
 
     assert (found.origin, found.service, found.timeout) == ("https://api.useapi.net", "riffusion", 30.0)
     assert found.token == TOKEN
 
 
-def test_the_form_stores_empty_fields_as_null():
+def test_settings_null_extra_fields_get_the_defaults():
     found = settings(extra='{"service": null, "timeout": null, "allow_http": null}')
 
     assert (found.service, found.timeout) == ("riffusion", 30.0)
@@ -52,7 +52,7 @@ def test_the_form_stores_empty_fields_as_null():
         ("a" * 63 + ".example.com", None, "https://" + "a" * 63 + ".example.com"),
     ],
 )
-def test_the_base_url_is_scheme_host_and_port(host, port, origin):
+def test_settings_valid_base_url_becomes_scheme_host_and_port(host, port, origin):
     assert settings(host, port=port).origin == origin
 
 
@@ -74,7 +74,7 @@ def test_the_base_url_is_scheme_host_and_port(host, port, origin):
         "api.example.com:0",
     ],
 )
-def test_a_base_url_that_is_more_or_less_than_that_is_rejected(host):
+def test_settings_malformed_base_url_is_rejected(host):
     with pytest.raises(RiffusionRejected, match=r"Connection 'my_conn': the (base URL|port)"):
         settings(host)
 
@@ -85,7 +85,7 @@ def test_settings_two_different_ports_are_rejected():
 
 
 @pytest.mark.parametrize("port", [-1, 65536])
-def test_a_port_that_there_is_not_is_rejected(port):
+def test_settings_port_out_of_range_is_rejected(port):
     with pytest.raises(RiffusionRejected, match="the port in the base URL must be a number from 1 to 65535"):
         settings("https://api.example.com", port=port)
 
@@ -107,19 +107,19 @@ def test_a_port_that_there_is_not_is_rejected(port):
         "https://[::1::2]:8099",
     ],
 )
-def test_a_host_that_no_dns_can_ever_have_is_rejected(host):
+def test_settings_impossible_host_is_rejected(host):
     with pytest.raises(RiffusionRejected, match=r"the base URL (has a host that can't exist|must look like)"):
         settings(host)
 
 
-def test_plain_http_goes_to_this_machine_only_unless_allowed():
+def test_settings_plain_http_beyond_this_machine_needs_allow_http():
     with pytest.raises(RiffusionRejected, match="unencrypted"):
         settings("http://api.example.com")
     assert settings("http://api.example.com", allow_http=True).origin == "http://api.example.com"
 
 
 @pytest.mark.parametrize("password", [None, "", "two words", "tab\there", "line\n", "ümlaut", " padded"])
-def test_a_token_that_cant_be_one_is_rejected_without_showing_it(password):
+def test_settings_unusable_token_is_rejected_without_showing_it(password):
     with pytest.raises(RiffusionRejected, match="API token") as caught:
         settings(password=password)
     assert not password or password not in str(caught.value)
@@ -140,7 +140,7 @@ def test_a_token_that_cant_be_one_is_rejected_without_showing_it(password):
         ({"separate_triggerers": 1}, "separate_triggerers must be true or false"),
     ],
 )
-def test_an_extra_field_that_makes_no_sense_is_rejected(fields, message):
+def test_settings_invalid_extra_field_is_rejected(fields, message):
     with pytest.raises(RiffusionRejected, match=message):
         settings(**fields)
 
@@ -156,19 +156,19 @@ def test_an_extra_field_that_makes_no_sense_is_rejected(fields, message):
     ],
 )
 @pytest.mark.parametrize("value", ["secret", None])
-def test_an_extra_field_of_another_name_is_rejected_with_what_may_be_meant(name, hint, value):
+def test_settings_unknown_extra_field_is_rejected_with_a_hint(name, hint, value):
     with pytest.raises(RiffusionRejected) as caught:
         settings(**{name: value})
     assert str(caught.value) == f"Connection 'my_conn': there is no extra field '{name}'; {hint}"
 
 
 @pytest.mark.parametrize("login", [None, ""])
-def test_no_login_is_needed(login):
+def test_settings_without_login_are_accepted(login):
     assert settings(login=login).token == TOKEN
 
 
 @pytest.mark.parametrize(("login", "password"), [("user", "1234-abcDEF"), (TOKEN, None)])
-def test_a_login_is_rejected_without_showing_what_may_be_the_token(login, password):
+def test_settings_login_is_rejected_without_showing_it(login, password):
     with pytest.raises(RiffusionRejected, match=r"it has a login, .* ':' is written %3A") as caught:
         settings(login=login, password=password)
     assert "1234-abcDEF" not in str(caught.value)
@@ -189,7 +189,7 @@ def test_settings_schema_is_rejected_without_showing_it(schema):
         "?__extra__=%7B%22service%22%3A+%22kling%22%2C+%22timeout%22%3A+3%7D",
     ],
 )
-def test_a_connection_uri_is_read_with_its_extras(uri):
+def test_settings_connection_uri_is_read_with_its_extras(uri):
     found = ConnectionSettings.of("my_conn", Connection(uri=uri))
 
     assert (found.token, found.origin) == (TOKEN, "http://localhost:8099")
@@ -205,7 +205,7 @@ def test_a_connection_uri_is_read_with_its_extras(uri):
         ("riffusion://:user%3A1234-abcDEF@/?__extra__=%7B%22serivce%22%3A+1%7D", "no extra field 'serivce'"),
     ],
 )
-def test_a_connection_uri_that_says_something_else_is_rejected(uri, says):
+def test_settings_connection_uri_with_login_schema_or_unknown_extra_is_rejected(uri, says):
     with pytest.raises(RiffusionRejected) as caught:
         ConnectionSettings.of("my_conn", Connection(uri=uri))
     assert says in str(caught.value)
@@ -213,28 +213,28 @@ def test_a_connection_uri_that_says_something_else_is_rejected(uri, says):
 
 
 @pytest.mark.parametrize("extra", ["{", "[]", "3"])
-def test_an_extra_that_is_no_json_object_is_rejected(extra):
+def test_settings_extra_that_is_no_json_object_is_rejected(extra):
     with pytest.raises(RiffusionRejected, match="extra field"):
         settings(extra=extra)
 
 
-def test_text_as_a_connection_uri_has_it_is_read():
+def test_settings_extra_fields_as_text_are_read():
     found = settings("http://example.com", timeout="2.5", allow_http="True", service="kling")
 
     assert (found.timeout, found.service) == (2.5, "kling")
 
 
-def test_a_ticked_box_as_the_test_button_of_airflow_2_sends_it_is_read():
+def test_settings_allow_http_as_airflow_2_sends_a_ticked_box_is_read():
     assert settings("http://example.com", allow_http="y").origin == "http://example.com"
 
 
 @pytest.mark.parametrize(("value", "expected"), [(None, False), (False, False), (True, True), ("true", True)])
-def test_triggerers_share_the_slots_unless_told_otherwise(value, expected):
+def test_settings_separate_triggerers_are_read_and_off_by_default(value, expected):
     assert settings(separate_triggerers=value).separate_triggerers is expected
     assert settings().separate_triggerers is False
 
 
-def test_the_token_is_not_in_the_repr():
+def test_settings_repr_does_not_show_the_token():
     assert TOKEN not in repr(settings())
 
 
@@ -252,12 +252,12 @@ def test_the_token_is_not_in_the_repr():
         "a\nb",
     ],
 )
-def test_an_endpoint_that_leads_elsewhere_is_an_error(endpoint):
+def test_url_endpoint_that_leads_elsewhere_is_an_error(endpoint):
     with pytest.raises(ValueError, match="below v1/<service>/"):
         settings().url(endpoint)
 
 
-def test_an_endpoint_is_relative_to_the_service():
+def test_url_endpoint_is_relative_to_the_service():
     assert (
         settings(service="kling").url("/scheduler/x?y=1") == "https://api.useapi.net/v1/kling/scheduler/x?y=1"
     )
