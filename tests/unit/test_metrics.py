@@ -281,7 +281,7 @@ def test_gate_waits_cancelled_in_an_outage_send_zero_waiting(stats, hook):
     hook.answer = RiffusionUnavailable("503", status=503)
 
     async def scenario():
-        watching = watch("a song's own job", job_id="1")
+        watching = watch("a job", job_id="1")
         waiters = [wait(f"w{number}") for number in range(50)]
         await asyncio.sleep(3600)
         before = stats.of("riffusion.gate.waiting")[-1][0]

@@ -59,7 +59,7 @@ def endless_receiver():
 
 
 def test_callback_completed_job_is_reported(emulator, receiver):
-    job = emulator.service.submit("a song", reply_url=f"{receiver.url}/done?key=1&%20=2", reply_ref="mine")
+    job = emulator.service.submit("a prompt", reply_url=f"{receiver.url}/done?key=1&%20=2", reply_ref="mine")
     assert receiver.next_call() == (
         "/done?key=1&%20=2",
         {"job_id": job.job_id, "user_id": job.user_id, "status": "completed", "replyRef": "mine"},
@@ -68,44 +68,44 @@ def test_callback_completed_job_is_reported(emulator, receiver):
 
 def test_callback_uses_the_names_of_its_service(receiver):
     with EmulatorServer(service="kling", job_seconds=0.001) as emulator:
-        job = emulator.service.submit("a song", reply_url=f"{receiver.url}/")
+        job = emulator.service.submit("a prompt", reply_url=f"{receiver.url}/")
         assert receiver.next_call()[1] == {"id": job.job_id, "email": job.user_id, "status": "completed"}
 
 
 def test_callback_cancelled_job_is_not_reported(receiver):
     seconds = iter([3600, 0.001])
     with EmulatorServer(job_seconds=lambda: next(seconds)) as emulator:
-        cancelled = emulator.service.submit("a song", reply_url=f"{receiver.url}/cancelled")
+        cancelled = emulator.service.submit("a prompt", reply_url=f"{receiver.url}/cancelled")
         emulator.service.cancel(cancelled.job_id)
-        emulator.service.submit("a song", reply_url=f"{receiver.url}/completed")
+        emulator.service.submit("a prompt", reply_url=f"{receiver.url}/completed")
         assert receiver.next_call()[0] == "/completed"
 
 
 def test_callback_redirect_is_not_followed(emulator, receiver, warnings):
     receiver.answers["/moved"] = 307
-    emulator.service.submit("a song", reply_url=f"{receiver.url}/moved")
+    emulator.service.submit("a prompt", reply_url=f"{receiver.url}/moved")
     assert receiver.next_call()[0] == "/moved"
     assert warnings().endswith("its replyUrl answered 307")
-    emulator.service.submit("a song", reply_url=f"{receiver.url}/next")
+    emulator.service.submit("a prompt", reply_url=f"{receiver.url}/next")
     assert receiver.next_call()[0] == "/next"
 
 
 def test_callback_refused_connection_stops_no_other_call(emulator, receiver, warnings):
-    emulator.service.submit("a song", reply_url="http://127.0.0.1:1/refused")
+    emulator.service.submit("a prompt", reply_url="http://127.0.0.1:1/refused")
     assert warnings().endswith("its replyUrl could not be called: Connection refused")
-    emulator.service.submit("a song", reply_url=f"{receiver.url}/next")
+    emulator.service.submit("a prompt", reply_url=f"{receiver.url}/next")
     assert receiver.next_call()[0] == "/next"
 
 
 def test_callback_silent_receiver_is_given_up(emulator, silent_receiver, warnings, monkeypatch):
     monkeypatch.setattr(callbacks, "CALLBACK_SECONDS", 0.05)
-    emulator.service.submit("a song", reply_url=silent_receiver)
+    emulator.service.submit("a prompt", reply_url=silent_receiver)
     assert warnings().endswith("its replyUrl did not answer within 0.05 s")
 
 
 def test_callback_endless_receiver_is_given_up(emulator, endless_receiver, warnings, monkeypatch):
     monkeypatch.setattr(callbacks, "CALLBACK_SECONDS", 0.05)
-    emulator.service.submit("a song", reply_url=endless_receiver)
+    emulator.service.submit("a prompt", reply_url=endless_receiver)
     assert warnings().endswith("its replyUrl did not answer within 0.05 s")
 
 
@@ -113,12 +113,12 @@ def test_callback_proxy_of_the_environment_is_not_used(emulator, receiver, monke
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    emulator.service.submit("a song", reply_url=f"{receiver.url}/done")
+    emulator.service.submit("a prompt", reply_url=f"{receiver.url}/done")
     assert receiver.next_call()[0] == "/done"
 
 
 def test_callback_receiver_without_tls_is_given_up(emulator, receiver, warnings):
-    emulator.service.submit("a song", reply_url=receiver.url.replace("http:", "https:"))
+    emulator.service.submit("a prompt", reply_url=receiver.url.replace("http:", "https:"))
     assert "could not be called" in warnings()
 
 
@@ -131,7 +131,7 @@ def test_callback_receiver_without_tls_is_given_up(emulator, receiver, warnings)
     ],
 )
 def test_callback_bad_url_is_logged_without_its_secrets(emulator, warnings, url):
-    emulator.service.submit("a song", reply_url=url)
+    emulator.service.submit("a prompt", reply_url=url)
     warning = warnings()
     assert "could not be called" in warning
     assert "secret" not in warning

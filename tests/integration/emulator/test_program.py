@@ -89,7 +89,7 @@ def test_program_hiding_full_accounts_lists_none(build, http):
     assert line.endswith("jobs take 20 s, full accounts are not listed)\n")
     with emulator:
         service = f"{emulator.url}/v1/riffusion"
-        assert http.post(f"{service}/music/create-prompt", json={"prompt": "a song"}).ok
+        assert http.post(f"{service}/music/create-prompt", json={"prompt": "a prompt"}).ok
         assert http.get(f"{service}/scheduler/available").json()["available"] == []
 
 

@@ -31,7 +31,7 @@ def emulator():
 
 
 def test_emulator_submission_over_http_executes(emulator, http):
-    submitted = http.post(emulator.url + SUBMIT, json={"prompt": "a song"}).json()
+    submitted = http.post(emulator.url + SUBMIT, json={"prompt": "a prompt"}).json()
     executing = http.get(emulator.url + AVAILABLE).json()["executing"]
     assert [(job["job_id"], job["user_id"]) for job in executing] == [
         (submitted["job_id"], submitted["user_id"])
@@ -41,7 +41,7 @@ def test_emulator_submission_over_http_executes(emulator, http):
 @pytest.mark.parametrize("service", DIALECTS)
 def test_emulator_cancel_takes_the_ids_of_each_service(service, http):
     with EmulatorServer(service=service) as emulator:
-        job = emulator.service.submit("a song")
+        job = emulator.service.submit("a prompt")
         job_id = quote(str(job.job_id), safe="")
         answer = http.delete(f"{emulator.url}/v1/{service}/scheduler/{job_id}")
         assert (answer.status_code, emulator.service.stats().cancelled) == (204, 1)
@@ -50,7 +50,7 @@ def test_emulator_cancel_takes_the_ids_of_each_service(service, http):
 def test_emulator_lost_answer_takes_the_slot(emulator, http):
     emulator.faults.add(Fault(lose_answer=True, endpoint="create-prompt", times=1))
     with pytest.raises(requests.ConnectionError, match="Connection aborted"):
-        http.post(emulator.url + SUBMIT, json={"prompt": "a song", "replyRef": "mine"})
+        http.post(emulator.url + SUBMIT, json={"prompt": "a prompt", "replyRef": "mine"})
     assert [job.reply_ref for job in emulator.service.read().jobs] == ["mine"]
 
 
@@ -60,7 +60,7 @@ def test_emulator_hidden_account_is_listed_again_when_free(http):
         return [account["user_id"] for account in answer]
 
     with EmulatorServer(accounts={"one": 1, "two": 1}, hide_full_accounts=True) as emulator:
-        job = emulator.service.submit("a song", user_id="one")
+        job = emulator.service.submit("a prompt", user_id="one")
         assert listed() == ["two"]
         emulator.service.cancel(job.job_id)
         assert listed() == ["one", "two"]
@@ -74,7 +74,7 @@ def test_emulator_fault_of_accounts_applies_to_no_other_endpoint(emulator, http)
 
 
 def test_emulator_service_submission_takes_a_slot(emulator, http):
-    emulator.service.submit("another client's song")
+    emulator.service.submit("another client's job")
     accounts = http.get(emulator.url + AVAILABLE).json()["available"]
     assert sum(account["available"] for account in accounts) == 3
 
@@ -88,7 +88,7 @@ def test_emulator_beside_another_keeps_its_own_jobs(emulator, http):
 def test_emulator_with_the_same_seed_makes_the_same_ids(http):
     def job_id():
         with EmulatorServer(seed=7) as emulator:
-            return http.post(emulator.url + SUBMIT, json={"prompt": "a song"}).json()["job_id"]
+            return http.post(emulator.url + SUBMIT, json={"prompt": "a prompt"}).json()["job_id"]
 
     assert job_id() == job_id()
 
@@ -106,7 +106,7 @@ def test_emulator_entered_again_has_the_same_jobs(http):
     emulator = EmulatorServer()
     with emulator:
         address = emulator.url
-        job = emulator.service.submit("a song")
+        job = emulator.service.submit("a prompt")
     with emulator:
         executing = http.get(address + AVAILABLE).json()["executing"]
     assert [listed["job_id"] for listed in executing] == [job.job_id]
@@ -127,7 +127,7 @@ def test_emulator_with_ipv6_host_answers(http):
 def test_emulator_dropped_request_gets_no_answer(emulator, http):
     emulator.faults.add(Fault(drop=True, endpoint="create-prompt"))
     with pytest.raises(requests.ConnectionError, match="Connection aborted"):
-        http.post(emulator.url + SUBMIT, json={"prompt": "a song"})
+        http.post(emulator.url + SUBMIT, json={"prompt": "a prompt"})
     assert emulator.service.jobs() == []
 
 

@@ -19,7 +19,7 @@ def emulator(request, connect):
 
 
 def test_cancel_job_by_id_cancels_it(emulator):
-    job = emulator.service.submit("a song")
+    job = emulator.service.submit("a prompt")
 
     assert RiffusionHook("riffusion_test").cancel_job(str(job.job_id)) is True
     assert emulator.service.stats().cancelled == 1
@@ -27,7 +27,7 @@ def test_cancel_job_by_id_cancels_it(emulator):
 
 def test_cancel_job_by_reference_cancels_no_other_job(emulator):
     emulator.service.submit("somebody else's", reply_ref="another")
-    emulator.service.submit("a song", reply_ref="mine")
+    emulator.service.submit("a prompt", reply_ref="mine")
 
     assert RiffusionHook("riffusion_test").cancel_job(reply_ref="mine") is True
     assert [job.reply_ref for job in emulator.service.read().jobs] == ["another"]
@@ -42,14 +42,14 @@ def test_account_field_of_each_service_chooses_the_account(emulator):
     account = emulator.service.read().accounts[1].user_id
     hook = RiffusionHook("riffusion_test")
 
-    hook.run("music/create-prompt", "POST", {"prompt": "a song", hook.settings.account_field: account})
+    hook.run("music/create-prompt", "POST", {"prompt": "a prompt", hook.settings.account_field: account})
 
     assert [job.user_id for job in emulator.service.read().jobs] == [account]
 
 
 @pytest.mark.parametrize("emulator", ["riffusion"], indirect=True)
 def test_cancel_job_unavailable_service_is_retried(emulator, naps):
-    job = emulator.service.submit("a song")
+    job = emulator.service.submit("a prompt")
     emulator.faults.add(Fault(endpoint="cancel", status=503, times=2))
 
     assert RiffusionHook("riffusion_test", retries=2).cancel_job(str(job.job_id)) is True
@@ -57,7 +57,7 @@ def test_cancel_job_unavailable_service_is_retried(emulator, naps):
 
 @pytest.mark.parametrize("emulator", ["riffusion"], indirect=True)
 def test_cancel_job_lost_answer_returns_false_after_a_retry(emulator, naps):
-    job = emulator.service.submit("a song")
+    job = emulator.service.submit("a prompt")
     emulator.faults.add(Fault(endpoint="cancel", lose_answer=True, times=1))
 
     assert RiffusionHook("riffusion_test", retries=2).cancel_job(str(job.job_id)) is False
@@ -69,7 +69,7 @@ def test_run_post_with_lost_answer_is_not_sent_again(emulator, naps):
     emulator.faults.add(Fault(endpoint="create-prompt", lose_answer=True))
 
     with pytest.raises(RiffusionUnavailable):
-        RiffusionHook("riffusion_test", retries=3).run("music/create-prompt", "POST", {"prompt": "a song"})
+        RiffusionHook("riffusion_test", retries=3).run("music/create-prompt", "POST", {"prompt": "a prompt"})
     assert emulator.service.stats().accepted == 1
 
 

@@ -11,13 +11,13 @@ def test_stats_after_requests_count_them_and_their_jobs(client, clock):
     client.get("/v1/riffusion/accounts")
     client.get("/v1/riffusion/scheduler")
     for _ in range(3):
-        client.post(SUBMIT, json={"prompt": "a song", "user_id": "one"})
-    client.post(SUBMIT, json={"prompt": "a song", "user_id": "two"})
+        client.post(SUBMIT, json={"prompt": "a prompt", "user_id": "one"})
+    client.post(SUBMIT, json={"prompt": "a prompt", "user_id": "two"})
     client.delete("/v1/riffusion/scheduler/job-1")
     client.get("/v1/riffusion/unheard-of")
     client.get("/v1/riffusion/music/?id=job-1")
     clock.advance(20)
-    client.post(SUBMIT, json={"prompt": "a song", "user_id": "two"})
+    client.post(SUBMIT, json={"prompt": "a prompt", "user_id": "two"})
     assert client.get("/emulator/stats").json() == {
         "slots": 4,
         "requests": 11,
@@ -88,7 +88,7 @@ def test_jobs_of_any_service_have_the_same_fields(client_for, service, clock, di
 
 def test_fault_with_status_answers_instead_of_the_service(client, service):
     client.post("/emulator/faults", json={"status": 503, "retry_after": "30"})
-    answer = client.post(SUBMIT, json={"prompt": "a song"})
+    answer = client.post(SUBMIT, json={"prompt": "a prompt"})
     assert (answer.status_code, answer.headers["Retry-After"], answer.json()) == (
         503,
         "30",
@@ -203,7 +203,7 @@ def test_log_in_after_log_out_takes_jobs_again(client):
     statuses = []
     for action in ("log-out", "log-in"):
         assert client.post(f"/emulator/accounts/one/{action}").status_code == 204
-        statuses.append(client.post(SUBMIT, json={"prompt": "a song", "user_id": "one"}).status_code)
+        statuses.append(client.post(SUBMIT, json={"prompt": "a prompt", "user_id": "one"}).status_code)
     assert statuses == [596, 200]
 
 
@@ -215,7 +215,7 @@ def test_log_out_or_in_unknown_account_answers_400(client, action):
 
 
 def test_reset_forgets_jobs_counts_and_faults(client, service):
-    client.post(SUBMIT, json={"prompt": "a song"})
+    client.post(SUBMIT, json={"prompt": "a prompt"})
     client.post("/emulator/faults", json={"status": 503})
     assert client.post("/emulator/reset").status_code == 204
     assert client.get("/emulator/faults").json() == []

@@ -18,7 +18,7 @@ def job(**changes):
     fields = {
         "job_id": "the job",
         "user_id": "the account",
-        "prompt": "a song",
+        "prompt": "a prompt",
         "started": STARTED,
         "over_at": STARTED + timedelta(minutes=5),
         "reply_url": "https://example.com/webhook",

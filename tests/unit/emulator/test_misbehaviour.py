@@ -52,13 +52,13 @@ def ask(service, faults):
 
 def test_lose_answer_submission_takes_its_slot(ask, service, faults):
     faults.add(Fault(lose_answer=True, endpoint="create-prompt"))
-    assert ask(*SUBMIT, {"prompt": "a song", "user_id": "one", "replyRef": "mine"}) is None
+    assert ask(*SUBMIT, {"prompt": "a prompt", "user_id": "one", "replyRef": "mine"}) is None
     (job,) = service.read().jobs
-    assert (job.prompt, job.user_id, job.reply_ref) == ("a song", "one", "mine")
+    assert (job.prompt, job.user_id, job.reply_ref) == ("a prompt", "one", "mine")
 
 
 def test_lose_answer_cancellation_frees_the_slot(ask, service, faults):
-    service.submit("a song")
+    service.submit("a prompt")
     faults.add(Fault(lose_answer=True, endpoint="cancel"))
     assert ask("DELETE", "/v1/riffusion/scheduler/job-1") is None
     assert (service.read().jobs, service.stats().cancelled) == ((), 1)
@@ -74,9 +74,9 @@ def test_lose_answer_any_endpoint_loses_it(ask, faults, path):
 
 def test_lose_answer_refusal_is_counted(ask, service, faults):
     for _ in range(4):
-        service.submit("a song")
+        service.submit("a prompt")
     faults.add(Fault(lose_answer=True))
-    assert ask(*SUBMIT, {"prompt": "a song"}) is None
+    assert ask(*SUBMIT, {"prompt": "a prompt"}) is None
     assert (service.stats().refusals, service.stats().accepted) == (1, 4)
 
 
@@ -88,19 +88,19 @@ def test_lose_answer_invalid_submission_takes_no_slot(ask, service, faults):
 
 def test_lose_answer_every_and_times_limit_the_losses(ask, service, faults):
     faults.add(Fault(lose_answer=True, endpoint="create-prompt", every=2, times=1))
-    assert [ask(*SUBMIT, {"prompt": "a song"}) for _ in range(4)] == [200, None, 200, 200]
+    assert [ask(*SUBMIT, {"prompt": "a prompt"}) for _ in range(4)] == [200, None, 200, 200]
     assert service.stats().accepted == 4
 
 
 def test_lose_answer_with_delay_loses_it_afterwards(ask, service, faults):
     faults.add(Fault(lose_answer=True, delay_seconds=0.001))
-    assert ask(*SUBMIT, {"prompt": "a song"}) is None
+    assert ask(*SUBMIT, {"prompt": "a prompt"}) is None
     assert service.stats().accepted == 1
 
 
 def test_lose_answer_with_job_error_fails_the_job(ask, service, faults, clock):
     faults.add(Fault(lose_answer=True, endpoint="create-prompt", job_error="moderated"))
-    assert ask(*SUBMIT, {"prompt": "a song"}) is None
+    assert ask(*SUBMIT, {"prompt": "a prompt"}) is None
     clock.advance(20)
     assert [job.status for job in service.jobs()] == ["failed"]
 

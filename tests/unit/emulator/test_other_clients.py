@@ -82,7 +82,7 @@ def test_other_clients_job_can_be_read_found_and_cancelled(clock):
 def test_other_clients_at_a_full_service_are_no_refusals(clock):
     service = new_service(clock, rate=60, job_seconds=3600)
     for _ in range(4):
-        service.submit("a song")
+        service.submit("a prompt")
     clock.advance(3599)
     stats = service.stats()
     assert (stats.other_clients, stats.refusals, stats.executing) == (0, 0, 4)
@@ -92,7 +92,7 @@ def test_submit_after_other_clients_took_all_slots_is_refused(clock):
     service = new_service(clock, rate=60, job_seconds=3600)
     clock.advance(60)
     with pytest.raises(NoFreeSlot):
-        service.submit("a song")
+        service.submit("a prompt")
     assert (service.stats().other_clients, service.stats().refusals) == (4, 1)
 
 
@@ -148,7 +148,7 @@ def test_other_clients_come_at_the_same_times_whatever_is_submitted(new_clock):
         seconds = chain([300] * submissions, repeat(0.001))
         service = new_service(clock, rate=60, job_seconds=lambda: next(seconds))
         for _ in range(submissions):
-            service.submit("a song")
+            service.submit("a prompt")
         clock.advance(600)
         free = clock.now - timedelta(seconds=300)
         return [start for start in starts(service) if start > free]
@@ -163,7 +163,7 @@ def test_submit_beside_other_clients_gets_the_same_accounts(new_clock):
         accounts = []
         for _ in range(20):
             clock.advance(5)
-            accounts.append(service.submit("a song").user_id)
+            accounts.append(service.submit("a prompt").user_id)
         return accounts
 
     assert chosen(0) == chosen(60)
@@ -220,7 +220,7 @@ def test_other_clients_jobs_are_marked_under_emulator_only(clock):
 
 def submit(service):
     try:
-        return service.submit("a song").user_id
+        return service.submit("a prompt").user_id
     except NoFreeSlot:
         return None
 

@@ -10,7 +10,7 @@ SUBMIT = "/v1/riffusion/music/create-prompt"
 
 
 def test_available_lists_jobs_and_accounts(client, service, clock):
-    service.submit("a song", user_id="two", reply_ref="mine", reply_url="https://example.com/done?key=1")
+    service.submit("a prompt", user_id="two", reply_ref="mine", reply_url="https://example.com/done?key=1")
     clock.advance(5)
     assert client.get(AVAILABLE).json() == {
         "executing": [
@@ -31,7 +31,7 @@ def test_available_lists_jobs_and_accounts(client, service, clock):
 
 
 def test_scheduler_lists_executing_jobs(client, service):
-    service.submit("a song", user_id="one")
+    service.submit("a prompt", user_id="one")
     assert client.get(SCHEDULER).json() == [
         {"job_id": "job-1", "user_id": "one", "started": "2025-02-12T01:55:16.128Z", "elapsed": "00:00"}
     ]
@@ -42,7 +42,7 @@ def test_scheduler_path_with_slash_is_the_same(client):
 
 
 def test_create_prompt_answers_with_job_and_account(client):
-    answer = client.post(SUBMIT, json={"prompt": "a song", "user_id": "two"})
+    answer = client.post(SUBMIT, json={"prompt": "a prompt", "user_id": "two"})
     assert (answer.status_code, answer.json()) == (200, {"job_id": "job-1", "user_id": "two"})
 
 
@@ -50,7 +50,7 @@ def test_create_prompt_known_fields_are_kept(client, service):
     client.post(
         SUBMIT,
         json={
-            "prompt": "a song",
+            "prompt": "a prompt",
             "instrumental": True,
             "replyUrl": "http://127.0.0.1:1/done",
             "replyRef": "mine",
@@ -60,7 +60,7 @@ def test_create_prompt_known_fields_are_kept(client, service):
     )
     (job,) = service.jobs()
     assert (job.prompt, job.instrumental, job.reply_url, job.reply_ref) == (
-        "a song",
+        "a prompt",
         True,
         "http://127.0.0.1:1/done",
         "mine",
@@ -76,14 +76,14 @@ def test_create_prompt_known_fields_are_kept(client, service):
     ],
 )
 def test_create_prompt_of_each_service_takes_its_names(client_for, dialect, field, answer):
-    submission = {"prompt": "a song", field: "two"}
+    submission = {"prompt": "a prompt", field: "two"}
     assert client_for(dialect).post(f"/v1/{dialect}/music/create-prompt", json=submission).json() == answer
 
 
 def test_create_prompt_full_account_answers_429(client, service):
-    service.submit("a song", user_id="one")
-    service.submit("a song", user_id="one")
-    answer = client.post(SUBMIT, json={"prompt": "a song", "user_id": "one"})
+    service.submit("a prompt", user_id="one")
+    service.submit("a prompt", user_id="one")
+    answer = client.post(SUBMIT, json={"prompt": "a prompt", "user_id": "one"})
     assert (answer.status_code, answer.json()["code"]) == (429, 429)
 
 
@@ -99,7 +99,7 @@ def test_accounts_of_each_service_are_listed(client_for, service, dialect):
 
 def test_create_prompt_expired_login_answers_596(client, service):
     service.log_out("one")
-    answer = client.post(SUBMIT, json={"prompt": "a song", "user_id": "one"})
+    answer = client.post(SUBMIT, json={"prompt": "a prompt", "user_id": "one"})
     assert (answer.status_code, answer.json()["code"]) == (596, 596)
 
 
@@ -125,7 +125,7 @@ def test_create_prompt_expired_login_answers_596(client, service):
         ({"prompt": "x", "replyUrl": "http://"}, "replyUrl: must be an http:// or https:// URL"),
         ({"prompt": "x", "replyUrl": ""}, "replyUrl: must be an http:// or https:// URL"),
         ([], "a JSON object is expected"),
-        ("a song", "a JSON object is expected"),
+        ("a prompt", "a JSON object is expected"),
         (None, "a JSON object is expected"),
     ],
 )
@@ -170,7 +170,7 @@ def test_create_prompt_longest_reply_fields_are_taken(client, service):
 
 
 def test_cancel_executing_job_answers_204_and_frees_its_slot(client, service):
-    service.submit("a song", user_id="one")
+    service.submit("a prompt", user_id="one")
     answer = client.delete(f"{SCHEDULER}/job-1")
     assert (answer.status_code, answer.content, service.read().jobs) == (204, b"", ())
 

@@ -36,91 +36,91 @@ def test_read_new_service_has_every_slot_free(service):
 
 
 def test_submit_named_account_takes_its_slot(service):
-    service.submit("a song", user_id="two")
+    service.submit("a prompt", user_id="two")
     assert free(service) == {"one": 2, "two": 1}
 
 
 def test_submit_without_account_gets_a_random_one(clock):
-    chosen = {new_service(clock, seed=seed).submit("a song").user_id for seed in range(20)}
+    chosen = {new_service(clock, seed=seed).submit("a prompt").user_id for seed in range(20)}
     assert chosen == {"one", "two"}
 
 
 def test_submit_with_the_same_seed_gets_the_same_accounts(clock):
     first, second = (
-        [service.submit("a song").user_id for _ in range(4)]
+        [service.submit("a prompt").user_id for _ in range(4)]
         for service in (new_service(clock, seed=1), new_service(clock, seed=1))
     )
     assert first == second
 
 
 def test_submit_without_account_gets_one_with_a_free_slot(service):
-    service.submit("a song", user_id="one")
-    service.submit("a song", user_id="one")
-    assert {service.submit("a song").user_id for _ in range(2)} == {"two"}
+    service.submit("a prompt", user_id="one")
+    service.submit("a prompt", user_id="one")
+    assert {service.submit("a prompt").user_id for _ in range(2)} == {"two"}
 
 
 def test_submit_full_account_raises_no_free_slot(service):
-    service.submit("a song", user_id="one")
-    service.submit("a song", user_id="one")
+    service.submit("a prompt", user_id="one")
+    service.submit("a prompt", user_id="one")
     with pytest.raises(NoFreeSlot):
-        service.submit("a song", user_id="one")
+        service.submit("a prompt", user_id="one")
 
 
 def test_submit_full_service_raises_no_free_slot(service):
     for _ in range(4):
-        service.submit("a song")
+        service.submit("a prompt")
     with pytest.raises(NoFreeSlot):
-        service.submit("a song")
+        service.submit("a prompt")
 
 
 def test_submit_with_max_jobs_leaves_other_slots_free(service):
-    service.submit("a song", user_id="one")
+    service.submit("a prompt", user_id="one")
     with pytest.raises(NoFreeSlot):
-        service.submit("a song", user_id="one", max_jobs=1)
+        service.submit("a prompt", user_id="one", max_jobs=1)
 
 
 def test_submit_with_higher_max_jobs_gets_no_more_slots(service):
-    service.submit("a song", user_id="one")
-    service.submit("a song", user_id="one")
+    service.submit("a prompt", user_id="one")
+    service.submit("a prompt", user_id="one")
     with pytest.raises(NoFreeSlot):
-        service.submit("a song", user_id="one", max_jobs=10)
+        service.submit("a prompt", user_id="one", max_jobs=10)
 
 
 def test_submit_unknown_account_is_an_error_and_no_refusal(service):
     with pytest.raises(UnknownAccount):
-        service.submit("a song", user_id="three")
+        service.submit("a prompt", user_id="three")
     assert service.stats().refusals == 0
 
 
 def test_submit_expired_login_raises_login_expired(service):
     service.log_out("one")
     with pytest.raises(LoginExpired):
-        service.submit("a song", user_id="one")
+        service.submit("a prompt", user_id="one")
     assert (service.jobs(), service.stats().refusals) == ([], 0)
 
 
 def test_submit_without_account_gets_one_with_a_valid_login(service):
     service.log_out("one")
-    assert {service.submit("a song").user_id for _ in range(2)} == {"two"}
+    assert {service.submit("a prompt").user_id for _ in range(2)} == {"two"}
 
 
 def test_submit_valid_logins_full_raises_no_free_slot(service):
     service.log_out("one")
     for _ in range(2):
-        service.submit("a song")
+        service.submit("a prompt")
     with pytest.raises(NoFreeSlot):
-        service.submit("a song")
+        service.submit("a prompt")
 
 
 def test_submit_all_logins_expired_raises_login_expired(service):
     service.log_out("one")
     service.log_out("two")
     with pytest.raises(LoginExpired):
-        service.submit("a song")
+        service.submit("a prompt")
 
 
 def test_log_out_executing_jobs_go_on(service, clock):
-    service.submit("a song", user_id="one")
+    service.submit("a prompt", user_id="one")
     service.log_out("one")
     clock.advance(20)
     assert [job.status for job in service.jobs()] == ["completed"]
@@ -133,21 +133,21 @@ def test_log_out_error_is_in_the_snapshot(service):
 
 def test_read_lists_full_accounts_by_default(clock):
     service = new_service(clock, accounts={"full": 1, "free": 2})
-    service.submit("a song", user_id="full")
+    service.submit("a prompt", user_id="full")
     assert listed(service) == ["full", "free"]
 
 
 def test_read_hiding_full_accounts_lists_those_with_a_free_slot(clock):
     service = new_service(clock, accounts={"full": 1, "free": 2}, hide_full_accounts=True)
-    service.submit("a song", user_id="full")
-    service.submit("a song", user_id="free")
+    service.submit("a prompt", user_id="full")
+    service.submit("a prompt", user_id="free")
     assert listed(service) == ["free"]
 
 
 def test_read_hiding_full_accounts_with_all_full_lists_none(clock):
     service = new_service(clock, accounts={"a": 1, "b": 1}, hide_full_accounts=True)
     for account in ("a", "b"):
-        service.submit("a song", user_id=account)
+        service.submit("a prompt", user_id=account)
     assert (listed(service), len(service.read().jobs)) == ([], 2)
 
 
@@ -161,7 +161,7 @@ def test_read_never_lists_an_expired_login(clock, hides):
 def test_log_in_after_log_out_takes_jobs_again(service):
     service.log_out("one")
     service.log_in("one")
-    assert service.submit("a song", user_id="one").user_id == "one"
+    assert service.submit("a prompt", user_id="one").user_id == "one"
 
 
 @pytest.mark.parametrize("method", ["log_out", "log_in"])
@@ -173,30 +173,30 @@ def test_log_out_or_in_unknown_account_is_an_error(service, method):
 def test_reset_renews_every_login(service):
     service.log_out("one")
     service.reset()
-    assert service.submit("a song", user_id="one").user_id == "one"
+    assert service.submit("a prompt", user_id="one").user_id == "one"
 
 
 def test_read_before_the_end_has_the_job(service, clock):
-    job = service.submit("a song")
+    job = service.submit("a prompt")
     clock.advance(19.999)
     assert service.read().jobs == (job,)
 
 
 def test_read_after_the_end_has_the_slot_free(service, clock):
-    service.submit("a song", user_id="one")
+    service.submit("a prompt", user_id="one")
     clock.advance(20)
     assert (service.read().jobs, free(service)) == ((), {"one": 2, "two": 2})
 
 
 def test_submit_at_the_end_of_a_job_takes_its_slot(service, clock):
     for _ in range(4):
-        service.submit("a song")
+        service.submit("a prompt")
     clock.advance(20)
-    assert service.submit("a song").job_id == "job-5"
+    assert service.submit("a prompt").job_id == "job-5"
 
 
 def test_jobs_read_late_ended_on_time(service, clock):
-    job = service.submit("a song")
+    job = service.submit("a prompt")
     clock.advance(3600)
     assert [seen.ended for seen in service.jobs()] == [job.over_at]
 
@@ -209,14 +209,14 @@ def test_job_seconds_function_is_called_for_each_job(clock):
 
 
 def test_cancel_frees_the_slot(service):
-    service.submit("a song", user_id="one")
+    service.submit("a prompt", user_id="one")
     service.cancel("job-1")
     assert free(service)["one"] == 2
 
 
 @pytest.mark.parametrize("job_id", ["job-1", "never-heard-of"])
 def test_cancel_job_that_is_not_executing_is_an_error(service, clock, job_id):
-    service.submit("a song")
+    service.submit("a prompt")
     clock.advance(20)
     with pytest.raises(UnknownJob):
         service.cancel(job_id)
@@ -237,13 +237,13 @@ def test_jobs_keep_the_order_of_acceptance(service, clock):
 
 
 def test_take_ended_completed_job_is_returned_once(service, clock):
-    service.submit("a song")
+    service.submit("a prompt")
     clock.advance(20)
     assert [len(service.take_ended()) for _ in range(2)] == [1, 0]
 
 
 def test_take_ended_cancelled_job_is_not_returned(service):
-    service.submit("a song")
+    service.submit("a prompt")
     service.cancel("job-1")
     assert service.take_ended() == []
 
@@ -258,11 +258,11 @@ def test_take_ended_jobs_have_the_order_of_their_ends(clock):
 
 
 def test_stats_peak_is_the_most_jobs_at_once(service, clock):
-    service.submit("a song", user_id="one")
-    service.submit("a song", user_id="two")
-    service.submit("a song", user_id="two")
+    service.submit("a prompt", user_id="one")
+    service.submit("a prompt", user_id="two")
+    service.submit("a prompt", user_id="two")
     clock.advance(20)
-    service.submit("a song", user_id="one")
+    service.submit("a prompt", user_id="one")
     stats = service.stats()
     assert (stats.peak, stats.peak_by_account) == (3, {"one": 1, "two": 2})
 
@@ -270,7 +270,7 @@ def test_stats_peak_is_the_most_jobs_at_once(service, clock):
 def test_reset_makes_the_service_as_new(clock):
     service = new_service(clock)
     as_new = service.stats()
-    service.submit("a song")
+    service.submit("a prompt")
     service.count_request("available")
     service.count_unauthorized()
     service.reset()
@@ -291,7 +291,7 @@ def play(service, clock, step):
     try:
         match step:
             case "submit", user_id, max_jobs:
-                service.submit("a song", user_id=user_id, max_jobs=max_jobs)
+                service.submit("a prompt", user_id=user_id, max_jobs=max_jobs)
             case "cancel", number:
                 service.cancel(f"job-{number}")
             case "advance", seconds:
