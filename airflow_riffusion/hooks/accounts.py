@@ -46,7 +46,7 @@ class AccountDirectory:
         return self._known.complete(reading)
 
     def configured(self, max_age: float) -> ConfiguredAccounts | None:
-        """Return the accounts by an answer that is at most so many seconds old; None if there is none."""
+        """Return the accounts from an answer at most so many seconds old; None if there is none."""
         if self._configured is not None and self._clock() - self._answered_at <= max_age:
             return self._configured
         if self._clock() < self._backoff.not_before:
@@ -59,7 +59,7 @@ class AccountDirectory:
         self._log_logged_out(answer.logged_out)
         self._configured = self._known.learn(answer)
         if self._configured is None:
-            self._failed(f"connection '{self._conn_id}' has none, GET accounts says. It is asked once more.")
+            self._failed(f"GET accounts lists none for connection '{self._conn_id}'. It is asked once more.")
             return None
         self._backoff.succeeded()
         self._answered_at, self._last_error = self._clock(), None
@@ -70,7 +70,7 @@ class AccountDirectory:
         self._backoff.failed(self._clock(), retry_after)
         if error != self._last_error:
             self._last_error = error
-            log.warning("Which accounts the service has can't be found out: %s", error)
+            log.warning("The service's accounts can't be read: %s", error)
 
     def _log_logged_out(self, logged_out: tuple[str, ...]) -> None:
         if logged_out and logged_out != self._logged_out:

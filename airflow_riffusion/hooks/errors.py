@@ -35,7 +35,7 @@ COOKIE_EXPIRED = 596
 _LONGEST_DETAIL = 200
 _SHORTEST_TOKEN = 8
 _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})\b")
-# OpenSSL's words for an answer that is no TLS, and for one of a version that this machine does not speak.
+# OpenSSL's reasons for an answer that is not TLS, or is TLS of a version that this machine does not speak.
 _NO_TLS = {
     "WRONG_VERSION_NUMBER",
     "RECORD_LAYER_FAILURE",  # the same, from OpenSSL 3.2 on
@@ -46,7 +46,7 @@ _NO_TLS = {
     "UNSUPPORTED_PROTOCOL",
     "TLSV1_ALERT_PROTOCOL_VERSION",
 }
-# And for a peer with which this machine can't agree on TLS, now or later.
+# Its reasons for a peer with which this machine will never agree on TLS.
 _NO_AGREEMENT = {
     "SSLV3_ALERT_HANDSHAKE_FAILURE",
     "TLSV1_ALERT_INSUFFICIENT_SECURITY",
@@ -59,23 +59,17 @@ _NO_AGREEMENT = {
 
 @dataclass(frozen=True)
 class _Peer:
-    """
-    What answered, or should have: the service, also through a proxy, or the proxy itself.
+    """What answered, or should have: the service, also through a proxy, or the proxy itself."""
 
-    :param name: how a message calls it.
-    :param setting: where its address comes from.
-    :param without_tls: how that would begin, or be, without TLS.
-    """
-
-    name: str
-    setting: str
-    without_tls: str
+    name: str  # in messages
+    setting: str  # where its address comes from
+    without_tls: str  # the address without TLS, or its beginning
 
 
 def error_of_answer(
     answer: requests.Response, body: bytes, endpoint: str, settings: ConnectionSettings
 ) -> RiffusionError:
-    """Return the error that an answer other than 2xx is."""
+    """Return the error of an answer other than 2xx."""
     endpoint = endpoint.partition("?")[0]
     url = settings.url(endpoint)
     status = answer.status_code
@@ -97,7 +91,7 @@ def error_of_answer(
 def error_of_network(
     error: Exception, url: str, settings: ConnectionSettings, *, quoting: bool = True
 ) -> RiffusionError:
-    """Return the error that a request without a whole answer is."""
+    """Return the error of a request that got no complete answer."""
     url = url.partition("?")[0]
     if unusable := unusable_file(url):
         message = f"The request to {url} can't be sent: {unusable}. Correct the variable, or unset it."
@@ -126,7 +120,7 @@ def error_of_network(
 
 
 def _peer(causes: list[BaseException], url: str, variable: str | None, settings: ConnectionSettings) -> _Peer:
-    """Return what is at fault: the proxy if it was not passed, else the service."""
+    """Return the proxy if the request did not get past it, else the service."""
     if variable and any(isinstance(cause, ProxyError) for cause in causes):
         return _Peer(f"the proxy in {variable}", variable, "http://")
     through = f" through the proxy in {variable}" if variable else ""
@@ -135,7 +129,7 @@ def _peer(causes: list[BaseException], url: str, variable: str | None, settings:
 
 
 def _error_of_tls(cause: ssl.SSLError, url: str, peer: _Peer) -> RiffusionRejected | None:
-    """Return the error if no later handshake can succeed either."""
+    """Return the error if later handshakes will fail, too."""
     detail = cause.reason
     if isinstance(cause, ssl.SSLCertVerificationError):
         detail = cause.verify_message
@@ -156,7 +150,7 @@ def _error_of_tls(cause: ssl.SSLError, url: str, peer: _Peer) -> RiffusionReject
 
 
 def _error_of_proxy(causes: list[BaseException], url: str, variable: str) -> RiffusionRejected | None:
-    """Return the error if the proxy can't be used, or says no. It is never quoted: it may have a password."""
+    """Return the error of a proxy that can't be used or says no; it does not quote the proxy's password."""
     if any(isinstance(cause, requests.exceptions.InvalidSchema) for cause in causes):
         detail = "is a SOCKS proxy, which is not supported: name an HTTP proxy, or put the host into NO_PROXY"
     elif any(isinstance(cause, requests.exceptions.InvalidURL | LocationValueError) for cause in causes):
@@ -173,7 +167,7 @@ def _error_of_proxy(causes: list[BaseException], url: str, variable: str) -> Rif
 
 
 def _error_of_refused_tunnel(cause: BaseException, url: str, variable: str) -> RiffusionRejected | None:
-    """Return the error if the proxy has said no, in its own words no: they may repeat its password."""
+    """Return the error of a proxy that says no, without its own words: they may repeat its password."""
     refused = _TUNNEL_REFUSED.match(str(cause))
     status = int(refused[1]) if refused else None
     if status is None or _may_pass(status):
@@ -221,7 +215,7 @@ def _target(answer: requests.Response, token: str) -> str:
     try:
         parts = urlsplit(_hidden(answer.headers.get("Location", ""), token))
     except ValueError:
-        return "an address that is none"
+        return "a malformed address"
     host = parts.netloc.rpartition("@")[2]
     return _on_one_line(f"{parts.scheme}://{host}") if host else "elsewhere"
 
@@ -258,7 +252,7 @@ def _said(body: bytes) -> str | None:
 
 
 def _on_one_line(text: str) -> str:
-    """Return a text shortened, and without what a terminal would obey."""
+    """Return a text shortened, and without control characters, which a terminal would obey."""
     text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return f"{text[:_LONGEST_DETAIL]}…" if len(text) > _LONGEST_DETAIL else text
 

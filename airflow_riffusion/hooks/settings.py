@@ -29,31 +29,18 @@ _LABEL = re.compile("[a-z0-9_-]{1,63}")
 
 @dataclass(frozen=True)
 class ConnectionSettings:
-    """
-    A connection's settings, as the hook uses them.
-
-    :param conn_id: the connection they came from.
-    :param origin: scheme, host and port of the service, for example ``https://api.useapi.net``.
-    :param token: the API token, whole.
-    :param service: one of :data:`SERVICES`.
-    :param timeout: seconds that one request may take in all.
-    :param separate_triggerers: whether each triggerer grants slots without asking the others.
-    """
+    """A connection's settings, as the hook uses them."""
 
     conn_id: str
-    origin: str
+    origin: str  # scheme, host and port of the service, for example https://api.useapi.net
     token: str = field(repr=False)
-    service: str
-    timeout: float
-    separate_triggerers: bool = False
+    service: str  # one of SERVICES
+    timeout: float  # seconds that one request may take in all
+    separate_triggerers: bool = False  # whether each triggerer grants slots without asking the others
 
     @classmethod
     def of(cls, conn_id: str, connection: Connection) -> ConnectionSettings:
-        """
-        Read and check a connection.
-
-        :raises RiffusionRejected: if a setting can't work, naming the connection and the setting.
-        """
+        """Read and check a connection; a RiffusionRejected names the setting that can't work."""
         try:
             _no_login(connection.login)
             _no_schema(connection.schema)
@@ -75,11 +62,7 @@ class ConnectionSettings:
         return "email" if self.service in ("kling", "ltxstudio") else "user_id"
 
     def url(self, endpoint: str) -> str:
-        """
-        Return the address of one of the service's endpoints.
-
-        :raises ValueError: if it leads elsewhere.
-        """
+        """Return the address of one of the service's endpoints; ValueError if it leads elsewhere."""
         return f"{self.origin}/v1/{self.service}/{checked_endpoint(endpoint).lstrip('/')}"
 
 
@@ -108,7 +91,7 @@ def _no_login(login: str | None) -> None:
     # Not quoted: it may be the token.
     if login:
         raise ValueError(
-            "it has a login, which must be empty: the whole API token belongs into the password field; in a "
+            "it has a login, which must be empty: the whole API token belongs in the password field; in a "
             "connection URI its ':' is written %3A"
         )
 
@@ -117,14 +100,14 @@ def _no_schema(schema: str | None) -> None:
     # Not quoted either. In a connection URI it is the path.
     if schema:
         raise ValueError(
-            "it has a schema, which must be empty: the service belongs into the extra field 'service', https "
+            "it has a schema, which must be empty: the service belongs in the extra field 'service', https "
             "or http into the host; a connection URI has no path"
         )
 
 
 def _token(password: str | None) -> str:
     if not password:
-        raise ValueError("the API token is missing; it belongs into the password field")
+        raise ValueError("the API token is missing; it belongs in the password field")
     # The HTTP library would print such a token in its error.
     if not (password.isascii() and password.isprintable()) or " " in password:
         raise ValueError("the API token has a space, a control or a non-ASCII character; copy it again")

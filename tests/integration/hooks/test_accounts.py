@@ -34,7 +34,7 @@ def test_hook_accounts_that_fail_are_logged_once_without_the_answer(connect, ans
         assert hook.configured_accounts() is None
 
     assert len(server.requests) == 1
-    assert caplog.text.count("Which accounts the service has can't be found out: ") == 1
+    assert caplog.text.count("The service's accounts can't be read: ") == 1
     assert "sess" not in caplog.text
 
 

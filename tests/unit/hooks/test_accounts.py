@@ -72,7 +72,7 @@ def test_directory_same_error_twice_is_logged_once(service, directory, caplog):
         directory.configured(max_age=600)
         service.now += 60
 
-    assert caplog.text.count("can't be found out: 503 Service Unavailable.") == 1
+    assert caplog.text.count("can't be read: 503 Service Unavailable.") == 1
 
 
 def test_directory_first_answer_without_accounts_is_asked_for_again(service, directory):
