@@ -35,12 +35,7 @@ def create_app(
     faults: FaultList | None = None,
     closing: asyncio.Event | None = None,
 ) -> FastAPI:
-    """
-    Build the application around a service.
-
-    Only EmulatorServer can serve the faults that close the connection. No request is delayed once ``closing``
-    is set.
-    """
+    """Build the application; only EmulatorServer can serve faults that close the connection."""
     faults = FaultList() if faults is None else faults
     service_prefix = f"/v1/{dialect.service}"
 
@@ -67,7 +62,7 @@ def create_app(
         faults=faults,
         service_prefix=f"{service_prefix}/",
         token=token,
-        closing=closing or asyncio.Event(),
+        closing=closing or asyncio.Event(),  # once set, no request is delayed
     )
     app.include_router(service_routes(service, dialect), prefix=service_prefix)
     app.include_router(control_routes(service, faults))

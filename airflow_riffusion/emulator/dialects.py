@@ -31,21 +31,16 @@ ACCOUNT_SECRET = "made-up-secret-of-an-account"  # noqa: S105 - it opens nothing
 
 @dataclass(frozen=True)
 class Dialect:
-    """
-    One service's names.
-
-    ``account_name`` makes the name of the n-th account (the first has 1), ``login`` is what ``GET accounts``
-    says of an account's login, and ``lists_accounts`` whether a listed job names its account.
-    """
+    """One service's names."""
 
     service: str
     title: str
     account_field: Literal["user_id", "email"]
     job_field: Literal["job_id", "id", "jobId"]
-    account_name: Callable[[int], str]
+    account_name: Callable[[int], str]  # of the n-th account; the first has 1
     new_job_id: NewJobId
-    login: JsonObject
-    lists_accounts: bool = True
+    login: JsonObject  # what GET accounts says of an account's login
+    lists_accounts: bool = True  # whether a listed job names its account
 
     def available(self, reading: Snapshot) -> JsonObject:
         """Answer ``GET scheduler/available``."""
@@ -55,11 +50,8 @@ class Dialect:
         }
 
     def accounts(self, reading: Snapshot) -> JsonObject:
-        """
-        Answer ``GET accounts``: every account as it is configured, by its name.
-
-        https://useapi.net/docs/api-riffusion-v1/get-riffusion-accounts and its like have the fields.
-        """
+        """Answer ``GET accounts``: every account as it is configured, by its name."""
+        # https://useapi.net/docs/api-riffusion-v1/get-riffusion-accounts and its like have the fields.
         return {
             account.user_id: self._configured(account, reading.login_errors.get(account.user_id))
             for account in reading.accounts
@@ -83,12 +75,9 @@ class Dialect:
         return report
 
     def result(self, job: Job) -> list[JsonObject]:
-        """
-        Answer ``GET music`` as Riffusion does, whatever the service.
-
-        https://useapi.net/docs/api-riffusion-v1/get-riffusion-music has the fields, and of the statuses
-        ``completed`` only; the others, and what a failed job says, are the emulator's.
-        """
+        """Answer ``GET music`` as Riffusion does, whatever the service."""
+        # https://useapi.net/docs/api-riffusion-v1/get-riffusion-music has the fields, and only the status
+        # "completed". The other statuses, and a failed job's error, are the emulator's own.
         result: JsonObject = {
             "id": job.job_id,
             "author_id": job.user_id,

@@ -39,11 +39,7 @@ _EXTRA = ("fastapi", "starlette", "uvicorn", "h11")
 
 
 def run(options: Namespace) -> int:
-    """
-    Run the emulator until SIGINT or SIGTERM.
-
-    The exit code is 0, or 1 if it can't run here, or 2 if an option makes no sense.
-    """
+    """Run until SIGINT or SIGTERM; exit with 0, with 1 if it can't run here, with 2 for a bad option."""
     for stopping in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stopping, _stop)
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")

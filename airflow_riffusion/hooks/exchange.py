@@ -42,7 +42,7 @@ def exchange(
 
 
 def bad_response(settings: ConnectionSettings, endpoint: str, detail: str) -> RiffusionBadResponse:
-    """Return the error that a 2xx with an unusable body is, and count it as a failed request."""
+    """Return the error of a 2xx with an unusable body, and count it as a failed request."""
     url = settings.url(endpoint).partition("?")[0]
     error = RiffusionBadResponse(
         f"The answer from {url} is {detail}: check the base URL in connection '{settings.conn_id}', or wait "

@@ -6,16 +6,12 @@ from typing import Any
 
 
 def widgets(fields: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """
-    Return a widget for each of the fields in the provider's metadata.
-
-    :raises ImportError: without flask-appbuilder and wtforms, which Airflow before 3.2 brings along or
-        stands in for.
-    """
+    """Return a widget for each of the fields in the provider's metadata."""
     return {name: _widget(field) for name, field in fields.items()}
 
 
 def _widget(field: dict[str, Any]) -> Any:
+    # Airflow before 3.2 has these packages, or stand-ins for them.
     from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
     from wtforms import BooleanField, IntegerField, StringField
     from wtforms.validators import NumberRange, Optional, any_of

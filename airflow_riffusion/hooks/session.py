@@ -145,11 +145,8 @@ class _BoundedAdapter(HTTPAdapter):
 
 
 def _check_proxy(proxy: str) -> None:
-    """
-    Check that a proxy is scheme, user info, host and port: of more, requests takes what it understands.
-
-    :raises ValueError: if it is not, or its host can't exist.
-    """
+    """Raise ValueError unless a proxy is scheme, user info, host and port, and its host can exist."""
+    # Of an address with more than that, requests would use the parts that it understands.
     if proxy:
         parts = parse_url(prepend_scheme_if_needed(proxy, "http"))  # type: ignore[no-untyped-call]
         more = (parts.path or "").strip("/") or parts.query or parts.fragment

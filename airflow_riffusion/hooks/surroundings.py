@@ -14,7 +14,7 @@ _HASHED_CERTIFICATE = re.compile(r"[0-9a-f]{8}\.\d+")
 
 
 def unusable_file(url: str) -> str | None:
-    """Say which variable names a file without which TLS can't begin; None if each names one that will do."""
+    """Say which variable names an unusable file, and why; None if TLS can begin."""
     if not _counts_for(url):
         return None
     if variable := authorities_variable(url):
@@ -30,14 +30,14 @@ def unusable_file(url: str) -> str | None:
 
 
 def authorities_variable(url: str) -> str | None:
-    """Return which variable names the authorities to trust; None if the usual ones are."""
+    """Return which variable names the authorities to trust; None if none does."""
     # requests takes the first that is set.
     variables = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if _counts_for(url) else ()
     return next((variable for variable in variables if os.environ.get(variable)), None)
 
 
 def proxy_variable(url: str) -> str | None:
-    """Return where the proxy comes from that is used for an address: an environment variable, as a rule."""
+    """Return the variable that sets the proxy for an address; None without a proxy."""
     proxy = select_proxy(url, get_environ_proxies(url)) if _counts_for(url) else None
     if not proxy:
         return None

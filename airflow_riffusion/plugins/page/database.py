@@ -49,19 +49,17 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """
-    What the page needs from Airflow's database.
+    """What the page needs from Airflow's database."""
 
-    ``conn_ids`` are the stored connections of our type, without those of a team: only its own tasks can look
-    them up. ``tasks`` are by connection, stored or not; ``states`` are the gates', by the key of their
-    Variable, None if unknown. ``complete`` is False if not all tasks were counted; ``error`` says why the
-    database can't be read.
-    """
-
+    # The stored connections of our type, without those of a team: only its own tasks can look them up.
     conn_ids: tuple[str, ...] = ()
+    # By connection, stored or not.
     tasks: Mapping[str, Tasks] = field(default_factory=dict)
+    # The gates' states, by the key of their Variable; None if unknown.
     states: Mapping[str, PeerState] | None = field(default_factory=dict)
+    # Whether all tasks were counted.
     complete: bool = True
+    # Why the database can't be read.
     error: str | None = None
 
 

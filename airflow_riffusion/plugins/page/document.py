@@ -54,37 +54,26 @@ class WaitingTask:
 
 @dataclass(frozen=True, slots=True)
 class Tasks:
-    """
-    A connection's tasks in Airflow's trigger table.
+    """A connection's tasks in Airflow's trigger table."""
 
-    ``longest`` names a few of those that wait for a slot, the longest wait first; ``watching`` counts the
-    tasks that watch a job. ``complete`` is False if there are too many to count them all.
-    """
-
-    waiting: int = 0
-    longest: tuple[WaitingTask, ...] = ()
-    watching: int = 0
-    complete: bool = True
+    waiting: int = 0  # for a slot
+    longest: tuple[WaitingTask, ...] = ()  # a few of those, the longest wait first
+    watching: int = 0  # a job
+    complete: bool = True  # False if there are too many to count them all
 
 
 def connection_document(
     conn_id: str,
     outcome: Outcome | None,
-    held: Counter[str] | None,
+    held: Counter[str] | None,  # slots by account; None if unknown
     tasks: Tasks,
     *,
     now: datetime,
-    asking_for: float | None = None,
-    next_try: float | None = None,
+    asking_for: float | None = None,  # seconds since a request was sent that is not answered yet
+    next_try: float | None = None,  # seconds until a request may be sent
     readable_dags: Collection[str] = (),
 ) -> dict[str, Any]:
-    """
-    Return what the page shows of one connection.
-
-    ``held`` counts slots by account, and is None where that can't be known. A request has been under way for
-    ``asking_for`` seconds, or may be sent in ``next_try`` seconds; both may be None. The tasks of DAGs that
-    the user may not read are only counted.
-    """
+    """Return what the page shows of one connection; it names only tasks of readable DAGs."""
     reading = outcome.reading if outcome else None
     error = outcome.error if outcome else None
     return {

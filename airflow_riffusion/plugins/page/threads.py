@@ -14,11 +14,9 @@ log = logging.getLogger(__name__)
 
 
 class Threads:
-    """
-    At most so many daemon threads at once; further work is queued.
+    """At most so many daemon threads at once; further work is queued."""
 
-    An executor's threads are not daemons: a service that hangs would keep Airflow from shutting down.
-    """
+    # An executor's threads are not daemons: a service that hangs would keep Airflow from shutting down.
 
     def __init__(self, most: int) -> None:
         self._most = most

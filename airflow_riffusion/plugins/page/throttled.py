@@ -19,14 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Throttled(Generic[T]):
-    """
-    The last answer to a question, asked anew on demand, but not before a pause is over.
-
-    :param ask: blocks, and answers; it runs in a thread, once at a time. If it raises, the last answer stays.
-    :param pause: returns the seconds from an answer to the next question; it is given None if asking failed.
-    :param clock: seconds on any clock that never goes back.
-    :param threads: where the question is asked; a thread of its own by default.
-    """
+    """The last answer to a question, asked anew on demand, but not before a pause is over."""
 
     def __init__(
         self,
@@ -38,8 +31,10 @@ class Throttled(Generic[T]):
         self.answer: T | None = None
         self.due = float("-inf")
         """When it may be asked again, on the clock."""
-        self._ask = ask
-        self._pause = pause
+        self._ask = ask  # blocks, so it runs in a thread, once at a time; if it raises, the last answer stays
+        self._pause = (
+            pause  # takes the answer, None if asking failed; returns seconds until the next question
+        )
         self._clock = clock
         self._threads = threads or Threads(1)
         self._asking: asyncio.Future[None] | None = None

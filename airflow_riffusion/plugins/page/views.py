@@ -57,12 +57,10 @@ class ConnectionViews:
         return tables or replace(UNREAD, error="Airflow's database has not answered yet.")
 
     def conn_ids(self, tables: Tables) -> list[str]:
-        """
-        List the connections that can be shown.
+        """List the connections that can be shown."""
+        # The connections of a secrets backend can't be listed. They are shown while tasks wait for them, but
+        # not if there are teams: a connection of a secrets backend may belong to one.
 
-        The connections of a secrets backend can't be listed. They are shown while tasks wait for them, but
-        not if there are teams: a connection of a secrets backend may belong to one.
-        """
         # A template is no connection id. The triggerer renders a sensor's connection for itself alone: the
         # table keeps the template for as long as the task waits.
         of_tasks = () if has_teams() else (conn_id for conn_id in tables.tasks if "{" not in conn_id)
