@@ -115,7 +115,7 @@ def test_database_reader_sorts_waiting_tasks_by_the_longest_wait(session, defer)
     assert (longest[0].dag_id, longest[0].run_id, longest[0].map_index) == ("songs", "manual__1", -1)
 
 
-def test_database_reader_task_started_in_the_triggerer_waits_since_its_trigger_was_created(session, defer):
+def test_database_reader_task_started_in_the_triggerer_waits_since_its_trigger(session, defer):
     defer(waits(minutes=None))
 
     assert DatabaseReader().read(session).tasks["riffusion_default"].longest[0].since == NOON
