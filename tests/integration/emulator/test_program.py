@@ -93,12 +93,14 @@ def test_program_hiding_full_accounts_lists_none(build, http):
         assert http.get(f"{service}/scheduler/available").json()["available"] == []
 
 
-def test_program_without_its_extra_says_what_to_install(in_process, monkeypatch, capsys):
-    monkeypatch.delitem(sys.modules, "airflow_riffusion.emulator.server")
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
+@pytest.mark.parametrize("package", ["fastapi", "uvicorn"])
+def test_program_without_its_extra_says_what_to_install(in_process, monkeypatch, capsys, package):
+    for module in ("app", "server"):
+        monkeypatch.delitem(sys.modules, f"airflow_riffusion.emulator.{module}")
+    monkeypatch.setitem(sys.modules, package, None)
     assert in_process() == 1
     assert capsys.readouterr().err == (
-        "uvicorn is not installed: pip install 'airflow-riffusion[emulator]'\n"
+        f"{package} is not installed: pip install 'airflow-riffusion[emulator]'\n"
     )
 
 
