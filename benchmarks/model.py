@@ -49,7 +49,7 @@ NOTE = (
     f"Ours is the package's SlotLedger with a hold of {HOLD:.0f} s, jobs named by grant_id, and readings "
     "that the model paces as the gate does (interval x 1.0-1.1), so that their number says nothing of the "
     f"gate itself. At most {TRIGGERS:,} tasks are in the ledger, a triggerer's default capacity: these join "
-    "in random order, the later ones in theirs as room is made. An order violation is a slot gone to a task "
+    "in random order, the later ones in theirs as others leave. An order violation is a slot gone to a task "
     "while an earlier one waits: at the grant, or with sensors at the accepted submission. Refusals and "
     "violations of ours are the most at any interval. Throughput is the all-knowing gate's makespan over the "
     "contender's."

@@ -1,5 +1,5 @@
 """
-Whether there is room for another task, and since when.
+How many free slots nobody has claimed, and whether they have just become enough for a request.
 
 Pure, as :mod:`airflow_riffusion.core.ledger` is.
 """
@@ -36,9 +36,9 @@ class Availability:
     configured: ConfiguredAccounts | None = None
 
     def to_xcom(self, user_ids: frozenset[str] | None = None) -> dict[str, Any]:
-        """Return the reading as plain JSON, and with it the room: how many slots a newcomer could have."""
+        """Return the reading as plain JSON, with ``unclaimed``: free slots neither held nor waited for."""
         usable = (slots for user_id, slots in self.slots.items() if user_ids is None or user_id in user_ids)
-        return {**self.reading.for_users(user_ids).to_xcom(), "room": sum(usable)}
+        return {**self.reading.for_users(user_ids).to_xcom(), "unclaimed": sum(usable)}
 
     @property
     def free(self) -> dict[str, int]:
@@ -57,12 +57,12 @@ class Availability:
 
 class RisingEdge:
     """
-    Tells when there comes to be room for a request: once, until fewer slots were free than it takes.
+    Tells once that there are enough unclaimed slots for a request, and again only after too few were free.
 
-    That they are held or waited for is no fall: a DAG whose songs are refused would start itself for ever,
-    because it takes up the room that it was started for, and gives it back.
+    Slots that become held or waited for are no fall: a DAG whose songs are refused would start itself for
+    ever, because it takes the slots that it was started for, and gives them back.
 
-    :param request: what there is to be room for.
+    :param request: what the unclaimed slots must be enough for.
     :param armed: whether fewer slots were free when last looked.
     :ivar in_doubt: whether so many readings list too little for the request that the accounts must be known.
     :ivar unsatisfiable: why the request can never be served; None if it may be.
@@ -79,7 +79,7 @@ class RisingEdge:
         self._warnings: set[str] = set()
         self._impossible = self._doubtful = 0
 
-    def observe(self, room: Availability) -> bool:
+    def observe(self, availability: Availability) -> bool:
         """
         Take in what a reading leaves, and return whether there has come to be enough.
 
@@ -87,17 +87,17 @@ class RisingEdge:
         than the last, or lacks an account on which no job is seen, says nothing until several in a row are
         like that. If the service has no accounts that could serve it, :attr:`unsatisfiable` then says why.
         """
-        if room.reading is self._reading:
+        if availability.reading is self._reading:
             return False
-        self._reading = room.reading
-        self._judge(room)
-        if not self._is_believed(room.reading):
+        self._reading = availability.reading
+        self._judge(availability)
+        if not self._is_believed(availability.reading):
             return False
-        enough = self._shape.pick(room.slots) is not None
+        enough = self._shape.pick(availability.slots) is not None
         risen = enough and self.armed
         if risen:
             self.armed = False
-        elif self._shape.pick(room.free) is None:
+        elif self._shape.pick(availability.free) is None:
             self.armed = True
         return risen
 
@@ -121,10 +121,10 @@ class RisingEdge:
         self._accounts, self._warnings = accounts, warnings
         return True
 
-    def _judge(self, room: Availability) -> None:
-        impossible = self._shape.impossible(room.reading.listed_slots)
+    def _judge(self, availability: Availability) -> None:
+        impossible = self._shape.impossible(availability.reading.listed_slots)
         self._impossible = self._impossible + 1 if impossible else 0
         self.in_doubt = self._impossible >= READINGS_TO_CONFIRM
         self.unsatisfiable = None
-        if self.in_doubt and room.configured is not None:
-            self.unsatisfiable = self._shape.ruled_out(room.reading, room.configured)
+        if self.in_doubt and availability.configured is not None:
+            self.unsatisfiable = self._shape.ruled_out(availability.reading, availability.configured)

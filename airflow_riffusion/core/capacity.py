@@ -114,10 +114,10 @@ class AccountCapacity(_Frozen):
         max_jobs, executing, available = numbers["maxJobs"], numbers["executing"], numbers["available"]
         if executing is None:
             executing = max(0, max_jobs - available) if max_jobs is not None and available is not None else 0
-            room = max_jobs if available is not None else None
+            unused = max_jobs if available is not None else None
         else:
-            room = max(0, max_jobs - executing) if max_jobs is not None else None
-        supported = [number for number in (available, room) if number is not None]
+            unused = max(0, max_jobs - executing) if max_jobs is not None else None
+        supported = [number for number in (available, unused) if number is not None]
         if not supported and not nonsense:
             nonsense.append(f"account {shown(user_id)}: nothing says how many slots are free")
         account = cls(

@@ -180,7 +180,7 @@ class SlotLedger:
         """Return whether :meth:`grant` would grant something."""
         return any(self._picks(reading, self._unheld(reading, held_elsewhere)))
 
-    def room(self, reading: Capacity, held_elsewhere: Mapping[str, int] | None = None) -> Counter[str]:
+    def unclaimed(self, reading: Capacity, held_elsewhere: Mapping[str, int] | None = None) -> Counter[str]:
         """Return how many slots of which account are free, and neither held nor waited for."""
         free = self._unheld(reading, held_elsewhere)
         for _ in self._picks(reading, free):

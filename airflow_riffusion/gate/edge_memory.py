@@ -28,7 +28,7 @@ class Store(Protocol):
 
 class EdgeMemory:
     """
-    Remembers with the asset whether a trigger has fired since there was no room.
+    Remembers with the asset whether a trigger has fired since too few slots were free.
 
     A trigger that can't reach it fires all the same: rather twice than never. One of another id is not the
     same trigger restarted: Airflow makes a new one when the DAG is unpaused, and that begins anew.

@@ -125,7 +125,7 @@ class CapacityGate:
             self._jobs.leave(watcher_id)
             self._leave(watcher_id)
 
-    async def room(
+    async def availability(
         self, poke_interval: float, request: SlotRequest | None = None, *, needs_accounts: bool = False
     ) -> Availability:
         """
@@ -245,9 +245,9 @@ class CapacityGate:
 
     async def _resolve_observers(self, reading: Capacity, configured: ConfiguredAccounts | None) -> None:
         """Show observers what a reading leaves; read the peers first if a demand seems to be met."""
-        if self._is_shared() and self._observers.may_be_met(self._ledger.room(reading)):
+        if self._is_shared() and self._observers.may_be_met(self._ledger.unclaimed(reading)):
             await self._coordinator.observe_peers()
-        free = self._ledger.room(reading, self._coordinator.held_elsewhere(reading))
+        free = self._ledger.unclaimed(reading, self._coordinator.held_elsewhere(reading))
         availability = Availability(reading, free, configured).less(self._coordinator.wanted_elsewhere())
         self._observers.resolve(availability)
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from airflow_riffusion.hooks.settings import ConnectionSettings
 
 LARGEST_ANSWER = 4 * 1024 * 1024
-_ROOM_FOR_HEADERS = 64 * 1024
+_LARGEST_HEADERS = 64 * 1024
 
 _Manager = TypeVar("_Manager", bound="PoolManager")
 
@@ -52,7 +52,7 @@ class _BoundedReader(io.RawIOBase):
         # urllib3 has just set the socket's timeout to what is left of the request's total.
         timeout = connection.gettimeout()
         self._deadline = None if timeout is None else time.monotonic() + timeout
-        self._left = LARGEST_ANSWER + _ROOM_FOR_HEADERS
+        self._left = LARGEST_ANSWER + _LARGEST_HEADERS
 
     def readable(self) -> bool:
         return True

@@ -36,11 +36,11 @@ _AFTER_REJECTION = 60.0
 
 class CapacityEventTrigger(SerializedByArguments, BaseEventTrigger):
     """
-    Let an ``AssetWatcher`` start DAGs when there comes to be room for new jobs (Airflow 3).
+    Let an ``AssetWatcher`` start DAGs when slots come free for new jobs (Airflow 3).
 
-    It fires when `slots` free slots come to be left for newcomers: neither held for a task that was granted
-    them, nor wanted by one that waits, so that no DAG is started for slots that are promised already. It
-    fires again only after the service had fewer free. Its first reading counts as a rise if it shows enough.
+    It fires when `slots` slots have become unclaimed: free, and neither held for a task that was granted
+    them, nor wanted by one that waits. So no DAG is started for slots that are promised already. It fires
+    again only after the service had fewer free. Its first reading counts as a rise if it shows enough.
 
     It takes no place in the queue, and shares the readings of the connection's gate with the waiting tasks.
 
@@ -49,14 +49,14 @@ class CapacityEventTrigger(SerializedByArguments, BaseEventTrigger):
     minute.
 
     From Airflow 3.3 on, the asset remembers whether it has fired since then: a triggerer that is restarted
-    starts no DAG for the same rise again. Before, it does, if there still is room.
+    starts no DAG for the same rise again. Before, it does, if the slots are still unclaimed.
 
     The event's payload is the reading as plain JSON, as in the XCom of the
-    :class:`~airflow_riffusion.operators.capacity.CapacityOperator`, and ``room``: how many slots are left
-    for newcomers.
+    :class:`~airflow_riffusion.operators.capacity.CapacityOperator`, and ``unclaimed``: how many free slots
+    are neither held for a task nor wanted by one that waits.
 
     :param riffusion_conn_id: the Airflow connection. No credential is ever stored with the trigger.
-    :param slots: how many slots there is to be room for.
+    :param slots: how many unclaimed slots start a DAG.
     :param user_ids: only these accounts count; None for all.
     :param poke_interval: seconds, or a timedelta, between readings; the gate takes the smallest of all.
     :raises ValueError: if an argument can't be what it should, or on Airflow 2.
@@ -86,23 +86,25 @@ class CapacityEventTrigger(SerializedByArguments, BaseEventTrigger):
         edge = RisingEdge(request, armed=await memory.recall())
         log.info("Looking out for %s.", self._name(request))
         while True:
-            room = await self._room(request if edge.armed else None, needs_accounts=edge.in_doubt)
-            risen = edge.observe(room)
+            availability = await self._availability(
+                request if edge.armed else None, needs_accounts=edge.in_doubt
+            )
+            risen = edge.observe(availability)
             self._complain(self._impossible(request, edge.unsatisfiable) if edge.unsatisfiable else None)
             # Stored before the event: a restart between the two may lose an event, but repeats none.
             await memory.keep(edge.armed)
             if risen:
-                log.info("There is room for %s: %s.", self._name(request), room.reading)
-                yield TriggerEvent(room.to_xcom(request.user_ids))
+                log.info("Firing an event for %s: %s.", self._name(request), availability.reading)
+                yield TriggerEvent(availability.to_xcom(request.user_ids))
 
-    async def _room(self, wanted: SlotRequest | None, *, needs_accounts: bool) -> Availability:
+    async def _availability(self, wanted: SlotRequest | None, *, needs_accounts: bool) -> Availability:
         """Wait for the next reading, as long as it may take."""
         from airflow_riffusion.gate.gate import CapacityGate
 
         while True:
             try:
                 gate = CapacityGate.of(self.riffusion_conn_id)
-                return await gate.room(self.poke_interval, wanted, needs_accounts=needs_accounts)
+                return await gate.availability(self.poke_interval, wanted, needs_accounts=needs_accounts)
             except RiffusionRejected as error:
                 self._complain(str(error))
             await asyncio.sleep(_AFTER_REJECTION)

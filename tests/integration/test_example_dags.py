@@ -29,7 +29,7 @@ def events(*extras):
     """Return what a run is told of the events that started it."""
     from airflow.sdk.execution_time.context import TriggeringAssetEventsAccessor
 
-    asset = SimpleNamespace(name="riffusion_room_for_two", uri="riffusion_room_for_two")
+    asset = SimpleNamespace(name="riffusion_two_free_slots", uri="riffusion_two_free_slots")
     return TriggeringAssetEventsAccessor.build(
         SimpleNamespace(asset=asset, source_aliases=[], extra=extra) for extra in extras
     )
@@ -48,10 +48,10 @@ def how_many(triggering_asset_events):
 
 
 @pytest.mark.parametrize("task", [songs, how_many])
-def test_event_example_with_an_event_goes_by_its_room(task):
-    payload = {"room": 2, "available": 4, "best_user_id": "a"}
+def test_event_example_with_an_event_goes_by_its_unclaimed_slots(task):
+    payload = {"unclaimed": 2, "available": 4, "best_user_id": "a"}
 
-    assert task(events({"payload": {**payload, "room": 1}}, {"payload": payload})) == 2
+    assert task(events({"payload": {**payload, "unclaimed": 1}}, {"payload": payload})) == 2
 
 
 @pytest.mark.parametrize("task", [songs, how_many])

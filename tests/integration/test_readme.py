@@ -81,7 +81,7 @@ def test_readme_event_trigger_table_has_all_parameters_and_defaults():
     from airflow_riffusion.triggers.event import CapacityEventTrigger
 
     parameters = inspect.signature(CapacityEventTrigger).parameters.values()
-    shown = readme.table("### Start a DAG when there is room")
+    shown = readme.table("### Start a DAG when slots come free")
 
     assert {name: eval(default.strip("`")) for name, default in shown.items()} == {
         each.name: each.default for each in parameters

@@ -26,7 +26,7 @@ from airflow_riffusion.sensors.capacity import CapacitySensor
 from airflow_riffusion.sensors.job import JobSensor
 from airflow_riffusion.triggers.event import CapacityEventTrigger
 
-watcher = AssetWatcher(name="room", trigger=CapacityEventTrigger(slots=2, user_ids=["a"]))
+watcher = AssetWatcher(name="two_slots", trigger=CapacityEventTrigger(slots=2, user_ids=["a"]))
 
 
 @task
@@ -34,7 +34,7 @@ def ask_elsewhere() -> str:
     return "a"
 
 
-@dag(schedule=[Asset("room", watchers=[watcher])])
+@dag(schedule=[Asset("two_free_slots", watchers=[watcher])])
 def songs() -> None:
     given = ask_elsewhere()
     CapacityOperator(task_id="capacity", riffusion_conn_id=given, user_ids=given)

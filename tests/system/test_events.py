@@ -96,7 +96,7 @@ class Stage:
         for _ in attempts(60):
             if self.runs():
                 return
-        pytest.fail("there is room, but no run")
+        pytest.fail("slots are unclaimed, but no run")
 
     def await_songs(self):
         for _ in attempts(120):
@@ -171,12 +171,12 @@ def story(stage, statsd):
     note("full again")
     stage.end(taken)
     stage.await_songs()
-    note("room again")
+    note("free again")
 
     story.metrics = statsd.names
     story.payloads = stage.payloads()
     (run,) = [run for run in stage.runs() if stage.airflow.state(run) not in FINAL_STATES]
-    stage.end(stage.songs())  # which makes room for yet another run
+    stage.end(stage.songs())  # which frees slots for yet another run
     story.states.append(stage.airflow.wait(run))
     story.log = stage.airflow.log(run, "songs")
     return story
@@ -195,7 +195,7 @@ def test_event_dag_killed_triggerer_starts_no_second_run(story):
 
 
 def test_event_dag_next_rise_starts_the_next_run(story):
-    assert (story.runs["full again"], story.runs["room again"]) == ((1, 1), (2, 2))
+    assert (story.runs["full again"], story.runs["free again"]) == ((1, 1), (2, 2))
 
 
 def test_event_dag_runs_succeed_unless_their_jobs_are_refused(story):
@@ -203,8 +203,8 @@ def test_event_dag_runs_succeed_unless_their_jobs_are_refused(story):
 
 
 def test_event_dag_run_gets_the_slots_left_by_its_event(story):
-    assert all(payload["room"] >= 2 for payload in story.payloads)
-    assert f"Availability for {story.payloads[0]['room']} songs" in story.log
+    assert all(payload["unclaimed"] >= 2 for payload in story.payloads)
+    assert f"Making {story.payloads[0]['unclaimed']} songs" in story.log
 
 
 @pytest.mark.parametrize(

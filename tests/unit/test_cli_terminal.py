@@ -57,7 +57,7 @@ def test_screen_new_reading_replaces_the_error(service, console):
     assert frames(console)[-1][0].startswith("riffusion_default (riffusion), 12:00:00 UTC: 3 of 4")
 
 
-def test_screen_many_notes_leave_room_for_the_reading(service, console):
+def test_screen_many_notes_push_no_reading_off_it(service, console):
     service.answers = [FREE.model_copy(update={"warnings": tuple(f"note {n}" for n in range(50))})]
     watch()
 

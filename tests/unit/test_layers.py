@@ -43,7 +43,7 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def room(module: str) -> str:
+def folder(module: str) -> str:
     return module.removeprefix("airflow_riffusion.").partition(".")[0]
 
 
@@ -64,7 +64,7 @@ def test_layers_module_imports_nothing_from_above(path):
     above = {
         module
         for module in imports(path)
-        if module.startswith("airflow_riffusion.") and room(module) in known - allowed(own)
+        if module.startswith("airflow_riffusion.") and folder(module) in known - allowed(own)
     }
 
     assert not {

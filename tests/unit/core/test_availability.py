@@ -13,51 +13,58 @@ from airflow_riffusion.core.request import SlotRequest
 from tests.readings import NOON, configured, job, reading
 
 
-def room(**free):
-    now = reading(**{account: (slots, 4) for account, slots in free.items()})
-    return Availability(now, Counter(free))
+def free(**slots):
+    now = reading(**{account: (number, 4) for account, number in slots.items()})
+    return Availability(now, Counter(slots))
 
 
-def rooms(number, **free):
-    return [room(**free) for _ in range(number)]
+def alike(number, **slots):
+    return [free(**slots) for _ in range(number)]
 
 
-def observed(edge, *rooms):
-    return [edge.observe(each) for each in rooms]
+def observed(edge, *availabilities):
+    return [edge.observe(each) for each in availabilities]
 
 
 class TestRisingEdge:
-    def test_it_rises_once_until_there_was_no_room_again(self):
+    def test_it_rises_once_until_too_few_were_free_again(self):
         edge = RisingEdge(SlotRequest(slots=2))
 
-        said = observed(edge, *(room(a=slots) for slots in (0, 1, 2, 3, 2, 1, 2, 4, 0, 2)))
+        said = observed(edge, *(free(a=slots) for slots in (0, 1, 2, 3, 2, 1, 2, 4, 0, 2)))
 
         assert said == [False, False, True, False, False, False, True, False, False, True]
 
-    def test_room_at_the_first_look_is_a_rise(self):
-        assert RisingEdge(SlotRequest()).observe(room(a=1))
+    def test_enough_at_the_first_look_is_a_rise(self):
+        assert RisingEdge(SlotRequest()).observe(free(a=1))
 
     def test_unless_it_is_known_to_have_risen_before(self):
         edge = RisingEdge(SlotRequest(), armed=False)
 
-        assert observed(edge, *rooms(3, a=1), room(a=0), room(a=1)) == [False] * 4 + [True]
+        assert observed(edge, *alike(3, a=1), free(a=0), free(a=1)) == [False] * 4 + [True]
 
     def test_slots_of_several_accounts_count_together(self):
-        assert observed(RisingEdge(SlotRequest(slots=3)), room(a=1, b=1), room(a=1, b=2)) == [False, True]
+        assert observed(RisingEdge(SlotRequest(slots=3)), free(a=1, b=1), free(a=1, b=2)) == [
+            False,
+            True,
+        ]
 
     def test_only_the_accounts_asked_for_count(self):
         edge = RisingEdge(SlotRequest(slots=2, user_ids=frozenset("b")))
 
-        assert observed(edge, room(a=4, b=1), room(a=0, b=2)) == [False, True]
+        assert observed(edge, free(a=4, b=1), free(a=0, b=2)) == [False, True]
 
-    def test_slots_that_are_free_but_promised_are_no_room(self):
+    def test_slots_that_are_free_but_promised_are_not_unclaimed(self):
         assert not RisingEdge(SlotRequest(slots=2)).observe(Availability(reading(a=(2, 4)), Counter(a=1)))
 
     @pytest.mark.parametrize("blanks", [1, 2])
     def test_a_blank_reading_or_two_are_no_fall(self, blanks):
         edge = RisingEdge(SlotRequest())
 
-        assert observed(edge, room(a=1), *rooms(blanks), room(a=1)) == [True, *[False] * blanks, False]
+        assert observed(edge, free(a=1), *alike(blanks), free(a=1)) == [
+            True,
+            *[False] * blanks,
+            False,
+        ]
 
     @pytest.mark.parametrize(
         "account",
@@ -72,7 +79,7 @@ class TestRisingEdge:
         odd = Capacity.parse({"available": accounts}, service="riffusion", observed_at=NOON)
         edge = RisingEdge(SlotRequest())
 
-        assert observed(edge, room(a=0, b=2), Availability(odd, Counter()), room(a=0, b=2)) == [
+        assert observed(edge, free(a=0, b=2), Availability(odd, Counter()), free(a=0, b=2)) == [
             True,
             False,
             False,
@@ -81,7 +88,7 @@ class TestRisingEdge:
     def test_an_account_that_is_gone_for_good_is_believed_to_be(self):
         edge = RisingEdge(SlotRequest())
 
-        assert observed(edge, room(a=0, b=2), *rooms(3, a=0), room(a=1))[-1] is True
+        assert observed(edge, free(a=0, b=2), *alike(3, a=0), free(a=1))[-1] is True
 
     def test_an_account_that_is_always_odd_hides_no_other_that_is_missing(self):
         odd = {"user_id": "b"}
@@ -99,33 +106,33 @@ class TestRisingEdge:
     def test_one_that_has_risen_before_a_restart_takes_no_first_reading_for_a_fall(self):
         edge = RisingEdge(SlotRequest(), armed=False)
 
-        assert not any(observed(edge, room(a=0), *(room(a=0, b=2) for _ in range(5))))
+        assert not any(observed(edge, free(a=0), *(free(a=0, b=2) for _ in range(5))))
 
     def test_another_account_that_is_missing_says_nothing(self):
         edge = RisingEdge(SlotRequest(user_ids=frozenset("a")))
 
-        assert observed(edge, room(a=1, b=1), room(a=0), room(a=1)) == [True, False, True]
+        assert observed(edge, free(a=1, b=1), free(a=0), free(a=1)) == [True, False, True]
 
     def test_a_reading_counts_once_however_often_it_is_observed(self):
-        edge, blank = RisingEdge(SlotRequest()), room()
+        edge, blank = RisingEdge(SlotRequest()), free()
 
-        assert observed(edge, room(a=1), *[blank] * 5, room(a=1))[-1] is False
+        assert observed(edge, free(a=1), *[blank] * 5, free(a=1))[-1] is False
 
     def test_slots_that_are_promised_and_given_back_are_neither_fall_nor_rise(self):
         edge = RisingEdge(SlotRequest(slots=2))
         promised = Availability(reading(a=(2, 4)), Counter())
 
-        assert observed(edge, room(a=2), promised, room(a=2)) == [True, False, False]
+        assert observed(edge, free(a=2), promised, free(a=2)) == [True, False, False]
 
     def test_three_are_one(self):
         edge = RisingEdge(SlotRequest())
 
-        assert observed(edge, room(a=1), *rooms(3), room(a=1))[-1] is True
+        assert observed(edge, free(a=1), *alike(3), free(a=1))[-1] is True
 
     def test_edge_impossible_request_is_hopeless_after_three_readings_until_one_lists_enough(self):
         edge = RisingEdge(SlotRequest(slots=5))
         told = []
-        for each in (*rooms(3, a=4), room(a=4, b=4)):
+        for each in (*alike(3, a=4), free(a=4, b=4)):
             edge.observe(replace(each, configured=configured(a=4)))
             told.append((edge.in_doubt, edge.unsatisfiable))
 
@@ -134,7 +141,7 @@ class TestRisingEdge:
     @pytest.mark.parametrize("accounts", [configured(a=4, b=4), None], ids=["full", "unknown"])
     def test_edge_accounts_that_may_be_full_make_nothing_hopeless(self, accounts):
         edge = RisingEdge(SlotRequest(slots=5))
-        for each in rooms(9, a=4):
+        for each in alike(9, a=4):
             edge.observe(replace(each, configured=accounts))
 
         assert edge.in_doubt
@@ -144,34 +151,42 @@ class TestRisingEdge:
         jobs = [job(str(number), "a") for number in range(4)]
         edge, full = RisingEdge(SlotRequest()), reading(*jobs).with_full_accounts({"a": 4})
 
-        assert observed(edge, room(a=1), Availability(full, Counter()), room(a=1)) == [True, False, True]
+        assert observed(edge, free(a=1), Availability(full, Counter()), free(a=1)) == [
+            True,
+            False,
+            True,
+        ]
 
     @pytest.mark.parametrize("jobs", [0, 1, 3])
     def test_edge_account_that_is_not_listed_and_shows_too_few_jobs_says_nothing(self, jobs):
         running = [job(str(number), "a") for number in range(jobs)]
         edge, blank = RisingEdge(SlotRequest()), reading(*running).with_full_accounts({"a": 4})
 
-        assert observed(edge, room(a=1), Availability(blank, Counter()), room(a=1)) == [True, False, False]
+        assert observed(edge, free(a=1), Availability(blank, Counter()), free(a=1)) == [
+            True,
+            False,
+            False,
+        ]
 
 
 class TestOthersWhoWant:
     def test_who_can_use_any_account_gets_the_fullest(self):
-        assert room(a=3, b=1).less({None: 2}).slots == {"a": 1, "b": 1}
+        assert free(a=3, b=1).less({None: 2}).slots == {"a": 1, "b": 1}
 
     def test_they_leave_nothing_if_they_want_more(self):
-        assert not room(a=3, b=1).less({None: 5}).slots
+        assert not free(a=3, b=1).less({None: 5}).slots
 
     def test_who_can_use_one_account_only_leaves_the_others_alone(self):
-        assert room(a=3, b=4).less({frozenset("a"): 10}).slots == {"b": 4}
+        assert free(a=3, b=4).less({frozenset("a"): 10}).slots == {"b": 4}
 
     def test_who_has_no_choice_comes_first(self):
-        assert not room(a=1, b=1).less({None: 1, frozenset("a"): 1}).slots
+        assert not free(a=1, b=1).less({None: 1, frozenset("a"): 1}).slots
 
     def test_if_there_are_none_all_is_left(self):
-        assert room(a=3, b=1).less({}).slots == {"a": 3, "b": 1}
+        assert free(a=3, b=1).less({}).slots == {"a": 3, "b": 1}
 
 
-class TestRoomInTheLedger:
+class TestUnclaimedInTheLedger:
     def ledger(self, *requests):
         ledger = SlotLedger()
         for number, request in enumerate(requests):
@@ -179,42 +194,42 @@ class TestRoomInTheLedger:
         return ledger
 
     def test_all_that_is_free_if_nobody_is_there(self):
-        assert self.ledger().room(reading(a=2, b=(0, 2), c=1)) == {"a": 2, "c": 1}
+        assert self.ledger().unclaimed(reading(a=2, b=(0, 2), c=1)) == {"a": 2, "c": 1}
 
     def test_what_is_held_is_none(self):
         ledger = self.ledger(SlotRequest(slots=2))
         now = reading(a=3)
         ledger.observe(now, 0.0)
 
-        assert ledger.room(now) == {"a": 1}
+        assert ledger.unclaimed(now) == {"a": 1}
 
     def test_what_others_hold_is_none(self):
-        assert self.ledger().room(reading(a=3), {"a": 2}) == {"a": 1}
+        assert self.ledger().unclaimed(reading(a=3), {"a": 2}) == {"a": 1}
 
     def test_what_will_be_granted_is_none(self):
-        assert self.ledger(SlotRequest(slots=2)).room(reading(a=3)) == {"a": 1}
+        assert self.ledger(SlotRequest(slots=2)).unclaimed(reading(a=3)) == {"a": 1}
 
     def test_what_is_kept_for_one_that_waits_for_more_is_none(self):
         ledger = self.ledger(SlotRequest(slots=3, user_ids=frozenset("a")))
 
-        assert ledger.room(reading(a=2, b=1)) == {"b": 1}
+        assert ledger.unclaimed(reading(a=2, b=1)) == {"b": 1}
 
     def test_a_plain_check_takes_none(self):
-        assert self.ledger(SlotRequest(slots=5, hold=0)).room(reading(a=2)) == {"a": 2}
+        assert self.ledger(SlotRequest(slots=5, hold=0)).unclaimed(reading(a=2)) == {"a": 2}
 
     def test_looking_grants_nothing(self):
         ledger = self.ledger(SlotRequest())
-        ledger.room(reading(a=1))
+        ledger.unclaimed(reading(a=1))
 
         assert (len(ledger), ledger.held) == (1, 0)
 
 
-def test_the_payload_is_the_reading_and_the_room_of_the_accounts_asked_for():
+def test_the_payload_is_the_reading_and_the_unclaimed_slots_of_the_accounts_asked_for():
     callback = {**job("1", "a"), "replyUrl": "https://me:secret@example.com/done?key=secret"}
     now = reading(callback, a=(3, 4), b=(1, 4))
 
     payload = Availability(now, Counter(a=2, b=1)).to_xcom(frozenset("a"))
 
-    assert payload == {**now.for_users({"a"}).to_xcom(), "room": 2}
+    assert payload == {**now.for_users({"a"}).to_xcom(), "unclaimed": 2}
     assert "secret" not in json.dumps(payload)
-    assert Availability(now, Counter(a=2, b=1)).to_xcom()["room"] == 3
+    assert Availability(now, Counter(a=2, b=1)).to_xcom()["unclaimed"] == 3

@@ -35,7 +35,7 @@ def look(gate, seen, *, request=SlotRequest()):  # noqa: B008 - it never changes
 
     async def looking():
         while True:
-            seen.append((await gate.room(5.0, request)).slots.total())
+            seen.append((await gate.availability(5.0, request)).slots.total())
 
     return asyncio.create_task(looking())
 
@@ -256,8 +256,8 @@ def test_gate_that_only_observed_is_a_newcomer_to_its_peers(hook, peer_store):
     assert 10 <= run(scenario()) < 25
 
 
-@pytest.mark.parametrize(("wanted", "room"), [(frozenset("b"), 4), (frozenset("a"), 0), (None, 0)])
-def test_observer_demand_of_peers_counts_on_the_accounts_they_can_use(hook, peer_store, wanted, room):
+@pytest.mark.parametrize(("wanted", "unclaimed"), [(frozenset("b"), 4), (frozenset("a"), 0), (None, 0)])
+def test_observer_demand_of_peers_counts_on_the_accounts_they_can_use(hook, peer_store, wanted, unclaimed):
     state = PeerState.of([], 0.0, sequence=1, intent=False, wanted={wanted: 10})
     peer_store.texts["peer"] = state.model_dump_json()
     hook.answer = reading(a=(4, 4))
@@ -269,7 +269,7 @@ def test_observer_demand_of_peers_counts_on_the_accounts_they_can_use(hook, peer
         await cancel(observer)
 
     run(scenario())
-    assert set(seen) == {room}
+    assert set(seen) == {unclaimed}
 
 
 def test_gate_queue_that_grows_is_published_at_the_next_reading(hook, peer_store):

@@ -18,8 +18,8 @@ def look(seen, *, poke_interval=10.0):
 
     async def looking():
         while True:
-            room = await CapacityGate.of("riffusion_test").room(poke_interval)
-            seen.append(dict(room.slots))
+            availability = await CapacityGate.of("riffusion_test").availability(poke_interval)
+            seen.append(dict(availability.slots))
 
     return asyncio.create_task(looking())
 

@@ -90,7 +90,7 @@ class TestArguments:
         from airflow.sdk import Asset, AssetWatcher
 
         made = CapacityEventTrigger("mine", slots=3, user_ids={"b", "a"}, poke_interval=timedelta(seconds=7))
-        (watcher,) = Asset("room", watchers=[AssetWatcher(name="w", trigger=made)]).watchers
+        (watcher,) = Asset("two_free_slots", watchers=[AssetWatcher(name="w", trigger=made)]).watchers
         path, kwargs = watcher.trigger.serialize()
 
         assert path == f"{CapacityEventTrigger.__module__}.{CapacityEventTrigger.__qualname__}"
@@ -141,18 +141,18 @@ class TestEvents:
 
         (payload,) = run(live(trigger(), 60))
 
-        assert payload == {**FREE.to_xcom(), "room": 2}
+        assert payload == {**FREE.to_xcom(), "unclaimed": 2}
         assert json.loads(json.dumps(payload)) == payload
 
     def test_event_trigger_after_an_event_asks_the_gate_for_readings_only(self, hook, monkeypatch):
         asked = []
-        room = CapacityGate.room
+        availability = CapacityGate.availability
 
         async def remembered(gate, poke_interval, request, **options):
             asked.append(request)
-            return await room(gate, poke_interval, request, **options)
+            return await availability(gate, poke_interval, request, **options)
 
-        monkeypatch.setattr(CapacityGate, "room", remembered)
+        monkeypatch.setattr(CapacityGate, "availability", remembered)
         hook.next_answers = [FULL, FREE]
         hook.answer = FREE
 
@@ -166,10 +166,10 @@ class TestEvents:
 
         (payload,) = run(live(trigger(user_ids=["b"]), 100))
 
-        assert payload == {**hook.answer.for_users({"b"}).to_xcom(), "room": 1}
+        assert payload == {**hook.answer.for_users({"b"}).to_xcom(), "unclaimed": 1}
 
     def test_event_trigger_slots_given_back_after_refused_jobs_are_no_rise(self, hook):
-        """They take up the room, and give it back: that is no rise, or the DAG would start for ever."""
+        """They take the slots, and give them back: that is no rise, or the DAG would start for ever."""
         hook.answer = FREE
 
         async def scenario():
