@@ -6,9 +6,8 @@ import asyncio
 import contextvars
 import copy
 import logging
-from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from airflow_riffusion import metrics
@@ -20,17 +19,17 @@ from airflow_riffusion.gate.coordinator import Coordinator
 from airflow_riffusion.gate.peer_store import VariablePeerStore
 from airflow_riffusion.gate.poll_loop import SHORTEST_INTERVAL, PollLoop
 from airflow_riffusion.gate.source import ReadingSource
+from airflow_riffusion.gate.status import job_status, queue_status
 from airflow_riffusion.gate.waiters import Observers, Waiters
 from airflow_riffusion.hooks.riffusion import RiffusionHook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from airflow_riffusion.core.accounts import ConfiguredAccounts
     from airflow_riffusion.core.capacity import Capacity, ExecutingJob
     from airflow_riffusion.core.jobs import WantedJob
     from airflow_riffusion.core.request import Grant, SlotRequest
-    from airflow_riffusion.gate.waiters import Waiter
 
 log = logging.getLogger(__name__)
 
@@ -39,21 +38,18 @@ _gates: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, CapacityGate]] = 
 
 class CapacityGate:
     """
-    Where the waiting tasks of one connection wait, at the cost of one request per interval.
+    Where all tasks that wait for one connection share one request per interval.
 
     The :class:`~airflow_riffusion.gate.poll_loop.PollLoop` decides when to take a reading, the
     :class:`~airflow_riffusion.gate.coordinator.Coordinator` whether to grant anything, the
     :class:`~airflow_riffusion.core.ledger.SlotLedger` which task gets which slot, the
     :class:`~airflow_riffusion.core.jobs.JobLedger` whether a job has ended. The gate polls while a task
     waits, or a granted slot has not been seen in use: without readings its hold would outlast the job.
-
-    :param riffusion_conn_id: the Airflow connection.
     """
 
     def __init__(self, riffusion_conn_id: str) -> None:
         self._hook = RiffusionHook(riffusion_conn_id)
-        self._source = ReadingSource(self._hook)
-        self._poll = PollLoop()
+        self._poll = PollLoop(ReadingSource(self._hook))
         self._ledger = SlotLedger()
         self._jobs = JobLedger()
         self._coordinator = Coordinator(self._ledger, VariablePeerStore(riffusion_conn_id), riffusion_conn_id)
@@ -62,15 +58,10 @@ class CapacityGate:
         self._reading: Capacity | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_serving = False
-        self._reported = (0, 0)
 
     @classmethod
     def of(cls, riffusion_conn_id: str) -> CapacityGate:
-        """
-        Return the running event loop's gate for a connection.
-
-        :param riffusion_conn_id: the Airflow connection.
-        """
+        """Return the running event loop's gate for a connection."""
         gates = _gates.setdefault(asyncio.get_running_loop(), {})
         if riffusion_conn_id not in gates:
             gates[riffusion_conn_id] = cls(riffusion_conn_id)
@@ -78,12 +69,10 @@ class CapacityGate:
 
     async def wait(self, waiter_id: str, request: SlotRequest, poke_interval: float) -> Grant:
         """
-        Wait for slots. A waiter that is cancelled gives up its place, and what it was just granted.
+        Wait for slots; the waiter's new id becomes the grant's.
 
-        :param waiter_id: a new id, which becomes the grant's.
-        :param request: what the task asks for.
-        :param poke_interval: seconds between readings; the smallest of all waiters counts.
-        :return: the granted slots.
+        A waiter that is cancelled gives up its place, and what it was just granted.
+
         :raises RiffusionRejected: if waiting won't help.
         """
         self._ledger.join(waiter_id, request)
@@ -91,7 +80,8 @@ class CapacityGate:
         log.info("Waiting for %s on connection '%s'.", request, self._hook.riffusion_conn_id)
         try:
             self._wake(poll_now=len(self._ledger) == 1)
-            grant: Grant = await self._result(waiter, partial(self._queue_status, waiter_id, request.since))
+            status = partial(self._queue_status, waiter_id, request.since)
+            grant: Grant = await waiter.result(status, self._poll.outlook)
             metrics.granted(self._hook.riffusion_conn_id, grant)
             return grant
         except BaseException:
@@ -99,19 +89,17 @@ class CapacityGate:
             raise
         finally:
             self._ledger.leave(waiter_id)
-            self._leave(waiter_id)
+            self._waiters.remove(waiter_id)
+            self._rest_if_idle()
 
     async def watch(
         self, watcher_id: str, wanted: WantedJob, poke_interval: float, *, unseen_for: float = 0.0
     ) -> ExecutingJob | None:
         """
-        Wait until a job is seen, or is over, by the readings shared with the tasks that wait for slots.
+        Wait until a job is seen, or is over; return it as it was seen last, None if it never was.
 
-        :param watcher_id: a new id.
-        :param wanted: which job, and which of the two.
-        :param poke_interval: seconds between readings; the smallest of all waiters counts.
-        :param unseen_for: seconds for which it may still be on its way, if it is not seen.
-        :return: the job as it was seen last, None if it never was.
+        A job that is not seen may still be on its way for ``unseen_for`` seconds.
+
         :raises RiffusionRejected: if waiting won't help.
         """
         self._jobs.join(watcher_id, wanted, _now() + unseen_for)
@@ -119,22 +107,22 @@ class CapacityGate:
         log.info("Looking for %s on connection '%s'.", wanted, self._hook.riffusion_conn_id)
         try:
             self._wake()
-            update: JobUpdate = await self._result(waiter, partial(self._job_status, watcher_id))
+            status = partial(self._job_status, watcher_id)
+            update: JobUpdate = await waiter.result(status, self._poll.outlook)
             return update.job
         finally:
             self._jobs.leave(watcher_id)
-            self._leave(watcher_id)
+            self._waiters.remove(watcher_id)
+            self._rest_if_idle()
 
     async def availability(
         self, poke_interval: float, request: SlotRequest | None = None, *, needs_accounts: bool = False
     ) -> Availability:
         """
-        Wait for the next reading; return what it leaves for newcomers, without a place in the queue.
+        Wait for the next reading, without a place in the queue; return which of its slots are unclaimed.
 
-        :param poke_interval: seconds between readings; the smallest of all waiters counts.
-        :param request: what to look out for: if it seems to be free, peers are read as well. Without, what
-            is known of them already will do.
-        :param needs_accounts: whether to find out which accounts the service has, listed or not.
+        Peers are read for it only if the request, where there is one, could be served.
+
         :raises RiffusionRejected: if waiting won't help.
         """
         interval = max(poke_interval, SHORTEST_INTERVAL)
@@ -155,7 +143,7 @@ class CapacityGate:
         return self._reading is not None and any(job.reply_ref == reply_ref for job in self._reading.jobs)
 
     def needs_readings(self) -> bool:
-        """Return whether anything waits, observes, holds what is not in use yet, or is news for peers."""
+        """Return whether anything waits, observes or is held, or whether there is news for peers."""
         if self._waiters or self._observers:
             return True
         self._ledger.expire(_now())
@@ -168,26 +156,17 @@ class CapacityGate:
             if not self.needs_readings():
                 break  # The last hold has expired meanwhile.
             try:
-                reading = (self._reading if reuse else None) or await self._read()
+                reading = (self._reading if reuse else None) or await self._poll.read(self._poke_interval)
                 self._is_serving = True
                 await self._serve(reading)
             except Exception as error:  # noqa: BLE001 - whatever it is, the waiters need further readings
-                rejected = self._poll.failed(error)
-                if rejected is not None:
+                if (rejected := self._poll.failed(error)) is not None:
                     self._reject(rejected)
                     return
-                self._source.failed(error)
             finally:
                 self._is_serving = False
             self._report()
-        self._stop()
-        self._rested()
-
-    async def _read(self) -> Capacity:
-        self._poll.requested(self._poke_interval)
-        reading = await self._source.read()
-        self._poll.succeeded()
-        return reading
+        self._rest()
 
     async def _serve(self, reading: Capacity) -> None:
         """Grant what is free in a reading, and resolve the waits that it ends."""
@@ -197,7 +176,7 @@ class CapacityGate:
         granted: list[Grant] = []
         async with self._coordinator.turn(reading, shared=shared) as turn:
             if turn.needs_reading:
-                reading = await self._read()
+                reading = await self._poll.read(self._poke_interval)
                 self._take_in(reading, guess=False)
             if turn.is_open:
                 grants = self._ledger.grant(reading, _now(), turn.held_elsewhere(reading))
@@ -244,7 +223,7 @@ class CapacityGate:
         return configured
 
     async def _resolve_observers(self, reading: Capacity, configured: ConfiguredAccounts | None) -> None:
-        """Show observers what a reading leaves; read the peers first if a demand seems to be met."""
+        """Show observers which slots are unclaimed; read the peers first if a demand seems to be met."""
         if self._is_shared() and self._observers.may_be_met(self._ledger.unclaimed(reading)):
             await self._coordinator.observe_peers()
         free = self._ledger.unclaimed(reading, self._coordinator.held_elsewhere(reading))
@@ -252,24 +231,23 @@ class CapacityGate:
         self._observers.resolve(availability)
 
     def _reject(self, error: RiffusionRejected) -> None:
-        """End all waits, and the readings."""
-        self._stop()
+        """End all waits with an error, and the readings."""
         if self._waiters:
             log.error("%s That ends the wait of all tasks at this gate (%d).", error, len(self._waiters))
         for waiter_id in self._waiters:
             self._ledger.leave(waiter_id)
             self._waiters.resolve(waiter_id, copy.copy(error))
         self._observers.reject(error)
-        self._report()
+        self._rest()
         if self._ledger.held:
-            # No reading comes that would release what is held.
+            # No further reading releases what is held, so a timer has to.
             last = max(hold.expires for hold in self._ledger.holds)
             asyncio.get_running_loop().call_at(last, self._expire)
 
     def _expire(self) -> None:
         self._ledger.expire(_now())
         if self._task is None:
-            self._rested()
+            self._rest()
 
     def _wake(self, *, poll_now: bool = False) -> None:
         """Plan the next reading for a newcomer, and start the readings if they rest."""
@@ -280,84 +258,54 @@ class CapacityGate:
             # A context of its own, or the readings would log into the first waiter's task log.
             self._task = asyncio.create_task(self._run(), context=contextvars.Context())
 
-    def _leave(self, waiter_id: str) -> None:
-        self._waiters.remove(waiter_id)
-        self._rest_if_idle()
-
     def _rest_if_idle(self) -> None:
-        """End the readings if they are not needed: not in the middle of a turn, which has to be completed."""
-        if not self.needs_readings():
-            if self._task is not None and not self._is_serving:
-                self._task.cancel()
-                self._stop()
-            self._rested()
+        """End the readings if they are not needed; one that is being served is served to its end first."""
+        if self._task is not None and not self._is_serving and not self.needs_readings():
+            self._task.cancel()
+            self._rest()
 
-    def _stop(self) -> None:
+    def _rest(self) -> None:
+        """Plan no reading until the next newcomer, and report the state a last time."""
         self._task = None
         self._poll.rest()
-
-    def _rested(self) -> None:
-        """Report the state at the end of the readings: none comes that would do so."""
-        if not self._waiters:
+        if not self._ledger.held:
             self._coordinator.rest()
-        if self._reported != (len(self._ledger), self._ledger.held):
-            self._report()
+        self._report()
 
     def _report(self) -> None:
-        self._reported = waiting, held = len(self._ledger), self._ledger.held
-        metrics.gate(self._hook.riffusion_conn_id, waiting=waiting, held=held)
+        conn_id = self._hook.riffusion_conn_id
+        metrics.gate(conn_id, waiting=len(self._ledger), held=self._ledger.held)
 
     @property
     def _poke_interval(self) -> float | None:
-        """The smallest interval that was asked for, in seconds; None without waiters and observers."""
+        """The smallest interval that was asked for; None without waiters and observers."""
         return min((each.poke_interval for each in (self._waiters, self._observers) if each), default=None)
 
     def _is_shared(self) -> bool:
-        """Return whether other triggerers may grant slots of this connection, and their gates be reached."""
+        """Return whether slots are shared with other triggerers whose gates can be read."""
         return VariablePeerStore.is_within_reach() and not self._hook.settings.separate_triggerers
 
     def _coordinates(self) -> bool:
-        """Return whether peers have to know of this gate: not if it only has observers."""
+        """Return whether peers have to know of this gate: one with only observers is no peer."""
         if not self._is_shared():
             self._coordinator.forget()
             return False
         return bool(self._waiters or self._ledger.held or self._coordinator.has_news)
 
-    async def _result(self, waiter: Waiter, status: Callable[[], str]) -> Any:
-        """Wait for a waiter's decision; meanwhile log its status into its own log whenever that changes."""
-        logged = None
-        while (decision := await waiter.result()) is None:
-            current = status()
-            if current != logged:
-                log.info("%s; %s.", current, self._poll.outlook)
-                logged = current
-        if isinstance(decision, RiffusionRejected):
-            raise decision
-        return decision
-
     def _queue_status(self, waiter_id: str, since: float) -> str:
-        began = datetime.fromtimestamp(since, tz=UTC).strftime("%H:%M:%S UTC")
-        return f"Still waiting since {began}: {self._no_reading() or self._free(waiter_id)}"
-
-    def _free(self, waiter_id: str) -> str:
-        reading, ahead = self._reading, self._ledger.ahead(waiter_id)
-        assert reading is not None  # _no_reading() says so
-        elsewhere = self._coordinator.held_elsewhere(reading).total()
-        held = f"{self._ledger.held} held" + (f" and {elsewhere} by other triggerers" if elsewhere else "")
-        return f"{reading}, {held}, {'1 task' if ahead == 1 else f'{ahead} tasks'} ahead"
+        reading = self._reading
+        elsewhere = self._coordinator.held_elsewhere(reading).total() if reading is not None else 0
+        return queue_status(
+            reading,
+            self._poll.last_error,
+            since=since,
+            held=self._ledger.held,
+            elsewhere=elsewhere,
+            ahead=self._ledger.ahead(waiter_id),
+        )
 
     def _job_status(self, watcher_id: str) -> str:
-        job = self._jobs.seen(watcher_id)
-        if job is None:
-            return f"The job was not seen executing yet: {self._no_reading() or self._reading}"
-        on_account = f" on account {job.user_id}" if job.user_id is not None else ""
-        return f"Job {job.job_id} is executing{on_account}{self._no_reading(': ')}"
-
-    def _no_reading(self, separator: str = "") -> str:
-        """Say why there is no reading; empty if there is one."""
-        if self._source.last_error is not None:
-            return f"{separator}no reading can be had: {self._source.last_error.removesuffix('.')}"
-        return "" if self._reading is not None else f"{separator}no reading yet"
+        return job_status(self._jobs.seen(watcher_id), self._reading, self._poll.last_error)
 
 
 def _now() -> float:

@@ -1,13 +1,18 @@
-"""When the next reading is due."""
+"""When readings are due, and taking them."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from airflow_riffusion.core.backoff import Backoff
 from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionRejected
+
+if TYPE_CHECKING:
+    from airflow_riffusion.core.capacity import Capacity
+    from airflow_riffusion.gate.source import ReadingSource
 
 SHORTEST_INTERVAL = 1.0
 """Seconds between two readings at the least, whatever was asked for."""
@@ -26,7 +31,8 @@ class PollLoop:
     The times of the last request and of the last failure outlive a pause of the readings.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, source: ReadingSource) -> None:
+        self._source = source
         self._created_at = _now()
         self._requested_at = self._read_at = self._due = _NEVER
         self._backoff = Backoff(SHORTEST_INTERVAL)
@@ -38,8 +44,12 @@ class PollLoop:
         return max(self._due, self._backoff.not_before)
 
     @property
+    def last_error(self) -> str | None:
+        """Why the last reading failed; None if it did not."""
+        return self._source.last_error
+
     def outlook(self) -> str:
-        """When the next reading comes, in words."""
+        """Say when the next reading comes."""
         seconds = self.next_due - _now()
         return f"next reading in {seconds:.0f} s" if seconds > 0 else "a reading is being taken"
 
@@ -74,19 +84,18 @@ class PollLoop:
             self._due = self._after(SHORTEST_INTERVAL)
         return reuse
 
-    def requested(self, interval: float | None = None) -> None:
-        """Note that a reading is requested now; ``interval``: a new one, None to keep the last."""
+    async def read(self, interval: float | None) -> Capacity:
+        """Take a reading now, and plan the next; without an interval, at the last one."""
         self._backoff.interval = interval or self._backoff.interval
         self._requested_at = _now()
         self.relax()
-
-    def succeeded(self) -> None:
-        """Note that the reading has arrived."""
+        reading = await self._source.read()
         self._read_at = self._requested_at
         self._backoff.succeeded()
+        return reading
 
     def failed(self, error: Exception) -> RiffusionRejected | None:
-        """Back off; return the rejection that ends all waits, if waiting won't help."""
+        """Log it and back off, or return the rejection that ends all waits, if waiting won't help."""
         rejected = error if isinstance(error, RiffusionRejected) else None
         if rejected is None:
             is_bad = isinstance(error, RiffusionBadResponse)
@@ -95,6 +104,8 @@ class PollLoop:
                 rejected = error.as_rejected()
         if rejected is not None:
             self._backoff.succeeded()  # The next wait begins anew.
+        else:
+            self._source.failed(error)
         return rejected
 
     def relax(self) -> None:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import copy
+import logging
 import random
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_riffusion.core.demand import SlotDemand
+from airflow_riffusion.exceptions import RiffusionRejected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from airflow_riffusion.core.availability import Availability
     from airflow_riffusion.core.jobs import JobUpdate
     from airflow_riffusion.core.request import Grant, SlotRequest
-    from airflow_riffusion.exceptions import RiffusionRejected
+
+log = logging.getLogger(__name__)
 
 # Seconds, and how many at a time.
 _BETWEEN_REMINDERS = 60.0
@@ -34,11 +37,17 @@ class Waiter:
     decision: Grant | JobUpdate | RiffusionRejected | None = None
     _woken: asyncio.Future[None] | None = None
 
-    async def result(self) -> Grant | JobUpdate | RiffusionRejected | None:
-        """Wait for the decision, or for a reminder; return None if it was the reminder."""
-        if self.decision is None:
+    async def result(self, status: Callable[[], str], outlook: Callable[[], str]) -> Any:
+        """Wait for the decision; when reminded, log the status of the wait if it has changed."""
+        logged = None
+        while self.decision is None:
             self._woken = asyncio.get_running_loop().create_future()
             await self._woken
+            if self.decision is None and (current := status()) != logged:
+                log.info("%s; %s.", current, outlook())
+                logged = current
+        if isinstance(self.decision, RiffusionRejected):
+            raise self.decision
         return self.decision
 
     def wake(self) -> None:

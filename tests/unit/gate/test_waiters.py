@@ -13,9 +13,11 @@ def test_waiters_thousands_are_reminded_once_a_minute_a_few_at_a_time():
     reminded: dict[str, list[float]] = {}
 
     async def remember(waiters, waiter_id):
-        waiter = waiters.add(waiter_id, poke_interval=5)
-        while await waiter.result() is None:
+        def status():
             reminded.setdefault(waiter_id, []).append(asyncio.get_running_loop().time())
+            return "waiting"
+
+        await waiters.add(waiter_id, poke_interval=5).result(status, outlook=str)
 
     async def scenario():
         waiters = Waiters()
@@ -36,7 +38,7 @@ def test_waiter_decision_that_meets_a_reminder_is_not_lost():
     async def scenario():
         waiters = Waiters()
         waiter = waiters.add("w", poke_interval=5)
-        result = asyncio.create_task(waiter.result())
+        result = asyncio.create_task(waiter.result(str, str))
         await asyncio.sleep(0)
         waiter.wake()
         waiters.resolve("w", "the decision")
