@@ -3,7 +3,7 @@ Which accounts there are, also those that a reading does not list.
 
 A reading may list only "the healthy accounts with a free slot" (https://useapi.net/docs/api-tempolor-v1): an
 account that is missing from it is full, or needs its login renewed, or is not configured. ``GET accounts``
-tells which. Pure, as :mod:`airflow_riffusion.core.ledger` is.
+says which. Pure, as :mod:`airflow_riffusion.core.ledger` is.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ConfiguredAccounts:
             raise CapacityFormatError("not JSON") from None
         if not isinstance(payload, dict):
             raise CapacityFormatError("no JSON object")
-        # An error inside a 200, say, must not count as a proof that an account is missing.
+        # Or an error inside a 200 would count as proof that an account is missing.
         entries = [entry for entry in payload.values() if isinstance(entry, dict)]
         if "error" in payload or len(entries) < len(payload):
             raise CapacityFormatError("an object that holds something other than accounts")
@@ -74,10 +74,10 @@ class KnownAccounts:
 
     def learn(self, answer: ConfiguredAccounts) -> ConfiguredAccounts | None:
         """
-        Take over what ``GET accounts`` says, and return the accounts that there are.
+        Take in an answer of ``GET accounts``; return the accounts that there are, None if that is open.
 
-        One answer may be blank: an account that was there before is gone only when a second one lacks it, and
-        that there is none at all is believed the second time; until then, None is returned.
+        One answer may be blank. So an account is dropped only if two answers in a row lack it, and it takes
+        two to believe that there is no account at all.
         """
         last, self._last_answer = self._last_answer, answer
         kept = {
@@ -85,7 +85,7 @@ class KnownAccounts:
             for name in self._slots
             if name not in answer.logged_out and (last is None or name in last.slots)
         }
-        # In the order that is known: the rows of a table must not change places as accounts fill up.
+        # Keep their order, or the rows of a table would change places as accounts fill up.
         known = {name: most for name, most in self._slots.items() if name in answer.slots or name in kept}
         self._slots, self._logged_out = known | answer.slots, answer.logged_out
         if answer == ConfiguredAccounts() != last:

@@ -24,11 +24,10 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Availability:
     """
-    What a reading leaves for newcomers.
+    A reading, and how many of its free slots a newcomer could have.
 
-    :param reading: what the service says.
-    :param slots: how many free slots of which account are neither held nor waited for.
-    :param configured: the accounts that the service has, as far as that was asked.
+    :param slots: the unclaimed slots, by account: free, and neither held nor waited for.
+    :param configured: the accounts that the service has; None if nobody asked.
     """
 
     reading: Capacity
@@ -42,11 +41,11 @@ class Availability:
 
     @property
     def free(self) -> dict[str, int]:
-        """How many slots of which account the service says are free, whoever they are promised to."""
+        """How many slots of each account the service says are free, claimed or not."""
         return {account.user_id: account.available for account in self.reading.accounts}
 
     def less(self, wanted: Mapping[frozenset[str] | None, int]) -> Availability:
-        """Return what others leave of it: those first who can use some accounts only."""
+        """Subtract what others want; requests for certain accounts take theirs first."""
         left = self.slots
         for user_ids, number in sorted(wanted.items(), key=lambda each: each[0] is None):
             usable = sum(slots for user_id, slots in left.items() if user_ids is None or user_id in user_ids)
@@ -62,9 +61,8 @@ class RisingEdge:
     Slots that become held or waited for are no fall: a DAG whose songs are refused would start itself for
     ever, because it takes the slots that it was started for, and gives them back.
 
-    :param request: what the unclaimed slots must be enough for.
-    :param armed: whether fewer slots were free when last looked.
-    :ivar in_doubt: whether so many readings list too little for the request that the accounts must be known.
+    :ivar armed: whether too few slots were free since it rose last.
+    :ivar in_doubt: whether so many readings in a row list too little that the accounts must be known.
     :ivar unsatisfiable: why the request can never be served; None if it may be.
     """
 
@@ -73,7 +71,7 @@ class RisingEdge:
         self.in_doubt = False
         self.unsatisfiable: str | None = None
         self._request = request
-        self._shape = SlotDemand.of(request)
+        self._demand = SlotDemand.of(request)
         self._reading: Capacity | None = None
         self._accounts: set[str] = set()
         self._warnings: set[str] = set()
@@ -81,11 +79,10 @@ class RisingEdge:
 
     def observe(self, availability: Availability) -> bool:
         """
-        Take in what a reading leaves, and return whether there has come to be enough.
+        Take in a reading; return whether its unclaimed slots have just become enough.
 
-        One reading may be blank, stale or odd. So one that could never serve the request, makes less sense
-        than the last, or lacks an account on which no job is seen, says nothing until several in a row are
-        like that. If the service has no accounts that could serve it, :attr:`unsatisfiable` then says why.
+        One reading may be blank, stale or odd. So one that could never serve the request, has new warnings,
+        or lacks a known account and its jobs is ignored, until several in a row are like that.
         """
         if availability.reading is self._reading:
             return False
@@ -93,11 +90,11 @@ class RisingEdge:
         self._judge(availability)
         if not self._is_believed(availability.reading):
             return False
-        enough = self._shape.pick(availability.slots) is not None
+        enough = self._demand.pick(availability.slots) is not None
         risen = enough and self.armed
         if risen:
             self.armed = False
-        elif self._shape.pick(availability.free) is None:
+        elif self._demand.pick(availability.free) is None:
             self.armed = True
         return risen
 
@@ -106,15 +103,17 @@ class RisingEdge:
         accounts = set(usable.slots)
         warnings = set(reading.warnings)
         running = Counter(job.user_id for job in reading.jobs)
-        # A full account need not be listed, but then its jobs are.
+        # A full account may be missing from the list, but then its jobs are there.
         vanished = (self._accounts - accounts) | {
             account.user_id
             for account in usable.accounts
             if not account.listed and running[account.user_id] + running[None] < (account.max_jobs or 1)
         }
-        # One that has risen before it was restarted does not know yet which accounts there are.
+        # After a restart, an edge that rose before does not know yet which accounts there are.
         knows_none = not self._accounts and not self.armed
-        doubtful = self._shape.impossible(usable.slots) or knows_none or warnings - self._warnings or vanished
+        doubtful = (
+            self._demand.impossible(usable.slots) or knows_none or warnings - self._warnings or vanished
+        )
         self._doubtful = self._doubtful + 1 if doubtful else 0
         if 0 < self._doubtful < READINGS_TO_CONFIRM:
             return False
@@ -122,9 +121,9 @@ class RisingEdge:
         return True
 
     def _judge(self, availability: Availability) -> None:
-        impossible = self._shape.impossible(availability.reading.listed_slots)
+        impossible = self._demand.impossible(availability.reading.listed_slots)
         self._impossible = self._impossible + 1 if impossible else 0
         self.in_doubt = self._impossible >= READINGS_TO_CONFIRM
         self.unsatisfiable = None
         if self.in_doubt and availability.configured is not None:
-            self.unsatisfiable = self._shape.ruled_out(availability.reading, availability.configured)
+            self.unsatisfiable = self._demand.ruled_out(availability.reading, availability.configured)

@@ -1,4 +1,4 @@
-"""When to ask a failing service again, and when its answers are bad for good."""
+"""When to ask a failing service again, and when to give up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONGEST_PAUSE = 300.0
 LONGEST_RETRY_AFTER = 600.0
 
 BAD_ANSWERS_TO_GIVE_UP = 3
-"""One answer may be garbled: so many in a row are no passing fault."""
+"""One answer may be garbled; after so many in a row, waiting won't help."""
 
 _MOST_DOUBLINGS = 16
 
@@ -37,13 +37,7 @@ class Backoff:
     not_before: float = float("-inf")
 
     def failed(self, now: float, retry_after: float | None = None, *, bad_answer: bool = False) -> float:
-        """
-        Count a failure, and return when to ask again.
-
-        :param now: seconds on the clock that the result is on.
-        :param retry_after: seconds that the service asked for, if it did.
-        :param bad_answer: whether it answered with something that can't be read.
-        """
+        """Count a failure; return when to ask again, on the clock of ``now``."""
         self.failures += 1
         self.bad_answers = self.bad_answers + 1 if bad_answer else 0
         longest = min(self.longest, self.interval * 2 ** min(self.failures, _MOST_DOUBLINGS))

@@ -2,8 +2,8 @@
 The answer of ``GET v1/<service>/scheduler/available``, parsed and typed.
 
 Every field of the answer is optional (https://useapi.net/docs/api-riffusion-v1/get-riffusion-scheduler-available),
-and four services share its demand with different names, so reading it is lenient: what makes no sense
-is noted and never counts as a free slot. Pure: no Airflow, no clock, no I/O.
+and four services name them differently, so nothing is taken for granted: what makes no sense is noted and
+never counts as a free slot. Pure: no Airflow, no clock, no I/O.
 """
 
 from __future__ import annotations
@@ -51,11 +51,7 @@ class ExecutingJob(_Frozen):
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> ExecutingJob:
-        """
-        Read one entry of ``executing``; what can't be read is None.
-
-        :param raw: the entry, in any service's spelling.
-        """
+        """Read one entry of ``executing`` in any service's spelling; what can't be read is None."""
         return cls(
             job_id=_first_text(raw, "job_id", "jobId", "id"),
             user_id=_first_text(raw, "user_id", "email"),
@@ -97,12 +93,9 @@ class AccountCapacity(_Frozen):
     @classmethod
     def parse(cls, user_id: str, raw: Mapping[str, Any]) -> tuple[AccountCapacity, list[str]]:
         """
-        Read one entry of ``available``.
+        Read one entry of ``available``; return the account, and what about it made no sense.
 
-        :param user_id: the account's id, already read.
-        :param raw: the entry.
-        :return: the account, and what about it made no sense. An account with a number that makes no
-            sense has no free slot.
+        An account with a number that makes no sense has no free slot.
         """
         numbers: dict[str, int | None] = {}
         nonsense: list[str] = []
@@ -130,13 +123,7 @@ class AccountCapacity(_Frozen):
 
     @classmethod
     def full(cls, user_id: str, max_jobs: int | None, running: int) -> AccountCapacity:
-        """
-        Return an account that the reading does not list.
-
-        :param user_id: the account.
-        :param max_jobs: how many slots it has; None if unknown.
-        :param running: how many jobs the reading shows on it.
-        """
+        """Return an account that the reading does not list, and on which it shows ``running`` jobs."""
         executing = running if max_jobs is None else max_jobs
         return cls(user_id=user_id, max_jobs=max_jobs, executing=executing, available=0, listed=False)
 
@@ -174,9 +161,6 @@ class Capacity(_Frozen):
         """
         Read an answer's body.
 
-        :param body: the body as it came.
-        :param service: which service was read.
-        :param observed_at: when, with a time zone.
         :raises CapacityFormatError: if it is no capacity answer.
         """
         try:
@@ -190,9 +174,6 @@ class Capacity(_Frozen):
         """
         Read an answer that is already decoded from JSON.
 
-        :param payload: any JSON value.
-        :param service: which service was read.
-        :param observed_at: when, with a time zone.
         :raises CapacityFormatError: if it is no capacity answer.
         """
         if not isinstance(payload, dict):
@@ -217,7 +198,7 @@ class Capacity(_Frozen):
 
     @property
     def executing(self) -> int:
-        """How many jobs run on all accounts together; listed jobs count where the accounts name fewer."""
+        """How many jobs run on all accounts together: by the accounts, or by the jobs if those are more."""
         return max(sum(account.executing for account in self.accounts), len(self.jobs))
 
     @property
@@ -237,7 +218,7 @@ class Capacity(_Frozen):
 
     @property
     def lacks_accounts(self) -> bool:
-        """Whether accounts seem to be missing: none is listed, or not a known one, or jobs run elsewhere."""
+        """Whether accounts seem to be missing: none is listed, a known one is not, or jobs run elsewhere."""
         listed = [account for account in self.accounts if account.listed]
         known = {None, *(account.user_id for account in listed)}
         elsewhere = len(self.jobs) > sum(account.executing for account in listed)
@@ -255,11 +236,7 @@ class Capacity(_Frozen):
         return best if best is not None and best.available else None
 
     def for_users(self, user_ids: Collection[str] | None) -> Capacity:
-        """
-        Return the reading as if only some accounts existed.
-
-        :param user_ids: the accounts that count; None for all.
-        """
+        """Return the reading as if only these accounts existed; None for all."""
         if user_ids is None:
             return self
         return self.model_copy(
@@ -273,12 +250,7 @@ class Capacity(_Frozen):
     def with_full_accounts(
         self, slots: Mapping[str, int | None], *, logged_out: tuple[str, ...] = ()
     ) -> Capacity:
-        """
-        Return the reading with accounts that it does not list, as full ones.
-
-        :param slots: how many slots each account has, also of those that it does list; None if unknown.
-        :param logged_out: accounts that take no jobs until their login is renewed.
-        """
+        """Return the reading with exactly these accounts; those that it does not list are full."""
         listed = {account.user_id: account for account in self.accounts if account.listed}
         if listed.keys() == slots.keys():
             accounts = tuple(listed.values())
@@ -291,7 +263,7 @@ class Capacity(_Frozen):
         return self.model_copy(update={"accounts": accounts, "logged_out": logged_out})
 
     def to_xcom(self) -> dict[str, Any]:
-        """Return the reading as plain JSON, totals first; the README shows its demand."""
+        """Return the reading as plain JSON, totals first; the README shows an example."""
         best = self.best_account()
         return {
             "available": self.available,
@@ -310,11 +282,7 @@ class Capacity(_Frozen):
 
 
 def login_needed(user_ids: Collection[str]) -> str:
-    """
-    Say what a person has to do, so that accounts take jobs again.
-
-    :param user_ids: the accounts.
-    """
+    """Say what a person has to do so that these accounts take jobs again."""
     if len(user_ids) == 1:
         return f"account {names(user_ids)} needs its login renewed at useapi.net"
     return f"accounts {names(user_ids)} need their logins renewed at useapi.net"

@@ -1,4 +1,4 @@
-"""Single JSON values, read leniently: what makes no sense is None, and nothing raises."""
+"""Parse single JSON values: what makes no sense is None, and nothing raises."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def names(user_ids: Collection[str]) -> str:
 
 
 def shown(value: object) -> str:
-    """Return any JSON value for a message: short and printable, whatever the service sent."""
+    """Return any JSON value for a message, short and printable."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
     if isinstance(value, int) and abs(value) > 10**30:  # Python refuses to print very long numbers

@@ -1,4 +1,4 @@
-"""Whether and how free slots serve a request: alike for all requests that ask for the same."""
+"""Which slots can serve a request."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class SlotDemand:
     """
-    What of a request decides whether slots can serve it, and which.
+    The part of a request that decides which slots can serve it; many waiters have the same.
 
     :param slots: how many free slots it needs.
     :param user_ids: only these accounts count; None for all.
     :param same_account: all slots must be on one account.
-    :param plain_check: it takes nothing, so that held slots are as good as others.
+    :param plain_check: it takes nothing, so held slots may serve it, too.
     """
 
     slots: int
@@ -38,14 +38,14 @@ class SlotDemand:
         return cls(request.slots, request.user_ids, request.same_account, plain_check=request.hold == 0)
 
     def accounts(self, reading: Capacity) -> list[AccountCapacity]:
-        """Return the accounts that could have a part in serving it, now or later."""
+        """Return the accounts whose slots could serve it, now or later."""
         usable = reading.for_users(self.user_ids).accounts
         if not self.same_account:
             return list(usable)
         return [account for account in usable if account.max_jobs is None or account.max_jobs >= self.slots]
 
     def pick(self, free: Mapping[str, int]) -> dict[str, int] | None:
-        """Choose slots, those of the accounts with most free ones first; None if there aren't enough."""
+        """Choose slots, from the accounts with most free ones first; None if there aren't enough."""
         usable = sorted(
             ((user_id, slots) for user_id, slots in free.items() if self._usable(user_id)),
             key=lambda account: -account[1],
@@ -79,7 +79,7 @@ class SlotDemand:
 
     def ruled_out(self, reading: Capacity, configured: ConfiguredAccounts) -> str | None:
         """Return why the request can never be served, or None if it may be."""
-        # A job that runs proves its account, however many slots that has.
+        # An account with a running job exists, however many slots it has.
         running = {job.user_id for job in reading.jobs if job.user_id is not None} - {*configured.logged_out}
         slots = dict.fromkeys(running, None) | configured.slots | reading.listed_slots
         reason = self.impossible(slots)

@@ -22,9 +22,8 @@ class Hold:
     """
     A grant whose jobs were not all seen executing yet.
 
-    :param grant: the grant.
-    :param expires: when it is over, in seconds on the clock that readings are observed by.
-    :param left: how many of its slots on which account are not in use yet.
+    :param expires: when it ends, in seconds on the clock that readings are observed by.
+    :param left: its slots that are not in use yet, by account.
     """
 
     grant: Grant
@@ -37,7 +36,7 @@ class Hold:
         return self.grant.request.reply_ref is not None or self.grant.request.slots == 1
 
     def settle(self, user_id: str | None) -> None:
-        """Take one slot off, on the job's own account if it is held there."""
+        """Release one slot, on the job's own account if one is held there."""
         account = user_id if user_id in self.left else next(iter(self.left))
         assert account is not None
         self.left[account] -= 1
@@ -49,8 +48,8 @@ class Holds:
     """
     All holds of one ledger, oldest first.
 
-    What was granted is held until its jobs are seen executing, or until the hold expires. A job belongs to
-    the hold whose reference it carries; only as long as no job ever carried one, it is guessed by age.
+    A grant is held until its jobs are seen executing, or until the hold expires. A job settles the hold
+    whose reference it carries. As long as no job ever carried one, the oldest hold is guessed to be its own.
 
     :ivar references_seen: whether a job ever carried the reference of a hold.
     """
@@ -61,7 +60,7 @@ class Holds:
         self._executing: set[Hashable] = set()
 
     def __iter__(self) -> Iterator[Hold]:
-        """Go through the holds."""
+        """Iterate over the holds."""
         return iter(self._holds.values())
 
     @property
@@ -73,7 +72,7 @@ class Holds:
         return held
 
     def add(self, grant: Grant, expires: float) -> None:
-        """Hold what was granted until it expires."""
+        """Hold a grant until it expires."""
         self._holds[grant.grant_id] = Hold(grant, expires, dict(grant.slots))
 
     def remove(self, grant_id: str) -> Hold | None:
@@ -81,15 +80,14 @@ class Holds:
         return self._holds.pop(grant_id, None)
 
     def expire(self, now: float) -> None:
-        """Remove what was held long enough."""
+        """Remove the holds that have expired."""
         self._holds = {grant_id: hold for grant_id, hold in self._holds.items() if hold.expires > now}
 
     def settle(self, jobs: Iterable[ExecutingJob], *, guess: bool = True) -> None:
         """
-        Let each job not seen before settle a slot of the hold that it belongs to.
+        Let each job that was not seen before settle a slot of the hold that it belongs to.
 
-        :param jobs: those that a reading shows.
-        :param guess: whether a job that carries none of the references can belong to a hold at all.
+        Without ``guess``, a job that carries no hold's reference settles nothing.
         """
         executing = {_identity(job): job for job in jobs}
         new = [job for identity, job in executing.items() if identity not in self._executing]
@@ -107,14 +105,14 @@ class Holds:
             else:
                 self._settle_one(hold, job)
         if self.references_seen or not guess:
-            return  # Tasks that submit with references settle by them: the other jobs are not theirs.
+            return  # Our jobs carry references, so the others belong to other clients.
         for job in others:
             hold = self._guess(job)
             if hold is not None:
                 self._settle_one(hold, job)
 
     def _guess(self, job: ExecutingJob) -> Hold | None:
-        """Guess by age: the oldest hold on the job's account, else the oldest that could have used it."""
+        """Return the oldest hold on the job's account, else the oldest that could have used it."""
         holds = self._holds.values()
         on_account = (hold for hold in holds if job.user_id in hold.left)
         usable = (hold for hold in holds if job.user_id is None or hold.grant.request.usable(job.user_id))
@@ -127,5 +125,5 @@ class Holds:
 
 
 def _identity(job: ExecutingJob) -> Hashable:
-    """Tell jobs apart from one reading to the next, also where the service gives them no id."""
+    """Return what identifies a job in the next reading, also where the service gives it no id."""
     return job.job_id or (job.user_id, job.started, job.reply_ref)

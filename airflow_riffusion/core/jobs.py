@@ -13,17 +13,15 @@ if TYPE_CHECKING:
     from airflow_riffusion.core.capacity import Capacity, ExecutingJob
 
 READINGS_UNTIL_GONE = 2
-"""One reading may be blank or stale: so many in a row must miss a job until it counts as gone."""
+"""How many readings in a row must miss a job until it is gone: one alone may be blank or stale."""
 
 
 @dataclass(frozen=True, slots=True)
 class WantedJob:
     """
-    Which job is looked for, and whether its start or its end.
+    Which job to watch: by its id if that is known, else by the reference that it was submitted with.
 
-    :param job_id: its id, if it is known.
-    :param reply_ref: otherwise the reference that it was submitted with.
-    :param until_seen: stop as soon as it is seen executing; otherwise only when it is over.
+    :param until_seen: stop as soon as it is seen executing; otherwise when it is over.
     """
 
     job_id: str | None = None
@@ -71,21 +69,18 @@ class JobLedger:
         self._watches: dict[str, _Watch] = {}
 
     def __len__(self) -> int:
-        """Return how many watch."""
+        """Return how many watches there are."""
         return len(self._watches)
 
     def in_doubt(self, now: float) -> bool:
-        """Return whether the last reading missed a job that may be over: the next one will tell."""
+        """Return whether the last reading missed a job, so that the next one may end its watch."""
         return any(watch.missed and not watch.may_come(now) for watch in self._watches.values())
 
     def join(self, watcher_id: str, wanted: WantedJob, unseen_until: float) -> None:
         """
         Watch a job from the next reading on.
 
-        :param watcher_id: a new id.
-        :param wanted: which job.
-        :param unseen_until: while it was never seen it may be on its way: go on until then (seconds on the
-            clock that readings are observed by), and for two readings at the least.
+        A job that was never seen may be on its way until ``unseen_until``, by the clock of the readings.
         """
         self._watches[watcher_id] = _Watch(wanted, unseen_until)
 

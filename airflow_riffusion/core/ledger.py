@@ -2,7 +2,7 @@
 The queue, the holds, and which waiter gets which free slot.
 
 Pure: no Airflow, no clock, no randomness, no I/O. Times and ids are passed in, so every decision can be
-replayed, and every mode of the sensor decides by the same code.
+replayed. All modes of the sensor decide by this code.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from airflow_riffusion.core.request import SlotRequest
 
 READINGS_TO_CONFIRM = 3
-"""One reading may be blank or stale: so many in a row must fail to list what a request needs."""
+"""How many readings in a row must list too little for a request: one alone may be blank or stale."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unsatisfiable:
-    """A waiter that no reading can ever serve, and why, in words."""
+    """A waiter that no reading can ever serve, and why."""
 
     waiter_id: str
     reason: str
@@ -50,9 +50,9 @@ class SlotLedger:
     """
     Decides which waiter gets which free slot.
 
-    Waiters are served in order of priority, then of the time they began to wait. One that can't be
-    served keeps the accounts it could use, so that later ones don't starve it. What was granted is held
-    (:class:`~airflow_riffusion.core.holds.Holds`).
+    Waiters are served in order of priority, then of the time they began to wait. One that can't be served
+    yet reserves the accounts it could use, so that later ones don't starve it. Granted slots are held
+    (:class:`~airflow_riffusion.core.holds.Holds`) until their jobs are seen.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class SlotLedger:
 
     @property
     def holds(self) -> Holds:
-        """What is granted and not yet seen executing."""
+        """The grants whose jobs were not all seen executing yet."""
         return self._holds
 
     @property
@@ -89,7 +89,7 @@ class SlotLedger:
 
     @property
     def guesses(self) -> bool:
-        """Whether a job that carries no known reference could settle a hold."""
+        """Whether a job without a known reference could settle a hold."""
         return bool(self.held) and not self._holds.references_seen
 
     @property
@@ -99,7 +99,7 @@ class SlotLedger:
 
     @property
     def needs_accounts(self) -> bool:
-        """Whether so many readings in a row left that doubt that the service's accounts must be known."""
+        """Whether a waiter was in doubt for so many readings that the service's accounts must be known."""
         return any(readings >= READINGS_TO_CONFIRM for readings in self._doubted.values())
 
     def join(self, waiter_id: str, request: SlotRequest) -> None:
@@ -120,27 +120,23 @@ class SlotLedger:
                 del self._demands[waiter.demand]
 
     def ahead(self, waiter_id: str) -> int:
-        """Return how many waiters come before one; plain checks neither have nor take a place."""
+        """Return how many waiters are served before this one; plain checks are not in line."""
         waiter = self._waiters.get(waiter_id)
         return bisect_left(self._queue, waiter.place) if waiter is not None and waiter.request.hold else 0
 
     def observe(self, reading: Capacity, now: float) -> list[Grant]:
         """
-        Take in a reading and hand out what is free in it; the granted waiters have left the queue.
+        Take in a reading and grant what is free in it; ``now`` is on any clock that never goes back.
 
         The same reading may be observed again for waiters that came after it.
-
-        :param reading: what the service says.
-        :param now: seconds on any clock that never goes back.
         """
         return [*self.take_in(reading, now), *self.grant(reading, now)]
 
     def take_in(self, reading: Capacity, now: float, *, guess: bool = True) -> list[Grant]:
         """
-        Take in a reading: settle holds, and decide what takes no slot. See :meth:`observe`.
+        Settle holds by a reading; return the plain checks that pass.
 
-        :param guess: whether a job that carries no known reference may settle a hold.
-        :return: the plain checks that pass.
+        Without ``guess``, a job that carries no known reference settles no hold.
         """
         self._holds.settle(reading.jobs, guess=guess)
         self._holds.expire(now)
@@ -152,17 +148,16 @@ class SlotLedger:
         return self._plain_checks(reading)
 
     def amend(self, reading: Capacity) -> None:
-        """Replace the last reading by the same one with accounts that are known by now."""
+        """Replace the last reading by the same one, completed with known accounts."""
         self._reading = reading
 
     def unsatisfiable(
         self, configured: ConfiguredAccounts, *, after: int = READINGS_TO_CONFIRM
     ) -> list[Unsatisfiable]:
         """
-        Return the waiters that no reading can ever serve; they stay in the queue.
+        Return the waiters that no account can ever serve; they stay in the queue.
 
-        :param configured: the accounts that the service has: a reading lists those only that are not full.
-        :param after: how many readings in a row must have left doubt.
+        Only those count that were in doubt for ``after`` readings in a row.
         """
         if self._reading is None:
             return []
@@ -181,7 +176,7 @@ class SlotLedger:
         return any(self._picks(reading, self._unheld(reading, held_elsewhere)))
 
     def unclaimed(self, reading: Capacity, held_elsewhere: Mapping[str, int] | None = None) -> Counter[str]:
-        """Return how many slots of which account are free, and neither held nor waited for."""
+        """Return how many slots of each account are free, and neither held nor waited for."""
         free = self._unheld(reading, held_elsewhere)
         for _ in self._picks(reading, free):
             pass
@@ -190,13 +185,7 @@ class SlotLedger:
     def grant(
         self, reading: Capacity, now: float, held_elsewhere: Mapping[str, int] | None = None
     ) -> list[Grant]:
-        """
-        Hand out what is free in a reading, and hold it.
-
-        :param reading: the reading that was taken in last.
-        :param now: seconds on the clock that readings are observed by.
-        :param held_elsewhere: how many slots are held elsewhere, by account.
-        """
+        """Grant what is free in the last reading, and hold it; the granted waiters leave the queue."""
         granted = []
         for waiter_id, picked in self._picks(reading, self._unheld(reading, held_elsewhere)):
             request = self._waiters[waiter_id].request
@@ -206,20 +195,20 @@ class SlotLedger:
         return granted
 
     def expire(self, now: float) -> None:
-        """Release what was held long enough."""
+        """Release the holds that have expired."""
         self._holds.expire(now)
 
     def give_back(self, grant_id: str) -> None:
-        """Release a grant that will not be used, if it is still held: the next reading grants its slots."""
+        """Release a grant that will not be used, if it is still held; the next reading grants its slots."""
         self._holds.remove(grant_id)
 
     def take_back(self, grant: Grant) -> None:
-        """Undo a grant its waiter has not heard of: unless given back, it waits again at its old place."""
+        """Undo a grant that its waiter does not know of; unless given back, it waits again at its place."""
         if self._holds.remove(grant.grant_id) is not None:
             self.join(grant.grant_id, grant.request)
 
     def _plain_checks(self, reading: Capacity) -> list[Grant]:
-        """Grant the requests that take nothing: held slots are as good for them as others."""
+        """Grant the requests that take nothing; held slots serve them, too."""
         passed = []
         free = _free(reading)
         for waiter_id in self._ids(plain_checks=True):
@@ -236,14 +225,14 @@ class SlotLedger:
         """
         Yield, in order, each waiter that the free slots can serve, and the slots.
 
-        What is left in ``free`` at the end is for newcomers.
+        What is left in ``free`` at the end is unclaimed.
         """
         stuck: set[SlotDemand] = set()
         for waiter_id in self._ids(plain_checks=False):
             demand = self._waiters[waiter_id].demand
             if demand in stuck:
                 if all(other in stuck or other.plain_check for other in self._demands):
-                    break  # No other can be served; thousands may wait, and a look at each takes long.
+                    break  # No other can be served, and looking at each of thousands takes long.
             elif picked := demand.pick(free):
                 free.subtract(picked)
                 yield waiter_id, picked

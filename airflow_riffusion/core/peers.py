@@ -1,8 +1,8 @@
 """
-What the gates of several triggerers tell each other, and what a gate makes of it.
+What the gates of several triggerers publish for each other, and how a gate understands it.
 
-Pure: no Airflow, no clock, no I/O. The clocks of two machines differ, so no time of day is ever published:
-what a peer says counts from the moment at which a gate first reads it, which is never too early.
+Pure: no Airflow, no clock, no I/O. The clocks of two machines differ, so no time of day is published: a
+state counts from the moment a gate first reads it, so that it never expires too early.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from airflow_riffusion.core.holds import Hold, Holds
 
 INTENT_EXPIRES = 45.0
-"""Seconds after which a peer's intent no longer counts: it has died, or its turn has come to nothing."""
+"""Seconds after which a peer's intent no longer counts: it has died, or its turn has timed out."""
 
 LONGEST_TURN = 25.0
-"""Seconds after which a gate's own turn comes to nothing; far less than its intent lasts for its peers."""
+"""Seconds after which a gate's own turn times out; far less than its intent lasts for its peers."""
 
 PUBLISH_EVERY = 60.0
-"""Seconds after which a gate publishes its state again at its next reading, also if nothing has changed."""
+"""Seconds after which a gate publishes its state again, also if nothing has changed."""
 
 NEWCOMER_FOR = 10.0
-"""Seconds for which peers may not have read a new gate's state, and grant as if alone."""
+"""Seconds for which peers may not have read a new gate's state yet, and grant as if alone."""
 
 FADING_AFTER = 100.0
-"""Seconds of silence after which a gate counts as new: its peers may soon take it for gone."""
+"""Seconds of silence after which a gate counts as new: its peers may soon count it as gone."""
 
 GONE_AFTER = 150.0
-"""Seconds of silence after which a peer no longer counts, but for what it held."""
+"""Seconds of silence after which a peer counts as gone; its holds last on."""
 
 RENAMED_AFTER = 300.0
 """Seconds of silence after which a gate takes another id: a peer may be deleting its old state."""
@@ -53,12 +53,11 @@ class _Frozen(BaseModel):
 
 class HeldSlots(_Frozen):
     """
-    One hold, as peers need to know it.
+    A hold as it is published.
 
-    :param reply_ref: the reference of its jobs.
-    :param slots: how many of its slots on which account are not in use yet.
+    :param slots: its slots that are not in use yet, by account.
     :param one_job: whether they are all for one job, which settles it wherever it is seen.
-    :param lasts: seconds for which it would still last when it was published.
+    :param lasts: seconds that were left of it when it was published.
     """
 
     reply_ref: str
@@ -68,7 +67,7 @@ class HeldSlots(_Frozen):
 
     @classmethod
     def of(cls, hold: Hold, now: float) -> HeldSlots:
-        """Return how a hold is published."""
+        """Return a hold as it is published at ``now``."""
         return cls(
             reply_ref=hold.grant.reply_ref,
             slots=hold.left,
@@ -78,12 +77,7 @@ class HeldSlots(_Frozen):
 
 
 class WantedSlots(_Frozen):
-    """
-    What waiters want that can use the same accounts.
-
-    :param slots: how many slots.
-    :param user_ids: the accounts; None for all.
-    """
+    """How many slots are wanted by waiters that can use the same accounts; None for all."""
 
     slots: PositiveInt
     user_ids: frozenset[str] | None
@@ -91,12 +85,10 @@ class WantedSlots(_Frozen):
 
 class PeerState(_Frozen):
     """
-    What one gate publishes for its peers: all of it anew each time.
+    What one gate publishes for its peers, all of it each time.
 
-    :param sequence: counts its states, so that no two are alike.
-    :param intent: whether it is about to grant something: then no peer may.
-    :param held: what it has granted and not yet seen in use.
-    :param wanted: what its waiters want.
+    :param sequence: counts its states, so that no two are equal.
+    :param intent: whether it is about to grant something; then no peer may.
     """
 
     sequence: int
@@ -114,7 +106,7 @@ class PeerState(_Frozen):
         intent: bool,
         wanted: Mapping[frozenset[str] | None, int] | None = None,
     ) -> PeerState:
-        """Return what a gate has to publish; ``now`` is on the clock that its holds expire by."""
+        """Return the state to publish; ``now`` is on the clock that holds expire by."""
         return cls(
             sequence=sequence,
             intent=intent,
@@ -125,9 +117,9 @@ class PeerState(_Frozen):
     @classmethod
     def read(cls, text: str) -> tuple[PeerState, bool]:
         """
-        Read a peer's state; return it, and whether it was understood.
+        Parse a peer's state; return it, and whether it could be parsed.
 
-        One that was not, of another version perhaps, counts as an intent: it is safer to grant nothing.
+        One that can't be, perhaps of another version, counts as an intent: then nothing is granted here.
         """
         try:
             return cls.model_validate_json(text), True
@@ -138,10 +130,10 @@ class PeerState(_Frozen):
 @dataclass(slots=True)
 class Membership:
     """
-    What peers know of this gate, by what it published last.
+    What peers know of this gate by its last published state.
 
-    :ivar intent: whether they may believe that it is about to grant; also if publishing that has failed.
-    :ivar published_at: when the last state was made; never, if there is none.
+    :ivar intent: whether they may see an intent of it; also if publishing that has failed.
+    :ivar published_at: when the last state was made; -inf if there is none.
     :ivar newcomer_until: until when peers may not know of this gate.
     """
 
@@ -159,15 +151,15 @@ class Membership:
         return self.published_at != _NEVER
 
     def is_fading(self, now: float) -> bool:
-        """Return whether peers may soon take this gate for gone."""
+        """Return whether peers may soon count this gate as gone."""
         return now - self.published_at >= FADING_AFTER
 
     def has_news(self, held: int, wanted: int, *, alone: bool) -> bool:
         """
-        Return whether peers have to hear what has changed.
+        Return whether a change has to be published.
 
-        They count slots as held that no longer are. An event trigger elsewhere, which publishes nothing
-        itself, must not take for free what tasks want here. Without peers, only large changes are news.
+        Peers must not count released slots as held. Event triggers elsewhere, whose gates publish nothing,
+        must not count slots as unclaimed that tasks want here. Without peers, only large changes are news.
         """
         released = held < self._held
         if alone:
@@ -177,11 +169,11 @@ class Membership:
     def next_sequence(self, *, intent: bool) -> int:
         """Return the number of a state that is about to be published."""
         self._sequence += 1
-        self.intent = self.intent or intent  # An attempt that fails may have published it all the same.
+        self.intent = self.intent or intent  # A write that fails may have arrived all the same.
         return self._sequence
 
     def published(self, began: float, now: float, *, held: int, wanted: int, intent: bool) -> None:
-        """Note that the state made at ``began`` can be read by peers now."""
+        """Note that peers can read the state made at ``began`` now."""
         if self.is_fading(began):
             self.newcomer_until = now + NEWCOMER_FOR
         self.intent, self._held, self._wanted, self.published_at = intent, held, wanted, began
@@ -191,70 +183,70 @@ class Membership:
         self.published_at, self.newcomer_until = _NEVER, now + NEWCOMER_FOR
 
     def rest(self) -> None:
-        """Forget what was published, so that all is news once there are waiters again."""
+        """Forget what was published, so that it is news once there are waiters again."""
         self._held = self._wanted = 0
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
-    """A state, and when it was read first."""
+class _Known:
+    """A state, and when it was first read."""
 
     state: PeerState
     since: float
 
     def held(self, now: float) -> list[HeldSlots]:
-        """List those of its holds that may still last."""
+        """List the holds that have not expired."""
         return [held for held in self.state.held if now - self.since < held.lasts]
 
 
 class Peers:
-    """What a gate knows of its peers, by the states that it has read; all times are on one clock."""
+    """What a gate knows of its peers by their states; all times are on one clock."""
 
     def __init__(self) -> None:
-        self._heard: dict[str, _Heard] = {}
+        self._states: dict[str, _Known] = {}
 
     def observe(self, states: Mapping[str, PeerState], now: float) -> None:
-        """Take in the last state of each peer, by the gate's id; a peer that is missing is gone."""
-        heard = {}
+        """Take in the states of all peers, by gate id; a peer that is missing is gone."""
+        known = {}
         for gate_id, state in states.items():
-            before = self._heard.get(gate_id)
-            heard[gate_id] = before if before and before.state == state else _Heard(state, now)
-        self._heard = heard
+            before = self._states.get(gate_id)
+            known[gate_id] = before if before and before.state == state else _Known(state, now)
+        self._states = known
 
     def alive(self, now: float) -> int:
-        """Return how many peers there may be."""
+        """Return how many peers are not gone."""
         return len(self._alive(now))
 
     def wanted(self, now: float) -> Counter[frozenset[str] | None]:
         """Return how many slots the waiters of peers want, by the accounts they can use; None for all."""
         wanted: Counter[frozenset[str] | None] = Counter()
-        for heard in self._alive(now):
-            for each in heard.state.wanted:
+        for known in self._alive(now):
+            for each in known.state.wanted:
                 wanted[each.user_ids] += each.slots
         return wanted
 
     def intend_to_grant(self, now: float) -> bool:
-        """Return whether a peer is about to grant something."""
-        intents = (heard for heard in self._heard.values() if heard.state.intent)
-        return any(now - heard.since < INTENT_EXPIRES for heard in intents)
+        """Return whether a peer may be about to grant something."""
+        intents = (known for known in self._states.values() if known.state.intent)
+        return any(now - known.since < INTENT_EXPIRES for known in intents)
 
     def held(self, reading: Capacity, now: float, *, seen: Collection[str] = ()) -> Counter[str]:
-        """Return how many slots that a reading shows as free are held by peers, by account."""
+        """Return how many of the slots that a reading shows as free are held by peers, by account."""
         executing = {*seen, *(job.reply_ref for job in reading.jobs)}
         slots: Counter[str] = Counter()
-        for heard in self._heard.values():
-            for held in heard.held(now):
+        for known in self._states.values():
+            for held in known.held(now):
                 if not (held.one_job and held.reply_ref in executing):
                     slots.update(held.slots)
         return slots
 
     def forgotten(self, now: float) -> list[str]:
-        """Return the ids of the peers whose states are no longer needed."""
+        """Return the ids of the peers whose states can be deleted."""
         return [
             gate_id
-            for gate_id, heard in self._heard.items()
-            if now - heard.since >= FORGOTTEN_AFTER and not heard.held(now)
+            for gate_id, known in self._states.items()
+            if now - known.since >= FORGOTTEN_AFTER and not known.held(now)
         ]
 
-    def _alive(self, now: float) -> list[_Heard]:
-        return [heard for heard in self._heard.values() if now - heard.since < GONE_AFTER]
+    def _alive(self, now: float) -> list[_Known]:
+        return [known for known in self._states.values() if now - known.since < GONE_AFTER]

@@ -1,4 +1,4 @@
-"""What a task asks for and what it gets: the same words for sensor, trigger and every mode."""
+"""What a task asks for, and what it gets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SlotRequest:
     :param user_ids: only these accounts count; None for all.
     :param same_account: all slots must be on one account.
     :param hold: seconds for which granted slots are kept from other waiting tasks until their jobs are
-        seen executing. 0 is a plain check: it takes nothing and keeps no place.
+        seen executing. 0 is a plain check: it takes nothing and has no place in the queue.
     :param priority: a higher one is served first; the task's ``priority_weight``.
     :param since: when the task began to wait, in seconds since the epoch; the earlier is served first.
     :param reply_ref: the ``replyRef`` of the one job that all its slots are for; None if that is the
@@ -78,10 +78,8 @@ class Grant:
     """
     Slots handed to one task.
 
-    :param grant_id: name of the grant.
-    :param request: what was asked for.
     :param slots: how many slots on which account, the account with most of them first.
-    :param reading: what the service said when the slots were granted.
+    :param reading: by which the slots were granted.
     """
 
     grant_id: str
@@ -96,7 +94,7 @@ class Grant:
 
     @property
     def waited_seconds(self) -> float:
-        """How long the task waited, until the reading: so it tells the order in which tasks began to."""
+        """Seconds from when the task began to wait until the reading that served it."""
         return max(0.0, self.reading.observed_at.timestamp() - self.request.since)
 
     def to_xcom(self) -> dict[str, Any]:
@@ -111,7 +109,7 @@ class Grant:
 
 
 def grant_line(granted: dict[str, Any]) -> str:
-    """Say in one line of the log what was granted."""
+    """Say in one line what was granted, for the log."""
     slots = [
         f"{slots} {'slot' if slots == 1 else 'slots'} on account {user_id}"
         for user_id, slots in granted["granted"].items()

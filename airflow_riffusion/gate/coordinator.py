@@ -3,7 +3,7 @@ Grants the free slots of one connection in several triggerers, each slot once.
 
 Airflow offers a trigger no lock and no compare-and-set, only Variables that overwrite each other. So each
 gate writes one of its own and reads those of its peers. A gate with something to grant publishes its intent
-first and reads its peers then: of two that do so at the same time, at least one sees the other's intent and
+first and reads its peers then. Of two that do so at the same time, at least one sees the other's intent and
 steps back.
 """
 
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Seconds for which the peers need not be read again, and within which a grant must be published after a
-# reading of the peers that showed none. Both are shorter than the time a newcomer waits (NEWCOMER_FOR).
+# Seconds for which a look at the peers is good, and within which a grant must be published after a look that
+# showed none. Both are shorter than the time a newcomer waits (NEWCOMER_FOR).
 _PEERS_FRESH_FOR = 5.0
 _PUBLISHED_WITHIN = 8.0
 
@@ -56,10 +56,10 @@ class Turn:
     """
     A turn at granting free slots.
 
-    :param held_elsewhere: returns the free slots of a reading that peers hold, by account.
-    :param commit: publishes grants; returns those to tell to the waiters: all, or none that are undone.
+    :param held_elsewhere: returns how many slots that a reading shows as free peers hold, by account.
+    :param commit: publishes grants and returns them; if that fails or is late, undoes them and returns none.
     :param is_open: whether anything may be granted.
-    :param needs_reading: whether to grant by another reading, newer than what the peers say.
+    :param needs_reading: whether to grant by a new reading, which must be newer than the peers' states.
     """
 
     held_elsewhere: Callable[[Capacity], Counter[str]]
@@ -70,11 +70,11 @@ class Turn:
 
 class Coordinator:
     """
-    Decides whether a gate may grant: never what a gate in another triggerer may grant, too.
+    Decides whether a gate may grant, so that no gate in another triggerer grants the same slots.
 
-    Every grant is published before its waiter learns of it. While peers can't be reached, nothing is granted;
-    after so long that they count as gone, the gate grants as if alone. A gate without peers needs no intent:
-    a newcomer waits until its state must have been read.
+    Every grant is published before its waiter learns of it. While peers can't be reached, nothing is granted,
+    until they count as gone; then the gate grants as if alone. A gate without peers publishes no intent: a
+    newcomer waits until the others must have read its state.
     """
 
     def __init__(self, ledger: SlotLedger, store: PeerStore, name: str) -> None:
@@ -88,7 +88,7 @@ class Coordinator:
         self._logged: dict[str, object] = {}
 
     def held_elsewhere(self, reading: Capacity) -> Counter[str]:
-        """Return how many free slots of a reading peers hold, by account."""
+        """Return how many of the slots that a reading shows as free are held by peers, by account."""
         return self._peers.held(reading, _now())
 
     def wanted_elsewhere(self) -> Counter[frozenset[str] | None]:
@@ -97,23 +97,23 @@ class Coordinator:
 
     @property
     def has_news(self) -> bool:
-        """Whether the ledger differs from what peers, and the capacity page, were told of it."""
+        """Whether the ledger has changed so that peers, and the capacity page, must know."""
         if self._counts_peers_as_gone:
-            return False  # By now they have forgotten this gate.
+            return False  # They count this gate as gone, too.
         return self._own.has_news(self._ledger.held, self._ledger.wanted.total(), alone=self._is_alone)
 
     def rest(self) -> None:
-        """Pause until the next waiter; then everything is news, and unreachable peers count anew."""
+        """Pause until the next waiter: then all is news, and the time without peers starts again."""
         self._unreachable_since = None
         self._own.rest()
 
     def forget(self) -> None:
-        """Share no slots, or not yet."""
+        """Forget all peers, as slots are not shared with them."""
         self.rest()
         self._peers, self._peers_read_at = Peers(), float("-inf")
 
     async def observe_peers(self) -> None:
-        """Read the peers for observers, if possible; publish nothing, as nothing is granted."""
+        """Read the peers for observers, if they can be reached; nothing is published."""
         if _now() >= max(self._peers_read_at + _PEERS_FRESH_FOR, self._observed_again_at):
             try:
                 await self._read_peers()
@@ -122,9 +122,9 @@ class Coordinator:
 
     async def prepare(self) -> bool:
         """
-        Publish and read the peers if that is due, before a reading is taken in.
+        Publish, and read the peers, if that is due, before a reading is taken in.
 
-        :return: whether a job without a known reference may settle a hold here: a peer's job must not.
+        Return whether a job without a known reference may settle a hold: not if it may be a peer's job.
         """
         try:
             await self._keep_in_touch()
@@ -137,7 +137,7 @@ class Coordinator:
 
     @asynccontextmanager
     async def turn(self, reading: Capacity, *, shared: bool = True) -> AsyncIterator[Turn]:
-        """Take a turn at granting what a reading shows as free; without ``shared``, at no cost."""
+        """Take a turn at granting a reading's free slots; if they are not shared, at no cost."""
         if not shared:
             yield Turn(lambda _: Counter(), _keep)
             return
@@ -155,7 +155,7 @@ class Coordinator:
             turn = await self._take_turn(reading) if self._ledger.wants(reading) else None
         except PeersUnreachable as error:
             self._lost(error)
-            # After long enough they are gone, or can't reach this gate either.
+            # Unreachable for so long, they are gone, or count this gate as gone.
             turn = Turn(self.held_elsewhere, _keep) if self._counts_peers_as_gone else None
         return turn or Turn(self.held_elsewhere, _keep, is_open=False)
 
@@ -165,8 +165,8 @@ class Coordinator:
         if _now() - self._peers_read_at >= _PEERS_FRESH_FOR:
             await self._read_peers()
         if self._own.is_fading(self._peers_read_at):
-            # Peers that came meanwhile don't know of this gate: it has to publish first.
-            raise PeersUnreachable("they may take this triggerer for gone")
+            # Peers that came meanwhile don't know of this gate, so it has to publish first.
+            raise PeersUnreachable("they may count this triggerer as gone")
         if self._is_alone:
             until = self._peers_read_at + _PUBLISHED_WITHIN
             return Turn(self.held_elsewhere, partial(self._commit, until=until))
@@ -182,7 +182,7 @@ class Coordinator:
         return None
 
     async def _intend(self) -> bool:
-        """Publish the intent to grant; withdraw it, and return False, if a peer may be granting."""
+        """Publish the intent to grant; if a peer may be granting, withdraw it and return False."""
         is_clear = False
         try:
             await self._publish(intent=True)
@@ -200,7 +200,7 @@ class Coordinator:
             self._lost(error)
 
     async def _commit(self, grants: list[Grant], until: float) -> list[Grant]:
-        """Publish grants in time, or undo them."""
+        """Publish grants; undo them if that fails, or is late."""
         if not grants:
             return []
         in_time = False
@@ -219,7 +219,7 @@ class Coordinator:
         return grants if in_time else []
 
     async def _keep_in_touch(self) -> None:
-        """Publish now and then, so that peers don't count what is no longer held; learn of new peers."""
+        """Publish once a minute what is held, also as a sign of life; find new peers."""
         if _now() - self._own.published_at >= PUBLISH_EVERY:
             await self._publish()
             await self._read_peers()
@@ -241,15 +241,15 @@ class Coordinator:
         self._own.published(began, _now(), held=held, wanted=wanted.total(), intent=intent)
 
     async def _read_peers(self) -> None:
-        began = _now()  # A peer that has come since then may be missing.
+        began = _now()  # A peer that comes from now on may be missing.
         own_id = self._own.gate_id
         ids = await self._store.ids()
         texts = {gate_id: await self._store.get(gate_id) for gate_id in ids if gate_id != own_id}
         if None in texts.values():
-            # Airflow returns None for a deleted Variable, and for one that can't be read.
+            # Airflow returns None for a deleted Variable, and also for one that can't be read.
             ids = await self._store.ids()
             if any(texts[gate_id] is None for gate_id in texts.keys() & set(ids)):
-                raise PeersUnreachable("a state is there, but can't be read")
+                raise PeersUnreachable("a state exists, but can't be read")
         states = {gate_id: self._parse(gate_id, text) for gate_id, text in texts.items() if text}
         self._peers.observe(states, _now())
         self._peers_read_at = began
@@ -260,11 +260,11 @@ class Coordinator:
         self._log_peers()
 
     def _parse(self, gate_id: str, text: str) -> PeerState:
-        state, understood = PeerState.read(text)
-        if not understood and self._changed(f"state of {gate_id}", "not understood"):
+        state, is_valid = PeerState.read(text)
+        if not is_valid and self._changed(f"state of {gate_id}", "invalid"):
             log.warning(
-                "Connection '%s': the state of another triggerer's gate (%s) makes no sense. Until it does, "
-                "or stays as it is for %.0f s, nothing is granted here.",
+                "Connection '%s': the state of another triggerer's gate (%s) can't be parsed. Nothing is "
+                "granted here until it can be, or until it has not changed for %.0f s.",
                 self._name,
                 gate_id,
                 INTENT_EXPIRES,
@@ -284,7 +284,7 @@ class Coordinator:
             self._unreachable_since = _now()
             log.warning(
                 "Connection '%s': can't find out what other triggerers have granted (%s). Nothing is granted "
-                "here until that works again, or for %.0f s; then as if there were no others.",
+                "here until that works again; after %.0f s, slots are granted as if there were no others.",
                 self._name,
                 error,
                 GONE_AFTER,
@@ -302,8 +302,8 @@ class Coordinator:
                 self._name,
                 "grants are published in time again."
                 if in_time
-                else "a grant was undone, as publishing it took so long that another triggerer may have "
-                "granted the same slots: the service, or Airflow's API server, answers too slowly.",
+                else "a grant was undone, because it was published too late: another triggerer may have "
+                "granted the same slots. The service, or Airflow's API server, answers too slowly.",
             )
 
     def _log_peers(self) -> None:
@@ -313,14 +313,14 @@ class Coordinator:
             log.info("Connection '%s': its slots are shared with %s.", self._name, others)
 
     def _changed(self, topic: str, value: object, *, at_first: object = None) -> bool:
-        """Return whether a topic is to be logged: its value is not the one of the last time."""
+        """Return whether a topic's value differs from the last time, so that it is logged."""
         before = self._logged.get(topic, at_first)
         self._logged[topic] = value
         return value != before
 
 
 async def _keep(grants: list[Grant]) -> list[Grant]:
-    """Commit grants that no peer has to know of."""
+    """Commit grants without publishing them."""
     return grants
 
 

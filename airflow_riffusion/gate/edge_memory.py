@@ -1,4 +1,4 @@
-"""What an event trigger has to know after a restart of its triggerer."""
+"""What an event trigger has to remember over a restart of its triggerer."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Any, Protocol
 
 log = logging.getLogger(__name__)
 
-# Seconds for one call, of which a trigger that begins makes a few, with a pause between them; and until
-# another is made after one that failed: meanwhile the trigger doesn't look out.
+# Seconds. A call delays the next reading, so it is short, and is not soon repeated if it failed.
 _LONGEST_CALL = 5.0
-_PAUSE = 5.0
-_TRIES = 3
-_TRIED_AGAIN_AFTER = 60.0
+_BETWEEN_READS = 5.0
+_READS = 3
+_AFTER_FAILED_WRITE = 60.0
 
 
 class Store(Protocol):
@@ -30,13 +29,12 @@ class EdgeMemory:
     """
     Remembers with the asset whether a trigger has fired since too few slots were free.
 
-    A trigger that can't reach it fires all the same: rather twice than never. One of another id is not the
-    same trigger restarted: Airflow makes a new one when the DAG is unpaused, and that begins anew.
+    If the store can't be reached, the trigger fires all the same: twice is better than never. A trigger with
+    another id is a new one, which starts afresh: Airflow makes it when the DAG is unpaused.
 
-    :param store: the asset state store; None where Airflow has none (before 3.3).
-    :param key: what to remember it by.
+    :param store: the asset state store; None before Airflow 3.3.
     :param trigger_id: the id of the trigger's row in Airflow's database.
-    :param name: what the trigger looks out for, for the log.
+    :param name: what the trigger waits for, for the log.
     """
 
     def __init__(self, store: Store | None, key: str, trigger_id: int | None, name: str) -> None:
@@ -46,30 +44,26 @@ class EdgeMemory:
         self._name = name
         self._kept: str | None = None
         self._not_before = float("-inf")
-        self._in_trouble = False
+        self._is_failing = False
 
     async def recall(self) -> bool:
         """Return whether the trigger may fire."""
         if self._store is None:
             return True
-        for _ in range(_TRIES):
+        for _ in range(_READS):
             try:
                 async with asyncio.timeout(_LONGEST_CALL):
                     self._kept = await self._store.aget(self._key)
             except Exception as error:  # noqa: BLE001 - a store may be of any kind
                 self._failed(error)
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_BETWEEN_READS)
             else:
-                self._worked()
+                self._succeeded()
                 break
         return self._kept != self._fired
 
     async def keep(self, armed: bool) -> None:
-        """
-        Remember it, if it has changed; what could not be stored is tried again a minute later.
-
-        :param armed: whether the trigger may fire.
-        """
+        """Store whether the trigger may fire, if that has changed; retry a failed write after a minute."""
         state = "armed" if armed else self._fired
         now = asyncio.get_running_loop().time()
         if self._store is None or state == self._kept or now < self._not_before:
@@ -78,24 +72,24 @@ class EdgeMemory:
             async with asyncio.timeout(_LONGEST_CALL):
                 await self._store.aset(self._key, state)
         except Exception as error:  # noqa: BLE001 - a store may be of any kind
-            self._kept = None  # It may have arrived all the same.
-            self._not_before = now + _TRIED_AGAIN_AFTER
+            self._kept = None  # The write may have arrived all the same.
+            self._not_before = now + _AFTER_FAILED_WRITE
             self._failed(error)
         else:
             self._kept = state
-            self._worked()
+            self._succeeded()
 
     def _failed(self, error: Exception) -> None:
-        if not self._in_trouble:
+        if not self._is_failing:
             log.warning(
-                "Whether there was an event of %s can't be remembered with the asset (%r): a triggerer that "
-                "is restarted meanwhile may repeat it.",
+                "Can't remember with the asset whether an event was fired for %s (%r): a triggerer that is "
+                "restarted meanwhile may fire it again.",
                 self._name,
                 error,
             )
-        self._in_trouble = True
+        self._is_failing = True
 
-    def _worked(self) -> None:
-        if self._in_trouble:
-            log.info("Events of %s are remembered again.", self._name)
-        self._in_trouble = False
+    def _succeeded(self) -> None:
+        if self._is_failing:
+            log.info("Events for %s are remembered with the asset again.", self._name)
+        self._is_failing = False

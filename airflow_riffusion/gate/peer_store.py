@@ -13,7 +13,7 @@ from airflow_riffusion.compat import CAN_LIST_VARIABLES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Seconds; the first call of a triggerer that has just started takes ten of them on a busy machine.
+# Seconds; the first call of a triggerer that has just started takes ten on a busy machine.
 _LONGEST_CALL = 30.0
 
 
@@ -23,13 +23,13 @@ PEER_KEY_PREFIX = "riffusion_gate_"
 
 def peer_key_prefix(riffusion_conn_id: str) -> str:
     """Return what the names of one connection's Variables begin with; the gate's id follows."""
-    # Not its name, which may have a "token" in it: Airflow masks what is in such a Variable.
+    # Not the connection's id: Airflow masks the value of a Variable that has, say, "token" in its name.
     digest = sha256(riffusion_conn_id.encode()).hexdigest()[:12]
     return f"{PEER_KEY_PREFIX}{digest}_"
 
 
 class PeersUnreachable(Exception):
-    """Peers can't be read, or nothing can be published for them."""
+    """The states of peers can't be read, or the own one can't be written."""
 
 
 class PeerStore(Protocol):
@@ -49,7 +49,7 @@ class PeerStore(Protocol):
 
 
 class VariablePeerStore:
-    """One Airflow Variable for each gate: all that the triggers of different triggerers share."""
+    """One Airflow Variable for each gate: triggers in different triggerers share nothing else."""
 
     def __init__(self, riffusion_conn_id: str) -> None:
         self._prefix = peer_key_prefix(riffusion_conn_id)
@@ -59,7 +59,7 @@ class VariablePeerStore:
 
     @staticmethod
     def is_within_reach() -> bool:
-        """Return whether this is a triggerer of an Airflow that lets triggers list Variables."""
+        """Return whether this is a triggerer, of an Airflow that lets triggers list Variables."""
         if not CAN_LIST_VARIABLES:
             return False
         from airflow.sdk.execution_time import task_runner
@@ -99,7 +99,7 @@ async def _call(function: Callable[..., Any], *arguments: Any, **options: Any) -
     """
     Ask Airflow without blocking the event loop.
 
-    All such calls run one after the other in one thread: one that was given up on can't overtake the next.
+    All such calls run one after the other in one thread, so a late one can't overtake the next.
 
     :raises PeersUnreachable: if it fails, or takes too long.
     """

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from airflow_riffusion.gate.source import ReadingSource
 
 SHORTEST_INTERVAL = 1.0
-"""Seconds between two readings at the least, whatever was asked for."""
+"""Seconds: the shortest interval between two readings."""
 
-# Seconds without a newcomer before the first reading, and the seconds after which it comes all the same.
+# Seconds without a newcomer before the first reading, and the seconds after which it comes at the latest.
 _DEBOUNCE = 1.0
 _LONGEST_DEBOUNCE = 10.0
 
@@ -26,9 +26,9 @@ _NEVER = float("-inf")
 
 class PollLoop:
     """
-    One reading per interval, never two within a second, and ever fewer while they fail.
+    Takes one reading per interval, never two within a second, and ever fewer while they fail.
 
-    The times of the last request and of the last failure outlive a pause of the readings.
+    The times of the last request and the last failure count also after a pause without waiters.
     """
 
     def __init__(self, source: ReadingSource) -> None:
@@ -57,7 +57,7 @@ class PollLoop:
         """Adapt to a newcomer; ``poll_now``: poll as soon as allowed, or reuse a reading younger than 1 s."""
         now = _now()
         if self._requested_at == _NEVER:
-            # A restarted triggerer gets its tasks back one by one, in no order: debounce the first reading.
+            # A restarted triggerer gets its tasks back one by one, in any order: debounce the first reading.
             self._due = min(now + _DEBOUNCE, self._created_at + _LONGEST_DEBOUNCE)
         elif poll_now:
             self._due = now if self._is_reusable else min(self._due, self._after(SHORTEST_INTERVAL))
@@ -69,7 +69,7 @@ class PollLoop:
 
     async def due(self) -> bool:
         """Sleep until the next reading is due; return whether the last one is to be reused."""
-        # Made anew each time: an event keeps a reference to the event loop.
+        # A new one each time, as an event keeps a reference to the event loop.
         self._wake = wake = asyncio.Event()
         try:
             while (pause := self.next_due - _now()) > 0:
@@ -109,7 +109,7 @@ class PollLoop:
         return rejected
 
     def relax(self) -> None:
-        """Let the next reading come after a whole interval: no newcomer is left that needs it sooner."""
+        """Let the next reading come after a whole interval, as no waiter needs it sooner."""
         self._due = self._after(self._backoff.interval)
 
     def rest(self) -> None:

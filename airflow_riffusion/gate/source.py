@@ -29,7 +29,7 @@ class ReadingSource:
         self._failures: Counter[tuple[type, int | None]] = Counter()
 
     async def read(self) -> Capacity:
-        """Ask the service; after a rejection once more, if the connection has changed meanwhile."""
+        """Ask the service; if it rejects the request and the connection has changed, ask once more."""
         now = asyncio.get_running_loop().time()
         if now - self._looked_up_at >= _CONNECTION_LIFETIME:
             self._hook.forget_connection()
@@ -47,7 +47,7 @@ class ReadingSource:
         return reading
 
     def failed(self, error: Exception) -> None:
-        """Log why there is no reading, with the traceback if there is one."""
+        """Log why there is no reading, with the traceback of the cause."""
         self.last_error = str(error) if isinstance(error, RiffusionError) else f"Unexpected {error!r}."
         cause = error.__cause__ if isinstance(error, RiffusionError) else error
         status = getattr(error, "status", None)
@@ -61,7 +61,7 @@ class ReadingSource:
                 exc_info=cause,
             )
         if status is None:
-            # No answer, or none of the service's: the connection may be being mended right now.
+            # Nothing that answers like the service: perhaps the connection is being corrected.
             self._hook.forget_connection()
 
     def _succeeded(self) -> None:

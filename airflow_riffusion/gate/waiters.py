@@ -1,4 +1,4 @@
-"""What waits at a gate: waiters for one decision, reminded to log why there is none yet, and observers."""
+"""Who waits at a gate: waiters get one decision each, observers see the next reading."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BATCH = 50
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """One waiting trigger; there may be thousands, so it is made of few objects."""
+    """One waiting trigger; there may be thousands, so it consists of few objects."""
 
     poke_interval: float
     decision: Grant | JobUpdate | RiffusionRejected | None = None
@@ -60,8 +60,8 @@ class Waiters:
     """
     All waiters of one gate.
 
-    A timer reminds a few at a time to write into their own logs, each once a minute, so that ten thousand
-    of them neither have a timer each nor stall the event loop. It runs only while there are waiters.
+    One timer reminds each of them once a minute to log its status, a few at a time, so that ten thousand
+    neither need a timer each nor stall the event loop. It runs only while there are waiters.
     """
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class Waiters:
         return min(waiter.poke_interval for waiter in self._waiters.values())
 
     def add(self, waiter_id: str, poke_interval: float) -> Waiter:
-        """Add a waiter, and remind it first after one interval, or a minute."""
+        """Add a waiter; its first reminder comes after one interval, or a minute if that is shorter."""
         self._waiters[waiter_id] = waiter = Waiter(poke_interval)
         self._remind_in(min(poke_interval, _BETWEEN_REMINDERS), waiter_id)
         if self._timer is None:
@@ -115,7 +115,7 @@ class Waiters:
             if waiter_id in self._waiters:
                 self._waiters[waiter_id].wake()
                 self._remind_in(_BETWEEN_REMINDERS, waiter_id)
-        # A context of its own, or it would keep that of the first waiter's task alive.
+        # A context of its own, or it would keep the context of the first waiter's task alive.
         self._timer = loop.call_later(_BETWEEN_BATCHES, self._remind, context=contextvars.Context())
 
     def _remind_in(self, seconds: float, waiter_id: str) -> None:
@@ -130,7 +130,7 @@ class _Observer(NamedTuple):
 
 
 class Observers:
-    """All observers of one gate: each sees the next reading, takes no slots, and is gone after it."""
+    """All observers of one gate: each sees the next reading, takes no slots, and is then removed."""
 
     def __init__(self) -> None:
         self._observers: dict[asyncio.Future[Availability], _Observer] = {}
@@ -150,36 +150,30 @@ class Observers:
         return any(observer.needs_accounts for observer in self._observers.values())
 
     def may_be_met(self, free: Mapping[str, int]) -> bool:
-        """Return whether any observer's demand can be met by slots left for newcomers, by account."""
+        """Return whether any observer's demand can be met by these slots."""
         demands = {observer.demand for observer in self._observers.values() if observer.demand is not None}
         return any(demand.pick(free) is not None for demand in demands)
 
     def add(
         self, poke_interval: float, request: SlotRequest | None = None, *, needs_accounts: bool = False
     ) -> asyncio.Future[Availability]:
-        """
-        Add an observer, and return the future that the next reading resolves.
-
-        :param poke_interval: seconds between readings that it asks for.
-        :param request: the slots that it looks out for; None if peers need not be read for it.
-        :param needs_accounts: whether it must know which accounts the service has.
-        """
+        """Add an observer, and return the future that the next reading resolves."""
         result: asyncio.Future[Availability] = asyncio.get_running_loop().create_future()
         demand = None if request is None else SlotDemand.of(request)
         self._observers[result] = _Observer(poke_interval, demand, needs_accounts)
         return result
 
     def remove(self, result: asyncio.Future[Availability]) -> None:
-        """Forget an observer that was resolved, or no longer looks."""
+        """Forget an observer that was resolved, or was cancelled."""
         self._observers.pop(result, None)
 
     def resolve(self, availability: Availability) -> None:
-        """Show all observers what a reading leaves for newcomers."""
+        """Resolve all observers with the next reading's availability."""
         for result in self._leaving():
             result.set_result(availability)
 
     def reject(self, error: RiffusionRejected) -> None:
-        """Tell all observers why there is no reading; each gets a copy of the error."""
+        """End the wait of all observers with an error, a copy for each."""
         for result in self._leaving():
             result.set_exception(copy.copy(error))
 

@@ -330,12 +330,12 @@ class TestRestart:
 
         assert run(scenario()) == 1
         assert store.writes == ["fired"]
-        lines = [record.getMessage() for record in caplog.records if "remembered" in record.getMessage()]
+        lines = [record.message for record in caplog.records if "with the asset" in record.message]
         assert lines == [
-            "Whether there was an event of 1 slot on connection 'riffusion_test' can't be remembered with "
-            "the asset (ValueError('several assets')): "
-            "a triggerer that is restarted meanwhile may repeat it.",
-            "Events of 1 slot on connection 'riffusion_test' are remembered again.",
+            "Can't remember with the asset whether an event was fired for 1 slot on connection "
+            "'riffusion_test' (ValueError('several assets')): a triggerer that is restarted meanwhile may "
+            "fire it again.",
+            "Events for 1 slot on connection 'riffusion_test' are remembered with the asset again.",
         ]
 
 
