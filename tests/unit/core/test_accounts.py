@@ -151,19 +151,3 @@ class TestKnownAccounts:
         assert known.learn(configured("b", a=10)) == configured("b", a=10)
 
         assert known.complete(reading(a=1)).slots == {"a": 10}
-
-
-@pytest.mark.parametrize(
-    ("seen", "lacks"),
-    [
-        (reading(a=1), False),
-        (reading(job("1", "a"), a=(9, 10)), False),
-        (reading(job("1"), a=(9, 10)), False),
-        (reading(job("1"), job("2"), a=(9, 10)), True),
-        (reading(), True),
-        (reading(job("1", "b"), a=1), True),
-        (reading(a=1).with_full_accounts({"a": 10, "b": 1}), True),
-    ],
-)
-def test_capacity_that_lists_too_few_accounts_says_so(seen, lacks):
-    assert seen.lacks_accounts is lacks

@@ -20,7 +20,7 @@ from airflow_riffusion.core.arguments import (
 @pytest.mark.parametrize(
     ("value", "expected"), [(1, 1), (7, 7), ("3", 3), (" 3 ", 3), (3.0, 3), ("3.0", 3), ("30.00", 30)]
 )
-def test_a_positive_whole_number_is_taken_also_as_text_or_as_a_quotient(value, expected):
+def test_whole_number_may_be_text_or_a_quotient(value, expected):
     number = whole_number("slots", value)
 
     assert (number, type(number)) == (expected, int)
@@ -30,7 +30,7 @@ def test_a_positive_whole_number_is_taken_also_as_text_or_as_a_quotient(value, e
     "value",
     [0, -1, 1.5, "1.5", 0.0, "two", "²", "0", "", True, None, [1], float("nan"), float("inf"), "9" * 5000],
 )
-def test_anything_else_is_no_number_of_slots(value):
+def test_whole_number_that_is_none_or_not_positive_is_an_error(value):
     with pytest.raises(ValueError, match="slots must be a positive whole number"):
         whole_number("slots", value)
 
@@ -43,18 +43,18 @@ def test_seconds_may_be_a_number_or_a_timedelta(value, expected):
 @pytest.mark.parametrize(
     "value", [float("nan"), float("inf"), 1e300, -1, "10", None, True, timedelta(seconds=-1), timedelta.max]
 )
-def test_seconds_must_be_finite_and_not_negative(value):
+def test_seconds_that_are_infinite_or_negative_are_an_error(value):
     with pytest.raises(ValueError, match="hold must be seconds or a timedelta, finite and 0 or more"):
         seconds("hold", value, zero=True)
 
 
-def test_zero_seconds_only_where_it_means_something():
+def test_seconds_of_zero_are_an_error_unless_allowed():
     assert seconds("hold", 0, zero=True) == 0
     with pytest.raises(ValueError, match="more than 0"):
         seconds("poke_interval", 0)
 
 
-def test_account_ids_may_be_numbers_and_are_compared_as_text():
+def test_account_ids_that_are_numbers_become_text():
     assert account_ids(["a", 12345]) == {"a", "12345"}
     assert account_ids(None) is None
 
@@ -72,7 +72,7 @@ def test_account_ids_may_come_from_a_mapped_task(lazy_sequence):
 
 
 @pytest.mark.parametrize("value", ["a", "['a', 'b']", [], [""], [None], [1.5], [True], [["a"]], 3, {"a": 1}])
-def test_a_list_of_account_ids_is_needed(value):
+def test_account_ids_that_are_no_list_of_ids_are_an_error(value):
     with pytest.raises(ValueError, match="user_ids must"):
         account_ids(value)
 
@@ -90,22 +90,22 @@ def test_a_list_of_account_ids_is_needed(value):
         (2, False),
     ],
 )
-def test_a_template_is_recognised(value, expected):
+def test_is_template_recognises_templates_at_the_first_level(value, expected):
     assert is_template(value) is expected
 
 
 @pytest.mark.parametrize("value", ["", None, True, 1.5, ["a"]])
-def test_a_connection_is_named_by_a_text(value):
+def test_conn_id_that_is_no_id_is_an_error(value):
     with pytest.raises(ValueError, match="riffusion_conn_id must be the id of a connection"):
         conn_id(value)
 
 
-def test_a_connection_whose_id_a_native_template_took_for_a_number_is_named_by_its_text():
+def test_conn_id_that_a_native_template_made_a_number_is_text():
     assert conn_id(4711) == "4711"
 
 
 @pytest.mark.parametrize(("value", "expected"), [("ref", "ref"), (42, "42"), (0, "0")])
-def test_a_reference_may_be_a_whole_number(value, expected):
+def test_reference_that_is_a_whole_number_becomes_text(value, expected):
     assert reference("replyRef", value) == expected
 
 
@@ -116,12 +116,12 @@ def test_reference_float_is_rejected_because_two_texts_may_have_become_it(value)
 
 
 @pytest.mark.parametrize("value", ["", None, True, ["ref"]])
-def test_anything_else_is_no_reference(value):
+def test_reference_that_is_no_text_is_an_error(value):
     with pytest.raises(ValueError, match="replyRef must be text"):
         reference("replyRef", value)
 
 
-def test_what_other_tasks_give_becomes_what_json_knows_at_any_depth(lazy_sequence):
+def test_plain_outputs_of_other_tasks_become_json_at_any_depth(lazy_sequence):
     tags = lazy_sequence([{"moods": lazy_sequence(["sad"]), "pair": (1, 2)}, "polka"])
 
     assert plain({"tags": tags, "set": {"b", "a"}, "seed": 1.5, "no": None}) == {
@@ -147,17 +147,17 @@ def test_plain_what_native_templates_give_becomes_a_list_in_its_order(value, exp
 
 
 @pytest.mark.parametrize("value", ["text", b"bytes", bytearray(b"bytes")])
-def test_text_stays_what_it_is(value):
+def test_plain_text_and_bytes_are_unchanged(value):
     assert plain([value]) == [value]
 
 
 @pytest.mark.parametrize("value", [None, 3, ["music"]])
-def test_an_endpoint_is_a_text(value):
+def test_endpoint_that_is_no_text_is_an_error(value):
     with pytest.raises(ValueError, match="an endpoint is a path"):
         checked_endpoint(value)
 
 
-def test_the_query_of_an_endpoint_may_hold_what_a_path_may_not():
+def test_endpoint_query_may_contain_what_a_path_may_not():
     endpoint = "music/?next=https://example.com/../#x"
 
     assert checked_endpoint(endpoint) == endpoint

@@ -8,7 +8,6 @@ import pytest
 
 from airflow_riffusion.core.availability import Availability, RisingEdge
 from airflow_riffusion.core.capacity import Capacity
-from airflow_riffusion.core.ledger import SlotLedger
 from airflow_riffusion.core.request import SlotRequest
 from tests.readings import NOON, configured, job, reading
 
@@ -27,37 +26,37 @@ def observed(edge, *availabilities):
 
 
 class TestRisingEdge:
-    def test_it_rises_once_until_too_few_were_free_again(self):
+    def test_edge_rises_once_until_too_few_slots_were_free(self):
         edge = RisingEdge(SlotRequest(slots=2))
 
         said = observed(edge, *(free(a=slots) for slots in (0, 1, 2, 3, 2, 1, 2, 4, 0, 2)))
 
         assert said == [False, False, True, False, False, False, True, False, False, True]
 
-    def test_enough_at_the_first_look_is_a_rise(self):
+    def test_edge_first_reading_with_enough_slots_rises(self):
         assert RisingEdge(SlotRequest()).observe(free(a=1))
 
-    def test_unless_it_is_known_to_have_risen_before(self):
+    def test_edge_that_is_not_armed_rises_only_after_a_fall(self):
         edge = RisingEdge(SlotRequest(), armed=False)
 
         assert observed(edge, *alike(3, a=1), free(a=0), free(a=1)) == [False] * 4 + [True]
 
-    def test_slots_of_several_accounts_count_together(self):
+    def test_edge_slots_of_several_accounts_count_together(self):
         assert observed(RisingEdge(SlotRequest(slots=3)), free(a=1, b=1), free(a=1, b=2)) == [
             False,
             True,
         ]
 
-    def test_only_the_accounts_asked_for_count(self):
+    def test_edge_only_the_requested_accounts_count(self):
         edge = RisingEdge(SlotRequest(slots=2, user_ids=frozenset("b")))
 
         assert observed(edge, free(a=4, b=1), free(a=0, b=2)) == [False, True]
 
-    def test_slots_that_are_free_but_promised_are_not_unclaimed(self):
+    def test_edge_slots_that_are_free_but_claimed_do_not_count(self):
         assert not RisingEdge(SlotRequest(slots=2)).observe(Availability(reading(a=(2, 4)), Counter(a=1)))
 
     @pytest.mark.parametrize("blanks", [1, 2])
-    def test_a_blank_reading_or_two_are_no_fall(self, blanks):
+    def test_edge_one_or_two_blank_readings_are_no_fall(self, blanks):
         edge = RisingEdge(SlotRequest())
 
         assert observed(edge, free(a=1), *alike(blanks), free(a=1)) == [
@@ -74,7 +73,7 @@ class TestRisingEdge:
             pytest.param({"user_id": "b"}, id="a number is missing"),
         ],
     )
-    def test_nor_is_an_odd_one(self, account):
+    def test_edge_odd_reading_is_no_fall(self, account):
         accounts = [{"user_id": "a", "maxJobs": 4, "available": 0}, *([account] if account else [])]
         odd = Capacity.parse({"available": accounts}, service="riffusion", observed_at=NOON)
         edge = RisingEdge(SlotRequest())
@@ -85,12 +84,12 @@ class TestRisingEdge:
             False,
         ]
 
-    def test_an_account_that_is_gone_for_good_is_believed_to_be(self):
+    def test_edge_account_missing_from_three_readings_is_gone(self):
         edge = RisingEdge(SlotRequest())
 
         assert observed(edge, free(a=0, b=2), *alike(3, a=0), free(a=1))[-1] is True
 
-    def test_an_account_that_is_always_odd_hides_no_other_that_is_missing(self):
+    def test_edge_account_that_is_always_odd_hides_no_missing_one(self):
         odd = {"user_id": "b"}
 
         def seen(*accounts):
@@ -103,33 +102,33 @@ class TestRisingEdge:
 
         assert told.count(True) == 1
 
-    def test_one_that_has_risen_before_a_restart_takes_no_first_reading_for_a_fall(self):
+    def test_edge_that_is_not_armed_takes_no_first_reading_for_a_fall(self):
         edge = RisingEdge(SlotRequest(), armed=False)
 
         assert not any(observed(edge, free(a=0), *(free(a=0, b=2) for _ in range(5))))
 
-    def test_another_account_that_is_missing_says_nothing(self):
+    def test_edge_missing_account_that_is_not_requested_does_not_matter(self):
         edge = RisingEdge(SlotRequest(user_ids=frozenset("a")))
 
         assert observed(edge, free(a=1, b=1), free(a=0), free(a=1)) == [True, False, True]
 
-    def test_a_reading_counts_once_however_often_it_is_observed(self):
+    def test_edge_reading_that_is_observed_again_counts_once(self):
         edge, blank = RisingEdge(SlotRequest()), free()
 
         assert observed(edge, free(a=1), *[blank] * 5, free(a=1))[-1] is False
 
-    def test_slots_that_are_promised_and_given_back_are_neither_fall_nor_rise(self):
+    def test_edge_slots_claimed_and_given_back_are_neither_fall_nor_rise(self):
         edge = RisingEdge(SlotRequest(slots=2))
         promised = Availability(reading(a=(2, 4)), Counter())
 
         assert observed(edge, free(a=2), promised, free(a=2)) == [True, False, False]
 
-    def test_three_are_one(self):
+    def test_edge_three_blank_readings_are_a_fall(self):
         edge = RisingEdge(SlotRequest())
 
         assert observed(edge, free(a=1), *alike(3), free(a=1))[-1] is True
 
-    def test_edge_impossible_request_is_hopeless_after_three_readings_until_one_lists_enough(self):
+    def test_edge_impossible_request_is_unsatisfiable_from_the_third_reading_on(self):
         edge = RisingEdge(SlotRequest(slots=5))
         told = []
         for each in (*alike(3, a=4), free(a=4, b=4)):
@@ -139,7 +138,7 @@ class TestRisingEdge:
         assert told == [(False, None)] * 2 + [(True, "the accounts have 4 in all"), (False, None)]
 
     @pytest.mark.parametrize("accounts", [configured(a=4, b=4), None], ids=["full", "unknown"])
-    def test_edge_accounts_that_may_be_full_make_nothing_hopeless(self, accounts):
+    def test_edge_request_that_full_accounts_may_serve_is_satisfiable(self, accounts):
         edge = RisingEdge(SlotRequest(slots=5))
         for each in alike(9, a=4):
             edge.observe(replace(each, configured=accounts))
@@ -147,7 +146,7 @@ class TestRisingEdge:
         assert edge.in_doubt
         assert edge.unsatisfiable is None
 
-    def test_edge_account_that_is_full_and_not_listed_is_a_fall_if_its_jobs_are_seen(self):
+    def test_edge_full_account_that_is_not_listed_is_a_fall_if_its_jobs_are(self):
         jobs = [job(str(number), "a") for number in range(4)]
         edge, full = RisingEdge(SlotRequest()), reading(*jobs).with_full_accounts({"a": 4})
 
@@ -158,7 +157,7 @@ class TestRisingEdge:
         ]
 
     @pytest.mark.parametrize("jobs", [0, 1, 3])
-    def test_edge_account_that_is_not_listed_and_shows_too_few_jobs_says_nothing(self, jobs):
+    def test_edge_account_that_is_not_listed_nor_all_its_jobs_is_no_fall(self, jobs):
         running = [job(str(number), "a") for number in range(jobs)]
         edge, blank = RisingEdge(SlotRequest()), reading(*running).with_full_accounts({"a": 4})
 
@@ -169,62 +168,24 @@ class TestRisingEdge:
         ]
 
 
-class TestOthersWhoWant:
-    def test_who_can_use_any_account_gets_the_fullest(self):
+class TestLess:
+    def test_less_demand_for_any_account_takes_from_the_one_with_most(self):
         assert free(a=3, b=1).less({None: 2}).slots == {"a": 1, "b": 1}
 
-    def test_they_leave_nothing_if_they_want_more(self):
+    def test_less_demand_for_more_than_there_is_leaves_nothing(self):
         assert not free(a=3, b=1).less({None: 5}).slots
 
-    def test_who_can_use_one_account_only_leaves_the_others_alone(self):
+    def test_less_demand_for_one_account_leaves_the_others(self):
         assert free(a=3, b=4).less({frozenset("a"): 10}).slots == {"b": 4}
 
-    def test_who_has_no_choice_comes_first(self):
+    def test_less_demand_for_certain_accounts_comes_first(self):
         assert not free(a=1, b=1).less({None: 1, frozenset("a"): 1}).slots
 
-    def test_if_there_are_none_all_is_left(self):
+    def test_less_without_demand_leaves_all(self):
         assert free(a=3, b=1).less({}).slots == {"a": 3, "b": 1}
 
 
-class TestUnclaimedInTheLedger:
-    def ledger(self, *requests):
-        ledger = SlotLedger()
-        for number, request in enumerate(requests):
-            ledger.join(f"w{number}", request)
-        return ledger
-
-    def test_all_that_is_free_if_nobody_is_there(self):
-        assert self.ledger().unclaimed(reading(a=2, b=(0, 2), c=1)) == {"a": 2, "c": 1}
-
-    def test_what_is_held_is_none(self):
-        ledger = self.ledger(SlotRequest(slots=2))
-        now = reading(a=3)
-        ledger.observe(now, 0.0)
-
-        assert ledger.unclaimed(now) == {"a": 1}
-
-    def test_what_others_hold_is_none(self):
-        assert self.ledger().unclaimed(reading(a=3), {"a": 2}) == {"a": 1}
-
-    def test_what_will_be_granted_is_none(self):
-        assert self.ledger(SlotRequest(slots=2)).unclaimed(reading(a=3)) == {"a": 1}
-
-    def test_what_is_kept_for_one_that_waits_for_more_is_none(self):
-        ledger = self.ledger(SlotRequest(slots=3, user_ids=frozenset("a")))
-
-        assert ledger.unclaimed(reading(a=2, b=1)) == {"b": 1}
-
-    def test_a_plain_check_takes_none(self):
-        assert self.ledger(SlotRequest(slots=5, hold=0)).unclaimed(reading(a=2)) == {"a": 2}
-
-    def test_looking_grants_nothing(self):
-        ledger = self.ledger(SlotRequest())
-        ledger.unclaimed(reading(a=1))
-
-        assert (len(ledger), ledger.held) == (1, 0)
-
-
-def test_the_payload_is_the_reading_and_the_unclaimed_slots_of_the_accounts_asked_for():
+def test_payload_is_the_reading_and_the_unclaimed_slots_of_the_requested_accounts():
     callback = {**job("1", "a"), "replyUrl": "https://me:secret@example.com/done?key=secret"}
     now = reading(callback, a=(3, 4), b=(1, 4))
 

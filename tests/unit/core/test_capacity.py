@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from airflow_riffusion.core.capacity import Capacity, CapacityFormatError
-from tests.readings import NOON, reading
+from tests.readings import NOON, job, reading
 
 LONG_TEXT = "long\n" + "x" * 1000
 
@@ -18,7 +18,7 @@ def account(**fields: object) -> Capacity:
     return parse({"available": [{"user_id": "a", **fields}]})
 
 
-def test_the_documented_answer_is_read_whole(contract):
+def test_capacity_documented_answer_is_read_whole(contract):
     capacity = Capacity.from_json(contract(), service="riffusion", observed_at=NOON)
 
     assert (capacity.available, capacity.executing, capacity.max_jobs) == (18, 2, 20)
@@ -44,7 +44,7 @@ def test_the_documented_answer_is_read_whole(contract):
         ),
     ],
 )
-def test_the_sibling_services_are_read_in_their_own_spelling(
+def test_capacity_other_services_are_read_by_their_own_field_names(
     contract, service, accounts, job_id, job_account
 ):
     capacity = Capacity.from_json(contract(service), service=service, observed_at=NOON)
@@ -54,7 +54,7 @@ def test_the_sibling_services_are_read_in_their_own_spelling(
     assert capacity.warnings == ()
 
 
-def test_the_xcom_has_the_documented_shape(contract):
+def test_capacity_xcom_has_the_documented_fields(contract):
     xcom = Capacity.from_json(contract(), service="riffusion", observed_at=NOON).to_xcom()
 
     assert list(xcom) == [
@@ -99,7 +99,7 @@ def test_the_xcom_has_the_documented_shape(contract):
         ({"maxJobs": 2, "available": 9}, 2),
     ],
 )
-def test_free_slots_are_what_every_number_of_the_account_supports(fields, available):
+def test_account_free_slots_are_no_more_than_each_number_supports(fields, available):
     capacity = account(**fields)
 
     assert capacity.available == available
@@ -114,11 +114,11 @@ def test_free_slots_are_what_every_number_of_the_account_supports(fields, availa
         ({"available": 3}, 0),
     ],
 )
-def test_of_an_account_that_does_not_say_what_runs_all_slots_run_that_are_not_free(fields, executing):
+def test_account_without_executing_executes_all_slots_that_are_not_free(fields, executing):
     assert account(**fields).accounts[0].executing == executing
 
 
-def test_an_account_that_does_not_say_how_many_slots_it_has_adds_none_to_the_total():
+def test_account_without_max_jobs_adds_none_to_the_total():
     assert account(available=3).max_jobs == 0
 
 
@@ -136,7 +136,7 @@ def test_an_account_that_does_not_say_how_many_slots_it_has_adds_none_to_the_tot
         {},
     ],
 )
-def test_an_account_with_senseless_numbers_has_no_free_slot_and_is_noted(fields):
+def test_account_with_a_wrong_number_has_no_free_slot_and_a_warning(fields):
     capacity = account(**fields)
 
     assert capacity.available == 0
@@ -144,14 +144,14 @@ def test_an_account_with_senseless_numbers_has_no_free_slot_and_is_noted(fields)
     assert len(capacity.warnings) == 1
 
 
-def test_an_account_without_id_does_not_count_and_is_noted():
+def test_account_without_id_does_not_count_and_causes_a_warning():
     capacity = parse({"available": [{"maxJobs": 10, "executing": 0, "available": 10}]})
 
     assert (capacity.available, capacity.accounts) == (0, ())
     assert "without id" in capacity.warnings[0]
 
 
-def test_of_an_account_listed_twice_the_first_counts():
+def test_account_that_is_listed_twice_counts_by_its_first_entry():
     first = {"user_id": "a", "maxJobs": 2, "executing": 1, "available": 1}
     capacity = parse({"available": [first, {**first, "available": 2, "executing": 0}]})
 
@@ -163,7 +163,7 @@ def test_of_an_account_listed_twice_the_first_counts():
     ("name", "said"),
     [("executing", "'executing' holds something"), ("available", "'available' holds something")],
 )
-def test_what_is_no_object_in_a_list_is_noted_and_the_others_count(name, said):
+def test_capacity_entry_that_is_no_object_causes_a_warning_and_the_others_count(name, said):
     capacity = parse({name: ["text", {"user_id": "a", "available": 2}]})
 
     assert len(capacity.jobs) + len(capacity.accounts) == 1
@@ -178,7 +178,7 @@ LISTED_TWICE = [{"user_id": LONG_TEXT, "available": 1}] * 2
 @pytest.mark.parametrize(
     ("entries", "shown"), [(NUMBER_WITHOUT_SENSE, 2), (NO_NUMBERS, 1), (LISTED_TWICE, 1)]
 )
-def test_what_is_noted_shows_what_came_and_fits_in_a_line_of_the_log(entries, shown):
+def test_capacity_warning_quotes_a_long_value_shortened(entries, shown):
     (warning,) = parse({"available": entries}).warnings
 
     assert warning.count("long") == shown
@@ -189,7 +189,7 @@ def test_what_is_noted_shows_what_came_and_fits_in_a_line_of_the_log(entries, sh
 @pytest.mark.parametrize(
     "payload", [{"executing": []}, {"available": []}, {"executing": [], "available": None}]
 )
-def test_one_of_the_two_lists_is_enough(payload):
+def test_capacity_with_one_of_the_two_lists_is_read(payload):
     assert parse(payload).available == 0
 
 
@@ -197,13 +197,13 @@ def test_one_of_the_two_lists_is_enough(payload):
     "payload",
     [None, [], "text", 3, {}, {"error": "x"}, {"available": {}}, {"executing": "none"}, {"available": 0}],
 )
-def test_what_is_no_capacity_answer_is_an_error(payload):
+def test_capacity_payload_of_another_kind_is_an_error(payload):
     with pytest.raises(CapacityFormatError):
         parse(payload)
 
 
 @pytest.mark.parametrize("payload", [LONG_TEXT, {"available": LONG_TEXT}])
-def test_the_error_shows_what_came_and_fits_in_a_line_of_the_log(payload):
+def test_capacity_error_quotes_a_long_value_shortened(payload):
     with pytest.raises(CapacityFormatError, match="long") as caught:
         parse(payload)
 
@@ -211,7 +211,7 @@ def test_the_error_shows_what_came_and_fits_in_a_line_of_the_log(payload):
     assert len(str(caught.value)) < 200
 
 
-def test_the_error_says_what_an_object_without_the_lists_lacks():
+def test_capacity_error_of_an_object_without_the_lists_names_them():
     with pytest.raises(CapacityFormatError, match="available"):
         parse({"error": "x"})
 
@@ -221,7 +221,7 @@ def test_the_error_says_what_an_object_without_the_lists_lacks():
     [b"", b"<html>", b'{"executing": [', b"NaN", b"\xff\xfe", b"[" * 100_000, b"9" * 10_000],
     ids=["empty", "html", "truncated", "nan", "not-utf8", "deep", "long-number"],
 )
-def test_a_body_that_is_no_json_object_is_an_error(body):
+def test_capacity_body_that_is_no_json_object_is_an_error(body):
     with pytest.raises(CapacityFormatError, match="JSON"):
         Capacity.from_json(body, service="riffusion", observed_at=NOON)
 
@@ -237,7 +237,7 @@ def test_a_body_that_is_no_json_object_is_an_error(body):
         (7, None),
     ],
 )
-def test_a_callback_address_loses_what_may_be_secret(given, kept):
+def test_job_callback_address_is_kept_without_secrets(given, kept):
     assert parse({"executing": [{"replyUrl": given}]}).jobs[0].reply_url == kept
 
 
@@ -245,7 +245,7 @@ def test_a_callback_address_loses_what_may_be_secret(given, kept):
     ("elapsed", "seconds"),
     [("00:35", 35), ("61:05", 3665), ("02:00:01", 7201), ("1:2:3:4", None), ("soon", None), (35, None)],
 )
-def test_elapsed_is_minutes_and_seconds_or_hours_too(elapsed, seconds):
+def test_job_elapsed_is_minutes_and_seconds_or_hours_too(elapsed, seconds):
     expected = None if seconds is None else timedelta(seconds=seconds)
     assert parse({"executing": [{"elapsed": elapsed}]}).jobs[0].elapsed == expected
 
@@ -253,25 +253,25 @@ def test_elapsed_is_minutes_and_seconds_or_hours_too(elapsed, seconds):
 @pytest.mark.parametrize(
     ("field", "attribute"), [("id", "job_id"), ("user_id", "user_id"), ("replyRef", "reply_ref")]
 )
-def test_what_names_a_job_may_be_a_number_and_is_text(field, attribute):
+def test_job_ids_and_reference_that_are_numbers_become_text(field, attribute):
     assert getattr(parse({"executing": [{field: 7}]}).jobs[0], attribute) == "7"
 
 
-def test_what_a_job_does_not_say_is_null_in_the_xcom():
+def test_job_field_that_is_missing_is_null_in_the_xcom():
     assert set(parse({"executing": [{}]}).to_xcom()["jobs"][0].values()) == {None}
 
 
-def test_a_job_that_has_just_started_has_been_running_for_no_time():
+def test_job_that_has_just_started_has_run_for_zero_seconds():
     assert parse({"executing": [{"elapsed": "00:00"}]}).to_xcom()["jobs"][0]["elapsed_seconds"] == 0
 
 
-def test_a_time_without_zone_is_utc():
+def test_job_start_without_time_zone_is_utc():
     assert parse({"executing": [{"started": "2025-02-12T01:55:16"}]}).jobs[0].started == datetime(
         2025, 2, 12, 1, 55, 16, tzinfo=UTC
     )
 
 
-def test_only_the_accounts_asked_for_count():
+def test_capacity_for_users_has_only_their_accounts_and_jobs():
     capacity = reading({"job_id": "1", "user_id": "a"}, {"job_id": "2", "user_id": "b"}, a=3, b=5)
 
     only = capacity.for_users(["a", "unknown"])
@@ -279,31 +279,47 @@ def test_only_the_accounts_asked_for_count():
     assert (only.available, only.max_jobs, [job.job_id for job in only.jobs]) == (3, 10, ["1"])
 
 
-def test_where_no_accounts_are_asked_for_all_count():
+def test_capacity_for_all_users_is_unchanged():
     capacity = reading({"job_id": "1", "user_id": "a"}, a=3, b=5)
 
     assert capacity.for_users(None) == capacity
 
 
-def test_listed_jobs_count_as_executing_where_no_account_says_so():
+def test_capacity_jobs_count_as_executing_where_no_account_says_so():
     assert parse({"executing": [{"job_id": "1"}, {"job_id": "2"}]}).executing == 2
 
 
-def test_the_best_account_is_the_one_with_most_free_slots():
+def test_capacity_best_account_is_the_one_with_most_free_slots():
     assert reading(a=1, b=3, c=3).best_account().user_id == "b"
     assert reading(a=0, b=0).best_account() is None
     assert reading().best_account() is None
 
 
-def test_where_nothing_is_free_the_xcom_names_no_best_account():
+def test_capacity_without_free_slots_has_no_best_account_in_the_xcom():
     assert reading(a=0).to_xcom()["best_user_id"] is None
 
 
-def test_a_reading_says_in_one_line_what_is_free(contract):
+def test_capacity_as_text_says_how_many_slots_are_free(contract):
     assert str(Capacity.from_json(contract(), service="riffusion", observed_at=NOON)) == (
         "18 of 20 slots free on 2 accounts"
     )
 
 
-def test_a_single_account_is_not_said_in_the_plural():
+def test_capacity_of_one_account_as_text_uses_the_singular():
     assert str(reading(a=1)) == "1 of 10 slots free on 1 account"
+
+
+@pytest.mark.parametrize(
+    ("seen", "lacks"),
+    [
+        (reading(a=1), False),
+        (reading(job("1", "a"), a=(9, 10)), False),
+        (reading(job("1"), a=(9, 10)), False),
+        (reading(job("1"), job("2"), a=(9, 10)), True),
+        (reading(), True),
+        (reading(job("1", "b"), a=1), True),
+        (reading(a=1).with_full_accounts({"a": 10, "b": 1}), True),
+    ],
+)
+def test_capacity_that_lists_too_few_accounts_says_so(seen, lacks):
+    assert seen.lacks_accounts is lacks

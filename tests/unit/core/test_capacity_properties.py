@@ -65,19 +65,19 @@ def most_that_is_supported(payload: Any) -> int:
 
 
 @given(ANY_JSON)
-def test_no_json_value_raises_anything_but_the_parsers_own_error(payload):
+def test_capacity_any_json_value_is_read_or_is_a_format_error(payload):
     parse(payload)
 
 
 @given(NEARLY_ANSWERS)
-def test_no_answer_reports_more_free_slots_than_its_numbers_support(payload):
+def test_capacity_any_answer_has_no_more_free_slots_than_its_numbers_support(payload):
     capacity = parse(payload)
     if capacity is not None:
         assert 0 <= capacity.available <= most_that_is_supported(payload)
 
 
 @given(NEARLY_ANSWERS)
-def test_every_reading_becomes_plain_json_and_text(payload):
+def test_capacity_any_reading_becomes_plain_json_and_text(payload):
     capacity = parse(payload)
     if capacity is not None:
         json.dumps(capacity.to_xcom(), allow_nan=False).encode()
@@ -86,13 +86,13 @@ def test_every_reading_becomes_plain_json_and_text(payload):
 
 
 @given(st.binary() | ANY_JSON.map(lambda value: json.dumps(value).encode()))
-def test_no_body_raises_anything_but_the_parsers_own_error(body):
+def test_capacity_any_body_is_read_or_is_a_format_error(body):
     with contextlib.suppress(CapacityFormatError):
         Capacity.from_json(body, service="riffusion", observed_at=NOON)
 
 
 @given(st.builds("{}://{}@{}/{}?{}#{}".format, st.sampled_from(["http", "https"]), *[st.text()] * 5))
-def test_nothing_secret_of_a_callback_address_is_kept(address):
+def test_job_any_callback_address_is_kept_without_secrets(address):
     capacity = parse({"executing": [{"replyUrl": address}]})
     assert capacity is not None
     kept = urlsplit(capacity.jobs[0].reply_url or "")

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_riffusion.core.capacity import Capacity
 from airflow_riffusion.core.ledger import SlotLedger
 from airflow_riffusion.core.request import Grant, SlotRequest
-from tests.readings import configured, job, reading
+from tests.readings import NOON, configured, job, reading
 
 
 class Ledger(SlotLedger):
@@ -28,7 +29,7 @@ def ask(**fields):
     return SlotRequest(**fields)
 
 
-def test_each_free_slot_goes_to_one_waiter_in_the_order_in_which_they_began(ledger):
+def test_ledger_free_slots_go_to_one_waiter_each_in_order_of_since(ledger):
     ledger.join("third", ask(since=3))
     ledger.join("first", ask(since=1))
     ledger.join("second", ask(since=2))
@@ -37,14 +38,14 @@ def test_each_free_slot_goes_to_one_waiter_in_the_order_in_which_they_began(ledg
     assert len(ledger) == 1
 
 
-def test_of_those_who_began_at_the_same_time_the_first_to_come_is_served_first(ledger):
+def test_ledger_waiters_with_equal_since_are_served_in_order_of_arrival(ledger):
     ledger.join("y", ask())
     ledger.join("x", ask())
 
     assert list(ledger.at(0, reading(a=1))) == ["y"]
 
 
-def test_what_is_wanted_is_what_all_want_who_will_hold_it(ledger):
+def test_ledger_wanted_slots_are_those_of_all_waiters_but_plain_checks(ledger):
     ledger.join("one", ask())
     for name in ("three", "three more"):
         ledger.join(name, ask(slots=3))
@@ -57,27 +58,27 @@ def test_what_is_wanted_is_what_all_want_who_will_hold_it(ledger):
 
 
 @pytest.mark.parametrize("hold", [60, 0])
-def test_a_grant_tells_what_was_asked_for_and_by_which_reading_it_was_granted(ledger, hold):
+def test_ledger_grant_has_its_request_and_its_reading(ledger, hold):
     request, seen = ask(hold=hold), reading(a=1)
     ledger.join("x", request)
 
     assert ledger.observe(seen, 0) == [Grant("x", request, {"a": 1}, seen)]
 
 
-def test_a_higher_priority_is_served_first(ledger):
+def test_ledger_higher_priority_is_served_first(ledger):
     ledger.join("early", ask(since=1))
     ledger.join("urgent", ask(since=2, priority=5))
 
     assert list(ledger.at(0, reading(a=1))) == ["urgent"]
 
 
-def test_accounts_with_most_free_slots_are_handed_out_first(ledger):
+def test_ledger_account_with_most_free_slots_is_granted_first(ledger):
     ledger.join("x", ask())
 
     assert ledger.at(0, reading(a=1, b=3)) == {"x": {"b": 1}}
 
 
-def test_a_granted_slot_is_held_until_its_job_is_seen(ledger):
+def test_ledger_granted_slot_is_held_until_its_job_is_seen(ledger):
     ledger.join("x", ask(hold=60))
     ledger.at(0, reading(a=1))
     ledger.join("y", ask(hold=60))
@@ -88,7 +89,7 @@ def test_a_granted_slot_is_held_until_its_job_is_seen(ledger):
     assert ledger.at(3, reading(job("j", "a", "x"), a=1)) == {"y": {"a": 1}}
 
 
-def test_a_hold_expires(ledger):
+def test_ledger_hold_that_has_expired_is_granted_again(ledger):
     ledger.join("x", ask(hold=60))
     ledger.at(0, reading(a=1))
     ledger.join("y", ask(hold=60))
@@ -97,7 +98,7 @@ def test_a_hold_expires(ledger):
     assert ledger.at(60, reading(a=1)) == {"y": {"a": 1}}
 
 
-def test_a_hold_expires_without_a_reading(ledger):
+def test_ledger_hold_expires_without_a_reading(ledger):
     ledger.join("x", ask(hold=60))
     ledger.at(0, reading(a=1))
 
@@ -107,7 +108,7 @@ def test_a_hold_expires_without_a_reading(ledger):
     assert ledger.held == 0
 
 
-def test_a_grant_given_back_is_granted_again(ledger):
+def test_ledger_grant_given_back_is_granted_again(ledger):
     ledger.join("x", ask())
     ledger.at(0, reading(a=1))
     ledger.give_back("x")
@@ -116,7 +117,7 @@ def test_a_grant_given_back_is_granted_again(ledger):
     assert ledger.at(1, reading(a=1)) == {"y": {"a": 1}}
 
 
-def test_giving_back_what_is_not_held_changes_nothing(ledger):
+def test_ledger_giving_back_what_is_not_held_changes_nothing(ledger):
     ledger.join("x", ask())
 
     ledger.give_back("x")
@@ -124,7 +125,7 @@ def test_giving_back_what_is_not_held_changes_nothing(ledger):
     assert ledger.at(0, reading(a=1)) == {"x": {"a": 1}}
 
 
-def test_a_grant_that_is_taken_back_waits_again_at_its_place(ledger):
+def test_ledger_grant_taken_back_waits_again_at_its_place(ledger):
     ledger.join("first", ask(since=1))
     (grant,) = ledger.observe(reading(a=1), 0)
     ledger.join("second", ask(since=2))
@@ -135,7 +136,7 @@ def test_a_grant_that_is_taken_back_waits_again_at_its_place(ledger):
     assert ledger.at(1, reading(a=1)) == {"first": {"a": 1}}
 
 
-def test_a_grant_that_was_given_back_does_not_wait_again_when_it_is_taken_back(ledger):
+def test_ledger_grant_given_back_and_taken_back_does_not_wait_again(ledger):
     ledger.join("x", ask())
     (grant,) = ledger.observe(reading(a=1), 0)
     ledger.give_back("x")
@@ -145,7 +146,7 @@ def test_a_grant_that_was_given_back_does_not_wait_again_when_it_is_taken_back(l
     assert len(ledger) == 0
 
 
-def test_what_others_hold_is_not_granted(ledger):
+def test_ledger_slot_held_elsewhere_is_not_granted(ledger):
     seen = reading(a=1, b=1)
     ledger.join("x", ask())
     ledger.take_in(seen, 0)
@@ -155,7 +156,7 @@ def test_what_others_hold_is_not_granted(ledger):
     assert grant.slots == {"b": 1}
 
 
-def test_slots_are_wanted_only_if_some_could_be_granted(ledger):
+def test_ledger_wants_slots_only_if_some_could_be_granted(ledger):
     seen = reading(a=1)
     assert ledger.wants(seen) is False
 
@@ -165,7 +166,7 @@ def test_slots_are_wanted_only_if_some_could_be_granted(ledger):
     assert ledger.wants(seen, {"a": 1}) is False
 
 
-def test_without_references_a_new_job_settles_the_oldest_hold_on_its_account(ledger):
+def test_ledger_job_without_reference_settles_the_oldest_hold_on_its_account(ledger):
     for waiter in ("w", "x", "y", "z"):
         ledger.join(waiter, ask())
     granted = ledger.at(0, reading(a=2, b=2))
@@ -176,7 +177,7 @@ def test_without_references_a_new_job_settles_the_oldest_hold_on_its_account(led
     assert ledger.holding() == {"w": {"a": 1}, "y": {"a": 1}, "z": {"b": 1}}
 
 
-def test_a_job_on_an_account_where_nothing_is_held_settles_the_hold_of_one_that_could_use_it(ledger):
+def test_ledger_job_on_another_account_settles_a_hold_that_could_use_it(ledger):
     for waiter, accounts in (("a", "a"), ("ab", "ab")):
         ledger.join(waiter, ask(user_ids=accounts))
     ledger.at(0, reading(a=2, b=0))
@@ -186,7 +187,7 @@ def test_a_job_on_an_account_where_nothing_is_held_settles_the_hold_of_one_that_
     assert ledger.holding() == {"a": {"a": 1}}
 
 
-def test_a_job_on_an_account_that_nobody_asked_for_settles_nothing(ledger):
+def test_ledger_job_on_an_account_nobody_asked_for_settles_nothing(ledger):
     ledger.join("x", ask(user_ids=["a"]))
     ledger.at(0, reading(a=1, b=1))
 
@@ -195,7 +196,7 @@ def test_a_job_on_an_account_that_nobody_asked_for_settles_nothing(ledger):
     assert ledger.held == 1
 
 
-def test_a_job_without_account_settles_any_hold(ledger):
+def test_ledger_job_without_account_settles_any_hold(ledger):
     ledger.join("x", ask(user_ids=["a"]))
     ledger.at(0, reading(a=1))
     ledger.at(1, reading(job("1"), a=0))
@@ -203,7 +204,7 @@ def test_a_job_without_account_settles_any_hold(ledger):
     assert ledger.held == 0
 
 
-def test_a_job_that_ran_before_the_grant_settles_nothing(ledger):
+def test_ledger_job_that_ran_before_the_grant_settles_nothing(ledger):
     ledger.join("x", ask())
     ledger.at(0, reading(job("old", "a"), a=1))
     ledger.at(1, reading(job("old", "a"), a=1))
@@ -212,7 +213,7 @@ def test_a_job_that_ran_before_the_grant_settles_nothing(ledger):
 
 
 @pytest.mark.parametrize("one", [{"job_id": "1", "user_id": "a"}, {"user_id": "a"}])
-def test_a_job_that_goes_on_executing_settles_nothing_anew(ledger, one):
+def test_ledger_job_that_goes_on_executing_settles_one_hold(ledger, one):
     for waiter in ("x", "y"):
         ledger.join(waiter, ask())
     ledger.at(0, reading(a=2))
@@ -232,7 +233,7 @@ def test_a_job_that_goes_on_executing_settles_nothing_anew(ledger, one):
         ("replyRef", "r", "s"),
     ],
 )
-def test_jobs_are_told_apart_by_whatever_is_known_of_them(ledger, name, one, other):
+def test_ledger_jobs_that_differ_in_one_field_are_two(ledger, name, one, other):
     for waiter in ("x", "y"):
         ledger.join(waiter, ask())
     ledger.at(0, reading(a=2))
@@ -242,7 +243,7 @@ def test_jobs_are_told_apart_by_whatever_is_known_of_them(ledger, name, one, oth
     assert ledger.held == 0
 
 
-def test_once_a_reference_matched_other_jobs_are_somebody_elses(ledger):
+def test_ledger_job_without_reference_settles_nothing_once_one_matched(ledger):
     for waiter in ("x", "y"):
         ledger.join(waiter, ask())
     ledger.at(0, reading(a=2))
@@ -252,7 +253,7 @@ def test_once_a_reference_matched_other_jobs_are_somebody_elses(ledger):
     assert ledger.holding() == {"x": {"a": 1}}
 
 
-def test_a_job_with_the_reference_of_a_grant_settles_a_slot_on_its_own_account(ledger):
+def test_ledger_job_with_a_grants_reference_settles_a_slot_on_its_account(ledger):
     ledger.join("x", ask(slots=2))
     ledger.at(0, reading(a=1, b=1))
 
@@ -261,7 +262,7 @@ def test_a_job_with_the_reference_of_a_grant_settles_a_slot_on_its_own_account(l
     assert ledger.holding() == {"x": {"a": 1}}
 
 
-def test_a_grant_is_settled_when_there_is_a_job_for_each_of_its_slots(ledger):
+def test_ledger_grant_is_settled_by_a_job_for_each_of_its_slots(ledger):
     ledger.join("x", ask(slots=2))
     ledger.at(0, reading(a=2))
 
@@ -270,7 +271,7 @@ def test_a_grant_is_settled_when_there_is_a_job_for_each_of_its_slots(ledger):
     assert ledger.holding() == {}
 
 
-def test_more_jobs_with_the_reference_of_a_grant_than_it_has_slots_settle_no_other(ledger):
+def test_ledger_more_jobs_than_slots_of_a_grant_settle_no_other_grant(ledger):
     ledger.join("x", ask(slots=2))
     ledger.join("y", ask())
     ledger.at(0, reading(a=3))
@@ -280,7 +281,7 @@ def test_more_jobs_with_the_reference_of_a_grant_than_it_has_slots_settle_no_oth
     assert ledger.holding() == {"y": {"a": 1}}
 
 
-def test_what_was_granted_stays_as_it_was_told_while_its_jobs_are_seen(ledger):
+def test_ledger_grant_does_not_change_while_its_jobs_are_seen(ledger):
     ledger.join("x", ask(slots=2))
     (grant,) = ledger.observe(reading(a=2), 0)
 
@@ -289,7 +290,7 @@ def test_what_was_granted_stays_as_it_was_told_while_its_jobs_are_seen(ledger):
     assert grant.slots == {"a": 2}
 
 
-def test_who_waits_for_several_slots_is_not_starved_by_later_ones(ledger):
+def test_ledger_waiter_for_several_slots_is_not_starved_by_later_ones(ledger):
     ledger.join("three", ask(slots=3, since=1))
     ledger.join("one", ask(since=2))
 
@@ -297,14 +298,14 @@ def test_who_waits_for_several_slots_is_not_starved_by_later_ones(ledger):
     assert ledger.at(1, reading(a=4)) == {"three": {"a": 3}, "one": {"a": 1}}
 
 
-def test_a_waiter_that_cant_be_served_keeps_only_the_accounts_it_could_use(ledger):
+def test_ledger_unserved_waiter_reserves_only_accounts_it_could_use(ledger):
     ledger.join("a_only", ask(user_ids=["a"], since=1))
     ledger.join("any", ask(since=2))
 
     assert ledger.at(0, reading(a=0, b=1)) == {"any": {"b": 1}}
 
 
-def test_two_that_cant_be_served_keep_nobody_from_other_accounts(ledger):
+def test_ledger_two_unserved_waiters_leave_other_accounts_free(ledger):
     for waiter in ("a_only", "a_only_too"):
         ledger.join(waiter, ask(user_ids=["a"], since=1))
     ledger.join("any", ask(since=2))
@@ -312,7 +313,7 @@ def test_two_that_cant_be_served_keep_nobody_from_other_accounts(ledger):
     assert ledger.at(0, reading(a=0, b=1)) == {"any": {"b": 1}}
 
 
-def test_all_slots_on_one_account_if_asked_for(ledger):
+def test_ledger_same_account_request_gets_all_slots_on_one_account(ledger):
     ledger.join("together", ask(slots=2, same_account=True, since=1))
     ledger.join("apart", ask(slots=2, since=2))
 
@@ -320,7 +321,7 @@ def test_all_slots_on_one_account_if_asked_for(ledger):
     assert ledger.at(1, reading(a=1, b=3)) == {"together": {"b": 2}, "apart": {"a": 1, "b": 1}}
 
 
-def test_a_plain_check_takes_nothing_and_keeps_no_place(ledger):
+def test_ledger_plain_check_takes_no_slot_and_no_place(ledger):
     ledger.join("check", ask(hold=0, since=1))
     ledger.join("waiter", ask(since=2))
 
@@ -329,7 +330,7 @@ def test_a_plain_check_takes_nothing_and_keeps_no_place(ledger):
     assert ledger.held == 1
 
 
-def test_a_plain_check_passes_beside_waiters_that_a_held_slot_keeps_waiting(ledger):
+def test_ledger_plain_check_passes_while_a_held_slot_keeps_others_waiting(ledger):
     ledger.join("granted", ask())
     ledger.at(0, reading(a=1))
     for waiter in ("second", "third"):
@@ -339,7 +340,7 @@ def test_a_plain_check_passes_beside_waiters_that_a_held_slot_keeps_waiting(ledg
     assert ledger.at(1, reading(a=1)) == {"check": {"a": 1}}
 
 
-def test_a_plain_check_waits_for_as_many_slots_as_it_asks_for_and_is_then_gone(ledger):
+def test_ledger_plain_check_waits_for_all_its_slots_and_then_leaves(ledger):
     ledger.join("check", ask(slots=2, hold=0))
 
     assert ledger.at(0, reading(a=1)) == {}
@@ -348,7 +349,7 @@ def test_a_plain_check_waits_for_as_many_slots_as_it_asks_for_and_is_then_gone(l
     assert len(ledger) == 0
 
 
-def test_nobody_is_ahead_of_a_plain_check_or_of_who_has_left(ledger):
+def test_ledger_nobody_is_ahead_of_a_plain_check_or_an_unknown_waiter(ledger):
     ledger.join("waiter", ask())
     ledger.join("check", ask(hold=0))
 
@@ -356,7 +357,7 @@ def test_nobody_is_ahead_of_a_plain_check_or_of_who_has_left(ledger):
     assert ledger.ahead("nobody") == 0
 
 
-def test_who_was_served_may_leave(ledger):
+def test_ledger_served_waiter_that_leaves_keeps_its_hold(ledger):
     ledger.join("x", ask())
     ledger.at(0, reading(a=1))
 
@@ -365,7 +366,7 @@ def test_who_was_served_may_leave(ledger):
     assert ledger.held == 1
 
 
-def test_who_leaves_is_not_served(ledger):
+def test_ledger_waiter_that_left_is_not_served(ledger):
     ledger.join("gone", ask(since=1))
     ledger.join("here", ask(since=2))
     assert ledger.ahead("here") == 1
@@ -376,7 +377,7 @@ def test_who_leaves_is_not_served(ledger):
     assert list(ledger.at(0, reading(a=1))) == ["here"]
 
 
-def test_a_held_slot_of_an_account_that_vanished_and_came_back_is_still_held(ledger):
+def test_ledger_hold_outlasts_the_absence_of_its_account(ledger):
     ledger.join("x", ask())
     ledger.at(0, reading(a=1))
     ledger.join("y", ask())
@@ -400,7 +401,7 @@ def unsatisfiable(ledger, accounts):
         (ask(user_ids=["x"]), "1 slot of x asked for, but the service has no such account; it has a, b"),
     ],
 )
-def test_ledger_request_that_no_account_can_serve_is_hopeless_after_three_readings(ledger, request_, reason):
+def test_ledger_request_no_account_can_serve_is_unsatisfiable_after_three_readings(ledger, request_, reason):
     ledger.join("x", request_)
     accounts = configured(a=1, b=3)
 
@@ -424,7 +425,7 @@ def test_ledger_request_that_no_account_can_serve_is_hopeless_after_three_readin
         ),
     ],
 )
-def test_ledger_accounts_without_any_slot_make_a_request_hopeless(ledger, request_, reason):
+def test_ledger_accounts_without_any_slot_make_a_request_unsatisfiable(ledger, request_, reason):
     ledger.join("x", request_)
     for now in range(3):
         ledger.observe(reading(a=(0, 0)), now)
@@ -509,7 +510,7 @@ def test_ledger_known_account_that_is_not_listed_is_kept_for_the_first_in_the_qu
     assert ledger.at(0, reading(a=(1, 1)).with_full_accounts({"a": 1, "b": 1})) == {}
 
 
-def test_ledger_amended_reading_is_no_second_opinion(ledger):
+def test_ledger_amended_reading_counts_once(ledger):
     ledger.join("x", ask(slots=5))
     once = reading(a=(2, 2))
     ledger.observe(once, 0)
@@ -521,14 +522,14 @@ def test_ledger_amended_reading_is_no_second_opinion(ledger):
 
 
 @pytest.mark.parametrize("request_", [ask(slots=4), ask(slots=3, same_account=True)])
-def test_who_asks_for_all_that_there_is_may_hope(ledger, request_):
+def test_ledger_request_for_all_slots_is_not_in_doubt(ledger, request_):
     ledger.join("x", request_)
     for now in range(5):
         assert ledger.observe(reading(a=(0, 1), b=(0, 3)), now) == []
         assert not ledger.in_doubt
 
 
-def test_ledger_hopeless_request_ends_no_other_wait(ledger):
+def test_ledger_unsatisfiable_request_ends_no_other_wait(ledger):
     ledger.join("too_much", ask(slots=5))
     ledger.join("one", ask())
     for now in range(3):
@@ -537,7 +538,7 @@ def test_ledger_hopeless_request_ends_no_other_wait(ledger):
     assert [waiter_id for waiter_id, _ in unsatisfiable(ledger, configured(a=2))] == ["too_much"]
 
 
-def test_a_request_is_in_doubt_until_the_last_who_asks_for_it_has_left(ledger):
+def test_ledger_demand_is_in_doubt_until_its_last_waiter_has_left(ledger):
     for waiter in ("x", "y"):
         ledger.join(waiter, ask(slots=5))
 
@@ -550,7 +551,7 @@ def test_a_request_is_in_doubt_until_the_last_who_asks_for_it_has_left(ledger):
     assert not ledger.in_doubt
 
 
-def test_a_blank_answer_in_between_fails_nobody(ledger):
+def test_ledger_blank_readings_in_between_raise_no_need_for_accounts(ledger):
     ledger.join("x", ask())
     for _ in range(3):
         assert ledger.observe(reading(), 0) == []
@@ -559,7 +560,7 @@ def test_a_blank_answer_in_between_fails_nobody(ledger):
         assert not ledger.needs_accounts
 
 
-def test_the_same_reading_twice_is_no_second_opinion(ledger):
+def test_ledger_reading_that_is_observed_again_counts_once(ledger):
     ledger.join("x", ask(slots=5))
     same = reading(a=(2, 2))
 
@@ -567,7 +568,7 @@ def test_the_same_reading_twice_is_no_second_opinion(ledger):
     assert not ledger.needs_accounts
 
 
-def test_a_request_that_is_impossible_right_now_blocks_nobody(ledger):
+def test_ledger_request_that_is_impossible_now_blocks_nobody(ledger):
     ledger.join("too_much", ask(slots=5, since=1))
     ledger.join("one", ask(since=2))
 
@@ -575,10 +576,7 @@ def test_a_request_that_is_impossible_right_now_blocks_nobody(ledger):
 
 
 @pytest.mark.parametrize("same_account", [False, True])
-def test_unknown_max_jobs_never_make_a_request_impossible(ledger, same_account):
-    from airflow_riffusion.core.capacity import Capacity
-    from tests.readings import NOON
-
+def test_ledger_unknown_max_jobs_never_make_a_request_impossible(ledger, same_account):
     unknown = {"available": [{"user_id": "a", "available": 1}]}
     ledger.join("x", ask(slots=50, same_account=same_account))
     for now in range(5):
@@ -586,7 +584,7 @@ def test_unknown_max_jobs_never_make_a_request_impossible(ledger, same_account):
         assert not ledger.in_doubt
 
 
-def test_a_job_with_a_reference_of_its_own_settles_its_grant_by_that(ledger):
+def test_ledger_job_with_the_requests_reference_settles_its_grant(ledger):
     ledger.join("song", ask(reply_ref="my ref"))
     ledger.at(0, reading(a=(1, 1)))
 
@@ -595,7 +593,7 @@ def test_a_job_with_a_reference_of_its_own_settles_its_grant_by_that(ledger):
     assert ledger.held == 0
 
 
-def test_one_job_settles_all_slots_that_were_granted_for_it(ledger):
+def test_ledger_one_job_settles_all_slots_granted_for_it(ledger):
     ledger.join("song", ask(slots=2, reply_ref="my ref"))
     ledger.at(0, reading(a=(2, 2)))
 
@@ -604,7 +602,7 @@ def test_one_job_settles_all_slots_that_were_granted_for_it(ledger):
     assert ledger.held == 0
 
 
-def test_two_jobs_with_the_same_reference_settle_one_grant(ledger):
+def test_ledger_two_jobs_with_one_reference_settle_one_grant(ledger):
     ledger.join("song", ask(reply_ref="my ref"))
     ledger.at(0, reading(a=(2, 2)))
 
@@ -613,10 +611,51 @@ def test_two_jobs_with_the_same_reference_settle_one_grant(ledger):
     assert ledger.held == 0
 
 
-def test_somebody_elses_job_settles_one_slot_of_those_that_one_job_needs(ledger):
+def test_ledger_job_of_another_client_settles_one_slot_of_a_one_job_grant(ledger):
     ledger.join("song", ask(slots=2, reply_ref="my ref"))
     ledger.at(0, reading(a=(2, 2)))
 
     ledger.at(1, reading(job("1", "a"), a=(1, 2)))
 
     assert ledger.held == 1
+
+
+def test_ledger_unclaimed_slots_without_waiters_are_all_free_ones(ledger):
+    assert ledger.unclaimed(reading(a=2, b=(0, 2), c=1)) == {"a": 2, "c": 1}
+
+
+def test_ledger_held_slot_is_not_unclaimed(ledger):
+    ledger.join("x", ask(slots=2))
+    now = reading(a=3)
+    ledger.observe(now, 0.0)
+
+    assert ledger.unclaimed(now) == {"a": 1}
+
+
+def test_ledger_slot_held_elsewhere_is_not_unclaimed(ledger):
+    assert ledger.unclaimed(reading(a=3), {"a": 2}) == {"a": 1}
+
+
+def test_ledger_slot_about_to_be_granted_is_not_unclaimed(ledger):
+    ledger.join("x", ask(slots=2))
+
+    assert ledger.unclaimed(reading(a=3)) == {"a": 1}
+
+
+def test_ledger_slot_reserved_for_a_large_request_is_not_unclaimed(ledger):
+    ledger.join("x", ask(slots=3, user_ids="a"))
+
+    assert ledger.unclaimed(reading(a=2, b=1)) == {"b": 1}
+
+
+def test_ledger_slot_that_a_plain_check_waits_for_is_unclaimed(ledger):
+    ledger.join("x", ask(slots=5, hold=0))
+
+    assert ledger.unclaimed(reading(a=2)) == {"a": 2}
+
+
+def test_ledger_unclaimed_slots_are_told_without_a_grant(ledger):
+    ledger.join("x", ask())
+    ledger.unclaimed(reading(a=1))
+
+    assert (len(ledger), ledger.held) == (1, 0)

@@ -38,17 +38,17 @@ def peers(now=0.0, **states):
     return peers
 
 
-def test_a_notice_tells_what_is_held_and_for_how_long_and_survives_the_way():
+def test_state_of_a_ledger_has_its_holds_and_survives_json():
     ledger = SlotLedger()
     ledger.join("w", SlotRequest(slots=3, hold=60, user_ids=frozenset({"a"})))
     ledger.join("song", SlotRequest(slots=2, hold=90, reply_ref="a/song", since=1.0))
     ledger.observe(reading(a=3, b=2), now=100)
     ledger.observe(reading(job("1", "a", "w"), a=3, b=2), now=101)
 
-    told = PeerState.of(ledger.holds, 110, sequence=7, intent=True)
+    published = PeerState.of(ledger.holds, 110, sequence=7, intent=True)
 
-    assert PeerState.model_validate_json(told.model_dump_json()) == told
-    assert told == state(
+    assert PeerState.model_validate_json(published.model_dump_json()) == published
+    assert published == state(
         held("w", lasts=50, one_job=False, a=2),
         held("a/song", lasts=80, b=2),
         sequence=7,
@@ -56,7 +56,7 @@ def test_a_notice_tells_what_is_held_and_for_how_long_and_survives_the_way():
     )
 
 
-def test_a_hold_for_one_slot_is_for_one_job():
+def test_state_hold_of_one_slot_is_for_one_job():
     ledger = SlotLedger()
     ledger.join("w", SlotRequest(hold=60))
     ledger.observe(FREE, now=0)
@@ -64,7 +64,7 @@ def test_a_hold_for_one_slot_is_for_one_job():
     assert [one.one_job for one in PeerState.of(ledger.holds, 0, sequence=1, intent=False).held] == [True]
 
 
-def test_a_hold_that_is_over_is_told_to_last_no_longer():
+def test_state_hold_that_has_expired_lasts_no_longer():
     ledger = SlotLedger()
     ledger.join("w", SlotRequest(hold=60))
     ledger.observe(FREE, now=0)
@@ -85,30 +85,36 @@ def test_a_hold_that_is_over_is_told_to_last_no_longer():
         '[{"reply_ref": "r", "slots": {"a": 1}, "one_job": true, "lasts": Infinity}]}',
     ],
 )
-def test_what_makes_no_sense_counts_as_a_raised_flag(text):
-    told, understood = PeerState.read(text)
+def test_state_that_can_not_be_parsed_counts_as_an_intent(text):
+    read, is_valid = PeerState.read(text)
 
-    assert not understood
-    assert told.intent
-    assert told != PeerState.read(f"{text} ")[0]
-
-
-def test_what_makes_sense_is_understood():
-    told = PeerState.of([], 0.0, sequence=3, intent=False, wanted={None: 2, frozenset("ab"): 1})
-    assert PeerState.read(told.model_dump_json()) == (told, True)
-
-    told = state(held(), sequence=3)
-
-    assert PeerState.read(told.model_dump_json()) == (told, True)
+    assert not is_valid
+    assert read.intent
+    assert read != PeerState.read(f"{text} ")[0]
 
 
-def test_all_that_siblings_hold_is_taken():
+def test_state_that_is_valid_is_parsed():
+    published = PeerState.of([], 0.0, sequence=3, intent=False, wanted={None: 2, frozenset("ab"): 1})
+    assert PeerState.read(published.model_dump_json()) == (published, True)
+
+    published = state(held(), sequence=3)
+
+    assert PeerState.read(published.model_dump_json()) == (published, True)
+
+
+def test_state_of_an_older_version_wants_nothing():
+    read, is_valid = PeerState.read('{"sequence": 1, "intent": false, "held": []}')
+
+    assert (read.wanted, is_valid) == ((), True)
+
+
+def test_peers_holds_of_all_peers_count_together():
     known = peers(x=state(held("1", a=1), held("2", a=1, b=2)), y=state(held("3", b=1)))
 
     assert known.held(FREE, 0) == {"a": 2, "b": 3}
 
 
-def test_a_hold_counts_for_as_long_as_it_lasts_from_when_it_was_first_seen():
+def test_peers_hold_counts_from_its_first_reading_until_it_expires():
     known = peers(now=100, x=state(held(lasts=60)))
     known.observe({"x": state(held(lasts=60))}, 130)
 
@@ -116,55 +122,55 @@ def test_a_hold_counts_for_as_long_as_it_lasts_from_when_it_was_first_seen():
     assert not known.held(FREE, 160)
 
 
-def test_a_new_notice_replaces_the_one_before():
+def test_peers_new_state_replaces_the_one_before():
     known = peers(now=100, x=state(held(lasts=60), sequence=1))
     known.observe({"x": state(sequence=2)}, 101)
 
     assert not known.held(FREE, 101)
 
 
-def test_a_hold_whose_one_job_is_executing_takes_nothing_from_what_is_free():
+def test_peers_hold_whose_one_job_is_executing_does_not_count():
     known = peers(x=state(held("seen"), held("unseen")))
 
     assert known.held(reading(job("1", "a", "seen"), a=5), 0) == {"a": 1}
 
 
-def test_a_hold_for_several_jobs_counts_until_its_own_gate_says_otherwise():
+def test_peers_hold_for_several_jobs_counts_while_one_is_executing():
     known = peers(x=state(held("r", one_job=False, a=2)))
 
     assert known.held(reading(job("1", "a", "r"), a=5), 0) == {"a": 2}
 
 
-def test_a_flag_is_up_until_it_expires():
+def test_peers_intent_counts_until_it_expires():
     known = peers(now=100, x=state(intent=True), y=state())
 
     assert known.intend_to_grant(100 + INTENT_EXPIRES - 0.1)
     assert not known.intend_to_grant(100 + INTENT_EXPIRES)
 
 
-def test_no_flag_is_up_where_nobody_has_raised_one():
+def test_peers_without_intents_intend_nothing():
     assert not peers(x=state()).intend_to_grant(0)
 
 
-def test_a_flag_counts_beside_one_that_has_expired():
+def test_peers_intent_counts_beside_one_that_has_expired():
     known = peers(now=100, killed=state(intent=True))
     known.observe({"killed": state(intent=True), "x": state(intent=True)}, 100 + INTENT_EXPIRES)
 
     assert known.intend_to_grant(100 + INTENT_EXPIRES)
 
 
-def test_a_flag_that_is_raised_anew_does_not_expire_with_the_one_before():
+def test_peers_new_intent_does_not_expire_with_the_one_before():
     known = peers(now=100, x=state(intent=True, sequence=1))
     known.observe({"x": state(intent=True, sequence=3)}, 115)
 
     assert known.intend_to_grant(115 + INTENT_EXPIRES - 0.1)
 
 
-def test_a_flag_outlasts_the_turn_that_it_was_raised_for():
+def test_peers_intent_outlasts_the_longest_turn():
     assert INTENT_EXPIRES >= LONGEST_TURN + 10
 
 
-def test_who_says_nothing_new_for_long_is_gone_but_not_what_it_held():
+def test_peers_silent_peer_is_gone_but_its_holds_count():
     known = peers(now=100, x=state(held(lasts=1000)))
 
     assert known.alive(100 + GONE_AFTER - 0.1) == 1
@@ -172,7 +178,7 @@ def test_who_says_nothing_new_for_long_is_gone_but_not_what_it_held():
     assert known.held(FREE, 100 + GONE_AFTER)
 
 
-def test_what_all_want_counts_until_they_are_gone():
+def test_peers_wanted_slots_count_until_the_peer_is_gone():
     known = peers(now=100, x=state(a=2), y=state(a=3, b=1))
     assert known.wanted(100 + GONE_AFTER - 0.1) == {frozenset("a"): 5, frozenset("b"): 1}
 
@@ -180,24 +186,18 @@ def test_what_all_want_counts_until_they_are_gone():
     assert known.wanted(100 + GONE_AFTER) == {frozenset("a"): 4}
 
 
-def test_the_notice_of_an_older_version_says_that_nobody_wants_anything():
-    told, understood = PeerState.read('{"sequence": 1, "intent": false, "held": []}')
-
-    assert (told.wanted, understood) == ((), True)
-
-
-def test_who_says_the_same_anew_is_alive():
+def test_peers_new_state_with_the_same_content_is_a_sign_of_life():
     known = peers(now=100, x=state(sequence=1))
     known.observe({"x": state(sequence=2)}, 100 + GONE_AFTER)
 
     assert known.alive(100 + GONE_AFTER) == 1
 
 
-def test_nobody_is_gone_who_missed_one_notice():
+def test_peers_that_miss_one_publication_are_not_gone():
     assert GONE_AFTER > 2 * PUBLISH_EVERY
 
 
-def test_whose_notice_is_deleted_is_gone():
+def test_peers_deleted_state_leaves_neither_peer_nor_holds():
     known = peers(x=state(held()))
     known.observe({}, 1)
 
@@ -205,7 +205,7 @@ def test_whose_notice_is_deleted_is_gone():
     assert not known.held(FREE, 1)
 
 
-def test_who_was_silent_for_very_long_is_forgotten_once_its_holds_are_over():
+def test_peers_silent_peer_is_forgotten_once_its_holds_expire():
     known = peers(now=100, x=state(), y=state(held(lasts=FORGOTTEN_AFTER + 60)))
 
     assert known.forgotten(100 + FORGOTTEN_AFTER - 0.1) == []
@@ -280,7 +280,7 @@ def test_membership_released_or_wanted_slots_are_news_to_peers(held, wanted, alo
     assert member(held=2, wanted=3).has_news(held, wanted, alone=alone) is expected
 
 
-def test_membership_at_rest_has_told_nothing():
+def test_membership_at_rest_has_published_nothing():
     own = member(held=2, wanted=3)
     own.rest()
 

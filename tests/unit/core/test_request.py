@@ -6,17 +6,17 @@ from airflow_riffusion.core.request import Grant, SlotRequest, grant_line
 from tests.readings import NOON, job, reading
 
 
-def test_what_a_dag_author_leaves_out_is_what_a_request_has_by_itself():
+def test_request_checked_without_arguments_has_the_defaults():
     assert SlotRequest.checked() == SlotRequest()
 
 
-def test_a_request_may_hold_nothing_and_name_the_reference_of_its_job():
+def test_request_checked_takes_a_hold_of_zero_and_a_reference():
     request = SlotRequest.checked(hold=0, reply_ref="ref")
 
     assert (request.hold, request.reply_ref) == (0, "ref")
 
 
-def test_a_hold_that_cant_be_one_is_called_by_its_name():
+def test_request_with_a_wrong_hold_is_an_error_that_names_it():
     with pytest.raises(ValueError, match=r"^hold must be"):
         SlotRequest.checked(hold="soon")
 
@@ -31,11 +31,11 @@ def test_a_hold_that_cant_be_one_is_called_by_its_name():
         ({"user_ids": frozenset("cabed")}, "1 slot of a, b, c, d, e"),
     ],
 )
-def test_a_request_says_what_it_asks_for(arguments, said):
+def test_request_as_text_says_what_it_asks_for(arguments, said):
     assert str(SlotRequest(**arguments)) == said
 
 
-def test_a_grant_is_told_in_one_line():
+def test_grant_line_says_slots_waiting_time_and_id():
     granted = {"granted": {"a": 2, "b": 1}, "waited_seconds": 12.345, "grant_id": "g"}
 
     assert grant_line(granted) == (
@@ -43,13 +43,13 @@ def test_a_grant_is_told_in_one_line():
     )
 
 
-def test_a_clock_that_was_set_back_makes_no_negative_wait():
+def test_grant_after_the_clock_was_set_back_waited_zero_seconds():
     request = SlotRequest(since=NOON.timestamp() + 1)
 
     assert Grant("g", request, {"a": 1}, reading(a=1)).to_xcom()["waited_seconds"] == 0
 
 
-def test_the_grants_xcom_adds_what_was_granted_to_the_reading_of_the_accounts_asked_for():
+def test_grant_xcom_has_the_reading_of_the_requested_accounts_and_the_grant():
     since = NOON.timestamp() - 1.23456
     request = SlotRequest(slots=3, user_ids=frozenset(["a", "b"]), since=since)
     seen = reading(job("1", "a"), a=2, b=1, c=5)
