@@ -51,12 +51,22 @@ class FakeHook(FakeAccounts):
         return [later - earlier for earlier, later in zip(self.asked_at, self.asked_at[1:], strict=False)]
 
 
-def wait(waiter_id, *, since=0.0, poke_interval=10.0, **request):
+def wait(waiter_id, *, since=0.0, poke_interval=10.0, gate=None, **request):
     """Start a task that waits at the gate."""
-    waiting = CapacityGate.of("riffusion_test").wait(
-        waiter_id, SlotRequest(since=since, **request), poke_interval
-    )
-    return asyncio.create_task(waiting)
+    gate = gate or CapacityGate.of("riffusion_test")
+    return asyncio.create_task(gate.wait(waiter_id, SlotRequest(since=since, **request), poke_interval))
+
+
+def look(seen, *, poke_interval=10.0, gate=None, **request):
+    """Start an observer that notes how many slots each reading leaves unclaimed."""
+    gate = gate or CapacityGate.of("riffusion_test")
+    wanted = SlotRequest(**request) if request else None
+
+    async def looking():
+        while True:
+            seen.append((await gate.availability(poke_interval, wanted)).slots.total())
+
+    return asyncio.create_task(looking())
 
 
 async def cancel(*tasks):

@@ -12,7 +12,7 @@ from airflow_riffusion.core.peers import HeldSlots, PeerState
 from airflow_riffusion.core.request import SlotRequest
 from airflow_riffusion.exceptions import RiffusionRejected, RiffusionUnavailable
 from airflow_riffusion.gate.gate import CapacityGate
-from tests.gates import FULL, cancel, our_tasks
+from tests.gates import FULL, cancel, look, our_tasks
 from tests.readings import job, reading
 from tests.virtual_time import run
 
@@ -29,10 +29,19 @@ def state(*, sequence=1, intent=False, **lasts):
     return PeerState(sequence=sequence, intent=intent, held=holds).model_dump_json()
 
 
+def states(peer_store):
+    return [PeerState.model_validate_json(text) for text in peer_store.texts.values()]
+
+
 def published(peer_store):
     """Return what the gates say they hold, and whether one of them intends to grant."""
-    states = [PeerState.model_validate_json(text) for text in peer_store.texts.values()]
-    return {held.reply_ref for each in states for held in each.held}, any(each.intent for each in states)
+    now = states(peer_store)
+    return {held.reply_ref for each in now for held in each.held}, any(each.intent for each in now)
+
+
+def published_wanted(peer_store):
+    """Return how many slots each gate says are wanted."""
+    return [sum(wanted.slots for wanted in each.wanted) for each in states(peer_store)]
 
 
 async def cancel_after(waiter, seconds):
@@ -83,20 +92,6 @@ def test_coordinator_grant_is_published_before_its_waiter_is_resolved(hook, peer
 
     assert run(scenario()) == [False, False]
     assert published(peer_store)[0] == {"w"}
-
-
-def test_coordinator_two_gates_never_grant_the_same_slot(hook, peer_store):
-    async def scenario():
-        gates = CapacityGate("conn"), CapacityGate("conn")
-        waiters = [wait(gate, f"{name}{n}") for name, gate in zip("xy", gates, strict=True) for n in range(5)]
-        await asyncio.sleep(30)
-        hook.answer = reading(a=(3, 3))
-        await asyncio.sleep(30)
-        done = sum(waiter.done() for waiter in waiters)
-        await cancel(*waiters)
-        return done
-
-    assert run(scenario()) == 3
 
 
 def test_coordinator_150_songs_in_three_triggerers_meet_no_refusal(hook, peer_store):
@@ -541,13 +536,13 @@ def test_coordinator_switched_off_lets_jobs_without_reference_settle_holds(hook,
     assert run(scenario()) < 10  # The hold would last for two minutes.
 
 
-@pytest.mark.parametrize("trouble", ["the peers can't be reached", "the triggerers are separate"])
-def test_coordinator_news_that_can_not_be_published_end_the_readings(hook, peer_store, trouble):
+@pytest.mark.parametrize("cause", ["the peers can't be reached", "the triggerers are separate"])
+def test_coordinator_news_that_can_not_be_published_end_the_readings(hook, peer_store, cause):
     async def scenario():
         gate = CapacityGate("conn")
         waiters = [wait(gate, f"w{number}") for number in range(3)]
         await asyncio.sleep(10)
-        if trouble == "the triggerers are separate":
+        if cause == "the triggerers are separate":
             hook.settings.separate_triggerers = True
         else:
             peer_store.unreachable = True
@@ -646,6 +641,24 @@ def test_coordinator_last_waiter_leaving_in_the_middle_of_a_turn_leaves_no_inten
     assert published(peer_store) == (set(), False)
 
 
+def test_coordinator_last_waiter_leaving_during_the_first_publication_takes_its_demand_back(hook, peer_store):
+    put = peer_store.put
+
+    async def slow_put(gate_id, text):
+        await put(gate_id, text)
+        await asyncio.sleep(2)
+
+    peer_store.put = slow_put
+
+    async def scenario():
+        await cancel_after(wait(CapacityGate("conn"), "w"), 2)
+        before = published_wanted(peer_store)
+        await asyncio.sleep(30)
+        return before, published_wanted(peer_store), our_tasks()
+
+    assert run(scenario()) == ([1], [0], [])
+
+
 def test_coordinator_waiter_cancelled_while_its_grant_is_published_gives_it_back(hook, peer_store):
     hook.answer = reading(a=1)
 
@@ -735,9 +748,7 @@ def test_coordinator_own_state_that_was_deleted_is_published_again(hook, peer_st
     assert run(scenario()) == 1
 
 
-def test_coordinator_state_that_makes_no_sense_is_logged_once_and_blocks_until_it_expires(
-    hook, peer_store, caplog
-):
+def test_coordinator_state_that_can_not_be_parsed_blocks_until_it_expires(hook, peer_store, caplog):
     hook.answer = reading(a=1)
     peer_store.texts["odd"] = '{"sequence": "x"}'
 
@@ -773,3 +784,102 @@ def test_coordinator_log_says_how_many_peers_there_are_and_what_they_hold(hook, 
     run(scenario())
     assert "1 of 2 slots free on 1 account, 0 held and 1 by other triggerers, 0 tasks ahead" in caplog.text
     assert "Connection 'conn': its slots are shared with 1 other triggerer." in caplog.text
+
+
+def test_coordinator_gate_without_peers_publishes_large_changes_of_what_is_wanted(hook, peer_store):
+    async def scenario():
+        gate = CapacityGate("conn")
+        waiters = [wait(gate, "first")]
+        await asyncio.sleep(2)
+        wanted = [published_wanted(peer_store)]
+        waiters += [wait(gate, f"w{number}", slots=2) for number in range(3)]
+        await asyncio.sleep(7)
+        wanted.append(published_wanted(peer_store))
+        await cancel(*waiters)
+        await asyncio.sleep(20)
+        wanted.append(published_wanted(peer_store))
+        return wanted
+
+    assert run(scenario()) == [[1], [7], [0]]
+
+
+def test_coordinator_gate_beside_peers_publishes_small_changes_of_what_is_wanted(hook, peer_store):
+    peer_store.texts["peer"] = state()
+
+    async def scenario():
+        gate = CapacityGate("conn")
+        waiters = [wait(gate, f"w{number}") for number in range(3)]
+        await asyncio.sleep(2)
+        wanted = [max(published_wanted(peer_store))]
+        waiters.append(wait(gate, "one more"))
+        await asyncio.sleep(7)
+        wanted.append(max(published_wanted(peer_store)))
+        await cancel(*waiters)
+        return wanted
+
+    assert run(scenario()) == [3, 4]
+
+
+def test_coordinator_gate_with_observers_only_publishes_nothing_and_is_no_peer(hook, peer_store):
+    hook.answer = reading(a=(2, 4))
+
+    async def scenario():
+        observer = look([], gate=CapacityGate("conn"), slots=1)
+        await asyncio.sleep(300)
+        calls = set(peer_store.calls)
+        began = loop_time()
+        await wait(CapacityGate("conn"), "w")
+        took = loop_time() - began
+        await cancel(observer)
+        return calls, took
+
+    calls, took = run(scenario())
+    assert calls == {"ids"}
+    assert took < 2  # A newcomer beside a peer would wait ten seconds.
+
+
+def test_coordinator_gate_that_only_holds_goes_on_publishing(hook, peer_store):
+    hook.next_answers = [reading(a=1)]
+
+    async def scenario():
+        await wait(CapacityGate("conn"), "never seen in use", hold=1000)
+        await asyncio.sleep(400)
+
+    run(scenario())
+    assert [state.sequence >= 5 for state in states(peer_store)] == [True]
+    assert published(peer_store)[0] == {"never seen in use"}
+
+
+def test_coordinator_job_that_began_while_the_gate_only_observed_settles_no_hold(hook, peer_store):
+    hook.answer = reading(a=(4, 4))
+
+    async def scenario():
+        gate = CapacityGate("conn")
+        observer = look([], gate=gate, slots=1)
+        await asyncio.sleep(10)
+        hook.answer = reading(job("1", "a", "of another client"), a=(3, 4))
+        await asyncio.sleep(20)
+        await wait(gate, "w", hold=600)
+        await asyncio.sleep(60)
+        held = published(peer_store)[0]
+        await cancel(observer)
+        return held
+
+    assert run(scenario()) == {"w"}
+
+
+def test_coordinator_gate_that_only_observed_is_a_newcomer_to_its_peers(hook, peer_store):
+    hook.answer = reading(job("1", "a"), a=(3, 4))
+
+    async def scenario():
+        gate = CapacityGate("conn")
+        observer = look([], gate=gate, slots=1)
+        in_vain = wait(CapacityGate("conn"), "in vain", slots=4, user_ids=frozenset("a"))
+        await asyncio.sleep(120)
+        began = loop_time()
+        await wait(gate, "w")
+        took = loop_time() - began
+        await cancel(observer, in_vain)
+        return took
+
+    assert 10 <= run(scenario()) < 25

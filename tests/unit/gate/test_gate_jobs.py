@@ -169,29 +169,9 @@ def test_watch_watcher_logs_the_status_of_its_job(hook, caplog):
     ]
 
 
-def test_watch_watcher_of_a_job_on_no_known_account_logs_none(hook, caplog):
+def test_watch_watcher_logs_why_no_reading_can_be_had(hook, caplog):
     caplog.set_level(logging.INFO)
-    hook.answer = reading(job("1"), a=(0, 1))
-
-    async def scenario():
-        watcher = watch("w", job_id="1")
-        await asyncio.sleep(15)
-        await cancel(watcher)
-
-    run(scenario())
-    assert caplog.records[-1].getMessage().startswith("Job 1 is executing; ")
-
-
-@pytest.mark.parametrize(
-    ("before", "says"),
-    [
-        ([], "The job was not seen executing yet: no reading can be had: 503 from the service; "),
-        ([RUNNING], "Job 1 is executing on account a: no reading can be had: 503 from the service; "),
-    ],
-)
-def test_watch_watcher_logs_why_no_reading_can_be_had(hook, caplog, before, says):
-    caplog.set_level(logging.INFO)
-    hook.next_answers = before
+    hook.next_answers = [RUNNING]
     hook.answer = RiffusionUnavailable("503 from the service.")
 
     async def scenario():
@@ -200,17 +180,8 @@ def test_watch_watcher_logs_why_no_reading_can_be_had(hook, caplog, before, says
         await cancel(watcher)
 
     run(scenario())
-    assert caplog.records[-1].getMessage().startswith(says)
-
-
-def test_watch_watcher_logs_that_there_is_no_reading_yet(hook, caplog):
-    caplog.set_level(logging.INFO)
-    hook.aload = lambda: asyncio.sleep(100)
-
-    async def scenario():
-        watcher = watch("w", job_id="1")
-        await asyncio.sleep(15)
-        await cancel(watcher)
-
-    run(scenario())
-    assert caplog.records[-1].getMessage().startswith("The job was not seen executing yet: no reading yet; ")
+    assert (
+        caplog.records[-1]
+        .getMessage()
+        .startswith("Job 1 is executing on account a: no reading can be had: 503 from the service; ")
+    )

@@ -1,27 +1,26 @@
-"""Those who only look at the gate's readings, in virtual time: ``asyncio.sleep`` in here takes none."""
+"""Observers of a gate, in virtual time: ``asyncio.sleep`` in here takes none."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 
+from airflow_riffusion.core.peers import HeldSlots, PeerState
 from airflow_riffusion.exceptions import RiffusionRejected, RiffusionUnavailable
 from airflow_riffusion.gate.gate import CapacityGate
-from tests.gates import cancel, our_tasks, wait
+from tests.gates import cancel, look, our_tasks, wait
 from tests.readings import job, reading
 from tests.virtual_time import run
 
 
-def look(seen, *, poke_interval=10.0):
-    """Start one who looks at reading after reading."""
+class Service:
+    """One account of four slots, and the jobs on it."""
 
-    async def looking():
-        while True:
-            availability = await CapacityGate.of("riffusion_test").availability(poke_interval)
-            seen.append(dict(availability.slots))
-
-    return asyncio.create_task(looking())
+    def __init__(self, hook):
+        self.jobs = []
+        hook.answer = lambda: reading(*(job(ref, "a", ref) for ref in self.jobs), a=(4 - len(self.jobs), 4))
 
 
 def test_observers_and_waiters_share_one_request_per_interval(hook):
@@ -96,7 +95,7 @@ def test_observer_sees_what_grants_leave(hook):
         await cancel(observer)
 
     run(scenario())
-    assert seen == [{"a": 1}]
+    assert seen == [1]
 
 
 def test_observer_never_sees_a_slot_that_a_waiter_gets(hook):
@@ -169,15 +168,159 @@ def test_observers_that_come_and_go_leave_no_task_behind(hook, turns):
     assert run(scenario()) == []
 
 
-def test_observer_does_not_see_slots_held_elsewhere(hook, monkeypatch):
-    seen = []
+def test_observer_does_not_see_slots_that_peers_hold(hook, peer_store):
+    holds = [HeldSlots(reply_ref="song", slots={"a": 2}, one_job=True, lasts=1000.0)]
+    peer_store.texts["peer"] = PeerState(sequence=1, intent=False, held=holds).model_dump_json()
     hook.answer = reading(a=(3, 4))
-    monkeypatch.setattr("airflow_riffusion.gate.coordinator.Peers.held", lambda *_: {"a": 2})
+    seen = []
 
     async def scenario():
-        observer = look(seen)
+        observer = look(seen, slots=1)
         await asyncio.sleep(2)
         await cancel(observer)
 
     run(scenario())
-    assert seen == [{"a": 1}]
+    assert seen == [1]
+
+
+def test_observer_sees_no_free_slots_while_tasks_wait_in_another_triggerer(hook, peer_store):
+    random.seed(1)
+    service, seen = Service(hook), []
+
+    async def song(gate, number):
+        grant = await wait(f"song {number}", gate=gate, poke_interval=5, since=number)
+        await asyncio.sleep(random.uniform(2, 8))
+        service.jobs.append(grant.grant_id)
+        await asyncio.sleep(random.uniform(60, 90))
+        service.jobs.remove(grant.grant_id)
+
+    async def scenario():
+        looking, queue = CapacityGate("conn"), CapacityGate("conn")
+        observer = look(seen, poke_interval=5, slots=1, gate=looking)
+        songs = [asyncio.create_task(song(queue, number)) for number in range(100)]
+        await asyncio.sleep(900)
+        left = sum(not task.done() for task in songs)
+        await cancel(observer, *songs)
+        return left
+
+    assert run(scenario()) > 20
+    assert len(seen) > 100
+    assert not any(seen[2:])
+
+
+def test_observer_sees_free_slots_once_waiters_elsewhere_are_gone(hook, peer_store):
+    service, seen = Service(hook), []
+    service.jobs = list("1234")
+
+    async def scenario():
+        looking, queue = CapacityGate("conn"), CapacityGate("conn")
+        waiters = [wait(f"w{number}", gate=queue, poke_interval=5) for number in range(9)]
+        await asyncio.sleep(20)
+        await cancel(*waiters)
+        await asyncio.sleep(20)
+        service.jobs.clear()
+        observer = look(seen, poke_interval=5, slots=1, gate=looking)
+        await asyncio.sleep(20)
+        await cancel(observer)
+
+    run(scenario())
+    assert set(seen) == {4}
+
+
+def test_observer_without_a_request_causes_no_store_call(hook, peer_store):
+    hook.answer = reading(a=(2, 4))
+
+    async def scenario():
+        observer = look([], poke_interval=5)
+        await asyncio.sleep(300)
+        await cancel(observer)
+
+    run(scenario())
+    assert peer_store.calls == []
+
+
+@pytest.mark.parametrize("free", [0, 1])
+def test_observer_whose_demand_can_not_be_met_causes_no_store_call(hook, peer_store, free):
+    hook.answer = reading(a=(free, 4))
+
+    async def scenario():
+        observer = look([], poke_interval=5, slots=2)
+        await asyncio.sleep(300)
+        await cancel(observer)
+
+    run(scenario())
+    assert peer_store.calls == []
+
+
+def test_observers_share_what_is_read_of_peers_for_one_of_them(hook, peer_store):
+    hook.answer = reading(a=(2, 4))
+
+    async def scenario():
+        gate = CapacityGate("conn")
+        observers = look([], poke_interval=5, gate=gate), look([], poke_interval=5, slots=1, gate=gate)
+        await asyncio.sleep(20)
+        await cancel(*observers)
+
+    run(scenario())
+    assert "ids" in peer_store.calls
+
+
+def test_observer_sees_the_second_reading_of_a_turn(hook, peer_store):
+    """A gate beside peers takes a second one before it grants anything."""
+    peer_store.texts["peer"] = PeerState(sequence=1, intent=False, held=()).model_dump_json()
+    hook.next_answers = [reading(a=(2, 4))]
+    hook.answer = reading(a=(1, 4))
+    seen = []
+
+    async def scenario():
+        gate = CapacityGate("conn")
+        tasks = look(seen, poke_interval=5, slots=1, gate=gate), wait("w", gate=gate, poke_interval=5)
+        await tasks[1]
+        await asyncio.sleep(0.01)
+        await cancel(*tasks)
+
+    run(scenario())
+    assert seen == [0]
+
+
+@pytest.mark.parametrize(("wanted", "unclaimed"), [(frozenset("b"), 4), (frozenset("a"), 0), (None, 0)])
+def test_observer_demand_of_peers_counts_on_the_accounts_they_can_use(hook, peer_store, wanted, unclaimed):
+    state = PeerState.of([], 0.0, sequence=1, intent=False, wanted={wanted: 10})
+    peer_store.texts["peer"] = state.model_dump_json()
+    hook.answer = reading(a=(4, 4))
+    seen = []
+
+    async def scenario():
+        observer = look(seen, poke_interval=5, slots=1)
+        await asyncio.sleep(20)
+        await cancel(observer)
+
+    run(scenario())
+    assert set(seen) == {unclaimed}
+
+
+def test_observer_unreachable_peers_are_read_once_a_minute(hook, peer_store):
+    peer_store.unreachable = True
+    hook.answer = reading(a=(2, 4))
+
+    async def scenario():
+        observer = look([], poke_interval=5, slots=1)
+        await asyncio.sleep(290)
+        await cancel(observer)
+
+    run(scenario())
+    assert len(peer_store.calls) <= 5
+
+
+def test_observer_unreachable_peers_do_not_block_it(hook, peer_store):
+    peer_store.unreachable = True
+    hook.answer = reading(a=(2, 4))
+    seen = []
+
+    async def scenario():
+        observer = look(seen, poke_interval=5, slots=1)
+        await asyncio.sleep(60)
+        await cancel(observer)
+
+    run(scenario())
+    assert set(seen) == {2}
