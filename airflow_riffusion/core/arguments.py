@@ -1,5 +1,5 @@
 """
-What the arguments of operators, sensors and triggers may be: checked when they are given, and once rendered.
+Checks of the arguments of operators, sensors and triggers, when they are given and once they are rendered.
 
 Pure: no Airflow, no clock, no I/O.
 """
@@ -35,7 +35,7 @@ def whole_number(name: str, value: object) -> int:
 
 def identifier(name: str, value: object) -> str:
     """
-    Return an id as text; a whole number is one, too: kling's jobs have them, and native templates make them.
+    Return an id as text. A whole number is one, too: kling uses them, and native templates make them of text.
 
     :raises ValueError: if it is none, or empty.
     """
@@ -49,8 +49,8 @@ def reference(name: str, value: object) -> str:
     """
     Return a ``replyRef`` as text; a whole number is one, too.
 
-    A number with a fraction is not: native templates make the same one of "2026.1" and "2026.10", and jobs
-    of one reference are taken for one.
+    A number with a fraction is not: native templates make the same one of "2026.1" and "2026.10", so two
+    jobs would get one reference.
 
     :raises ValueError: if it is none, or empty.
     """
@@ -64,11 +64,11 @@ def reference(name: str, value: object) -> str:
 
 def plain(value: object) -> Any:
     """
-    Return a value of which other tasks' outputs may be a part, at any depth, as what JSON knows.
+    Convert other tasks' outputs in a value, at any depth, to what JSON knows.
 
     Airflow gives the outputs of a mapped task as a lazy sequence, and a native template gives generators and
-    views of a dict: any collection or iterator that is no text becomes a list. What else JSON doesn't know is
-    left as it is.
+    views of a dict: any collection or iterator that is no text becomes a list. Anything else is left as it
+    is.
     """
     if isinstance(value, Mapping):
         return {name: plain(item) for name, item in value.items()}
@@ -159,5 +159,5 @@ def is_template(value: object) -> bool:
 
 
 def unless_template(check: Callable[..., Any], *arguments: Any) -> Any:
-    """Check the last of the arguments, unless it is known only after rendering; return it as it counts."""
+    """Check the last of the arguments, unless it is a template; return it as the check does."""
     return arguments[-1] if is_template(arguments[-1]) else check(*arguments)

@@ -1,5 +1,5 @@
 """
-What is submitted for a song, checked before it is its turn.
+What to submit, checked before the wait for a slot.
 
 Pure: no Airflow, no clock, no I/O.
 """
@@ -33,10 +33,10 @@ def checked_json(value: object) -> Mapping[str, Any]:
 @dataclass(frozen=True, slots=True)
 class Submission:
     """
-    What a DAG author wants submitted.
+    What a DAG author wants to submit.
 
     :param endpoint: where to, relative to ``v1/<service>/``.
-    :param json: what, without what the operator adds.
+    :param json: the body, without what the operator adds.
     """
 
     endpoint: str
@@ -68,7 +68,7 @@ class Submission:
     @property
     def account(self) -> str | None:
         """
-        The account that the DAG author named, as text; None if none is.
+        The account that the json names, as text; None if it names none.
 
         :raises ValueError: if it can't be one.
         """
@@ -77,9 +77,9 @@ class Submission:
 
     def among(self, user_ids: object) -> Collection[str] | None:
         """
-        Return which accounts count: the one that is named, if there is one.
+        Return the accounts that count: the one that the json names, if it does.
 
-        :raises ValueError: if they can't be account ids, or the one that is named is none of them.
+        :raises ValueError: if they can't be account ids, or the json names another one.
         """
         accounts = account_ids(user_ids)
         if self.account is None:
@@ -89,7 +89,7 @@ class Submission:
         return [self.account]
 
     def reply_ref(self, own: str) -> str:
-        """Return the ``replyRef`` of the job: the DAG author's, unless a template had nothing to say."""
+        """Return the ``replyRef`` of the job: the json's, or our own if that is missing or empty."""
         return self.json.get("replyRef") or own
 
     def body(self, reply_ref: str, account_field: str, user_id: str) -> dict[str, Any]:

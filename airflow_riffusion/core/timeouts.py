@@ -12,17 +12,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-# Seconds: a wait whose time is up already is ended by Airflow, as any other.
+# Seconds, so that Airflow also ends a wait whose time is already up.
 _SHORTEST_WAIT = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
     """
-    What a try may not take longer than.
+    The time limit of a try.
 
-    :param name: the argument that says so.
-    :param seconds: how long that is.
+    :param name: the argument that sets it.
     """
 
     name: str
@@ -30,14 +29,14 @@ class Limit:
 
     @classmethod
     def of(cls, timeout: float, execution_timeout: timedelta | None) -> Limit:
-        """Return the shorter one."""
+        """Return the shorter of the two limits."""
         if execution_timeout is not None and execution_timeout.total_seconds() <= timeout:
             return cls("execution_timeout", execution_timeout.total_seconds())
         return cls("timeout", timeout)
 
     @property
     def is_airflows(self) -> bool:
-        """Whether a try that takes longer fails as Airflow fails any task then: a retry may follow."""
+        """Whether it is Airflow's own limit, after which a task fails and may be retried."""
         return self.name == "execution_timeout"
 
     def left(self, since: float, now: float) -> timedelta:
