@@ -61,7 +61,7 @@ class RisingEdge:
     Slots that become held or waited for are no fall: a DAG whose songs are refused would start itself for
     ever, because it takes the slots that it was started for, and gives them back.
 
-    :ivar armed: whether too few slots were free since it rose last.
+    :ivar armed: whether it may rise: too few slots were free since it rose last.
     :ivar in_doubt: whether so many readings in a row list too little that the accounts must be known.
     :ivar unsatisfiable: why the request can never be served; None if it may be.
     """

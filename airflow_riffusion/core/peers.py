@@ -77,7 +77,7 @@ class HeldSlots(_Frozen):
 
 
 class WantedSlots(_Frozen):
-    """How many slots are wanted by waiters that can use the same accounts; None for all."""
+    """How many slots are wanted on the same accounts, or on any (None)."""
 
     slots: PositiveInt
     user_ids: frozenset[str] | None
