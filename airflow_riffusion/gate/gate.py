@@ -49,7 +49,8 @@ class CapacityGate:
 
     def __init__(self, riffusion_conn_id: str) -> None:
         self._hook = RiffusionHook(riffusion_conn_id)
-        self._poll = PollLoop(ReadingSource(self._hook))
+        self._source = ReadingSource(self._hook)
+        self._poll = PollLoop(self._source)
         self._ledger = SlotLedger()
         self._jobs = JobLedger()
         self._coordinator = Coordinator(self._ledger, VariablePeerStore(riffusion_conn_id), riffusion_conn_id)
@@ -297,7 +298,7 @@ class CapacityGate:
         elsewhere = self._coordinator.held_elsewhere(reading).total() if reading is not None else 0
         return queue_status(
             reading,
-            self._poll.last_error,
+            self._source.last_error,
             since=since,
             held=self._ledger.held,
             elsewhere=elsewhere,
@@ -305,7 +306,7 @@ class CapacityGate:
         )
 
     def _job_status(self, watcher_id: str) -> str:
-        return job_status(self._jobs.seen(watcher_id), self._reading, self._poll.last_error)
+        return job_status(self._jobs.seen(watcher_id), self._reading, self._source.last_error)
 
 
 def _now() -> float:

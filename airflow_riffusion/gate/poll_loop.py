@@ -43,11 +43,6 @@ class PollLoop:
         """When the next reading is due, by the event loop's clock."""
         return max(self._due, self._backoff.not_before)
 
-    @property
-    def last_error(self) -> str | None:
-        """Why the last reading failed; None if it did not."""
-        return self._source.last_error
-
     def outlook(self) -> str:
         """Say when the next reading comes."""
         seconds = self.next_due - _now()
