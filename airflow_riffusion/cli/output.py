@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.text import Text
 
+from airflow_riffusion import clock
 from airflow_riffusion.cli.table import capacity_table, one_line
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Screen:
 
     def report(self, *messages: str) -> None:
         """Draw messages above the table, whose end a small terminal cuts off."""
-        now = datetime.now(tz=UTC)
+        now = clock.utc_now()
         above = (Text(_safe(f"{now:%H:%M:%S} UTC: {message}"), style="yellow") for message in messages)
         self._live.update(Group(*above, self._table), refresh=True)
 

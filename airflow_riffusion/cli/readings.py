@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, NoReturn
 
 from rich.live import Live
 
-from airflow_riffusion import exceptions
+from airflow_riffusion import clock, exceptions
 from airflow_riffusion.cli.lookup import explain_not_found
 from airflow_riffusion.cli.output import Printer, Screen, open_console, print_error
 from airflow_riffusion.core.backoff import Backoff
@@ -51,7 +50,7 @@ def _watch(hook: RiffusionHook, interval: float, view: Printer | Screen) -> NoRe
             if bad is not None and backoff.gives_up:
                 raise bad.as_rejected() from None
             view.report(f"{error} Next reading in {pause:g} s.")
-        time.sleep(pause)
+        clock.sleep(pause)
 
 
 def _read(hook: RiffusionHook) -> Capacity:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ import requests
 from pydantic_core import from_json
 from urllib3.exceptions import HTTPError, LocationValueError, ProxyError, ReadTimeoutError
 
+from airflow_riffusion import clock
 from airflow_riffusion.exceptions import (
     RiffusionBadResponse,
     RiffusionError,
@@ -276,7 +277,7 @@ def _retry_after(value: str | None) -> float | None:
     try:
         moment = parsedate_to_datetime(value)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return max(0.0, (moment - datetime.now(tz=UTC)).total_seconds())
+        return max(0.0, (moment - clock.utc_now()).total_seconds())
     except (ValueError, OverflowError):
         return None
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,7 @@ from urllib.parse import quote
 from airflow.providers.common.compat.sdk import BaseHook
 from pydantic_core import from_json
 
-from airflow_riffusion import metrics
+from airflow_riffusion import clock, metrics
 from airflow_riffusion.core.accounts import ConfiguredAccounts
 from airflow_riffusion.core.backoff import Backoff
 from airflow_riffusion.core.capacity import Capacity, CapacityFormatError
@@ -115,9 +113,7 @@ class RiffusionHook(BaseHook):
         endpoint = CAPACITY_ENDPOINT
         body = self._send("GET", endpoint)
         try:
-            capacity = Capacity.from_json(
-                body, service=self.settings.service, observed_at=datetime.now(tz=UTC)
-            )
+            capacity = Capacity.from_json(body, service=self.settings.service, observed_at=clock.utc_now())
         except CapacityFormatError as error:
             raise bad_response(self.settings, endpoint, f"no capacity answer: {error}") from None
         capacity = self.complete(capacity)
@@ -248,7 +244,7 @@ class RiffusionHook(BaseHook):
     def _accounts(self) -> AccountDirectory:
         """Return what is known by these settings: another token may be for other accounts."""
         if self._directory is None or self._directory[0] != self.settings:
-            directory = AccountDirectory(self.riffusion_conn_id, self._get_accounts, time.monotonic)
+            directory = AccountDirectory(self.riffusion_conn_id, self._get_accounts, clock.monotonic)
             self._directory = self.settings, directory
         return self._directory[1]
 
@@ -272,7 +268,7 @@ class RiffusionHook(BaseHook):
                 if backoff.failures > retries or pause > _LONGEST_PAUSE:
                     raise
                 self.log.warning("%s Trying again in %.1f s.", error, pause)
-            time.sleep(pause)
+            clock.sleep(pause)
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:

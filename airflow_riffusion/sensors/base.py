@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from abc import abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,6 +13,7 @@ from airflow.providers.common.compat.sdk import (
     BaseSensorOperator,
 )
 
+from airflow_riffusion import clock
 from airflow_riffusion.compat import is_deferral_timeout, seconds_until_worker_is_gone
 from airflow_riffusion.core.arguments import boolean, conn_id, seconds, unless_template
 from airflow_riffusion.core.backoff import Backoff
@@ -130,7 +130,7 @@ class RiffusionSensor(BaseSensorOperator):
         :raises RiffusionRejected: if waiting won't help.
         """
         self._began = self._began or self._now()  # called outside of a run, by a test or a shell
-        if time.monotonic() < self._backoff.not_before:
+        if clock.monotonic() < self._backoff.not_before:
             return False
         try:
             return self._look(context) or False
@@ -141,12 +141,12 @@ class RiffusionSensor(BaseSensorOperator):
 
     def _failed(self, retry_after: float | None = None, *, bad_answer: bool = False) -> None:
         """Count a failed request, and honour its Retry-After (seconds)."""
-        self._backoff.failed(time.monotonic(), retry_after, bad_answer=bad_answer)
+        self._backoff.failed(clock.monotonic(), retry_after, bad_answer=bad_answer)
 
     @staticmethod
     def _now() -> float:
         """Return the seconds since the epoch."""
-        return time.time()
+        return clock.epoch()
 
     @property
     def _limit(self) -> Limit:
@@ -194,7 +194,7 @@ class RiffusionSensor(BaseSensorOperator):
         """Take up to three readings, a second apart, as a single one may be wrong."""
         for reading_number in range(READINGS_TO_CONFIRM):
             if reading_number:
-                time.sleep(_PAUSE)
+                clock.sleep(_PAUSE)
             try:
                 reading = hook.get_capacity()
             except RiffusionBadResponse as error:
@@ -223,7 +223,7 @@ class RiffusionSensor(BaseSensorOperator):
         sends a request in any case; and the task is not run again before its worker is gone.
         """
         usual: float = super()._get_next_poke_interval(started_at, run_duration, poke_count)
-        asked_for = self._backoff.not_before - time.monotonic()
+        asked_for = self._backoff.not_before - clock.monotonic()
         if self.reschedule:
             return max(usual, asked_for, seconds_until_worker_is_gone())
         return max(usual, min(asked_for, self.timeout - run_duration()))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
+from airflow_riffusion import clock
 from airflow_riffusion.compat import worker_is_gone
 from airflow_riffusion.core.arguments import conn_id, plain, seconds
 from airflow_riffusion.core.request import SlotRequest, grant_line
@@ -204,7 +204,7 @@ class CapacityTrigger(SerializedByArguments, BaseTrigger):
         timeout_after = getattr(self, "timeout_after", None)
         if timeout_after is not None and self.timeout is not None:
             return float(timeout_after.timestamp() - self.timeout)
-        return time.time()
+        return clock.epoch()
 
     async def _push(self, ti: TaskInstance, granted: dict[str, Any]) -> None:
         """

@@ -164,7 +164,7 @@ def plain_server() -> Iterator[Callable[[bytes], int]]:
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Sleep no pause between tries, and return how long they would have been (seconds)."""
     naps: list[float] = []
-    monkeypatch.setattr("airflow_riffusion.hooks.riffusion.time.sleep", naps.append)
+    monkeypatch.setattr("airflow_riffusion.clock.sleep", naps.append)
     return naps
 
 

@@ -70,9 +70,6 @@ class Clock:
     def utcnow(self) -> datetime:
         return datetime.fromtimestamp(self.time(), tz=UTC)
 
-    def now(self, tz: Any) -> datetime:
-        return datetime.fromtimestamp(self.time(), tz=tz)
-
 
 @dataclass
 class Outcome:
@@ -110,17 +107,11 @@ class World:
 
 
 def replace_time(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = (
-        "sensors.base",
-        "operators.base",
-        "operators.submit",
-        "triggers.capacity",
-        "triggers.job",
-    )
-    for module in (*own, "triggers.capacity", "triggers.job", "hooks.riffusion"):
+    monkeypatch.setattr("airflow_riffusion.clock.epoch", clock.time)
+    monkeypatch.setattr("airflow_riffusion.clock.monotonic", clock.monotonic)
+    monkeypatch.setattr("airflow_riffusion.clock.sleep", clock.sleep)
+    for module in ("operators.base", "operators.submit", "triggers.job"):
         monkeypatch.setattr(f"airflow_riffusion.{module}.time", clock)
-    for module in ("errors", "riffusion"):
-        monkeypatch.setattr(f"airflow_riffusion.hooks.{module}.datetime", clock)
     airflows = sys.modules[BaseSensorOperator.__module__]
     monkeypatch.setattr(airflows, "time", clock)
     monkeypatch.setattr(airflows, "timezone", clock)

@@ -35,7 +35,9 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("airflow_riffusion.sensors.base.time", clock)
+    monkeypatch.setattr("airflow_riffusion.clock.epoch", clock.time)
+    monkeypatch.setattr("airflow_riffusion.clock.monotonic", clock.monotonic)
+    monkeypatch.setattr("airflow_riffusion.clock.sleep", clock.sleep)
     monkeypatch.setattr(sys.modules[BaseSensorOperator.__module__], "time", clock)
     return clock
 
@@ -143,5 +145,5 @@ def service(monkeypatch, restore_process):
 
     service = Service()
     monkeypatch.setattr(readings_module, "RiffusionHook", service.hook)
-    monkeypatch.setattr(readings_module.time, "sleep", service.sleep)
+    monkeypatch.setattr("airflow_riffusion.clock.sleep", service.sleep)
     return service

@@ -10,7 +10,6 @@ import sys
 import pytest
 from packaging.version import Version
 
-from airflow_riffusion.cli import readings as readings_module
 from airflow_riffusion.cli.__main__ import main
 from airflow_riffusion.cli.definition import COMMANDS, get_riffusion_cli_commands
 from airflow_riffusion.compat import AIRFLOW_VERSION
@@ -139,7 +138,7 @@ def test_watch_ctrl_c_exits_with_0(service):
 
 def test_watch_sigterm_exits_with_0(service, monkeypatch):
     service.answers = [FREE, REJECTED]
-    monkeypatch.setattr(readings_module.time, "sleep", lambda seconds: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("airflow_riffusion.clock.sleep", lambda seconds: os.kill(os.getpid(), signal.SIGTERM))
 
     assert watch() == 0
 

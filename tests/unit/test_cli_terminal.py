@@ -80,7 +80,7 @@ def test_screen_terminal_that_shrinks_is_redrawn_as_a_whole(service, console, mo
     def resize(seconds):
         console.width, console.height = next(after)
 
-    monkeypatch.setattr(readings_module.time, "sleep", resize)
+    monkeypatch.setattr("airflow_riffusion.clock.sleep", resize)
     service.answers = [FREE, FREE, FREE]
     watch()
 

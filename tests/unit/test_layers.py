@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "airflow_riffusion"
 
 # From the bottom up: a layer may import itself and those below it.
 LAYERS = (
-    {"exceptions", "compat", "get_provider_info", "core"},
+    {"exceptions", "compat", "clock", "get_provider_info", "core"},
     {"metrics"},
     {"hooks"},
     {"gate"},
@@ -23,7 +23,7 @@ LAYERS = (
 # What stands beside them, and the layers that each may import.
 BESIDE = {
     "emulator": {"emulator", "core"},
-    "cli": {"cli", "exceptions", "compat", "core", "metrics", "hooks", "emulator"},
+    "cli": {"cli", "exceptions", "compat", "clock", "core", "metrics", "hooks", "emulator"},
     "plugins": {"plugins", "exceptions", "compat", "core", "metrics", "hooks"},
 }
 # The page reads what gates of other processes have written.
