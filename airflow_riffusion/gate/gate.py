@@ -171,7 +171,9 @@ class CapacityGate:
 
     async def _serve(self, reading: Capacity) -> None:
         """Grant what is free in a reading, and resolve the waits that it ends."""
-        shared = self._coordinates()
+        if not self._is_shared():
+            self._coordinator.forget()
+        shared = self._needs_turns()
         guess = await self._coordinator.prepare() if shared else True
         self._take_in(reading, guess=guess)
         granted: list[Grant] = []
@@ -286,12 +288,9 @@ class CapacityGate:
         """Return whether slots are shared with other triggerers whose gates can be read."""
         return VariablePeerStore.is_within_reach() and not self._hook.settings.separate_triggerers
 
-    def _coordinates(self) -> bool:
-        """Return whether peers have to know of this gate: one with only observers is no peer."""
-        if not self._is_shared():
-            self._coordinator.forget()
-            return False
-        return bool(self._waiters or self._ledger.held or self._coordinator.has_news)
+    def _needs_turns(self) -> bool:
+        """Return whether peers have to know of this gate; one with only observers is no peer."""
+        return self._is_shared() and bool(self._waiters or self._ledger.held or self._coordinator.has_news)
 
     def _queue_status(self, waiter_id: str, since: float) -> str:
         reading = self._reading
