@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parents[2] / "airflow_riffusion"
 
 # From the bottom up: a layer may import itself and those below it.
 LAYERS = (
-    {"exceptions", "compat", "clock", "get_provider_info", "core"},
+    {"core"},
+    {"exceptions", "compat", "clock", "get_provider_info"},
     {"metrics"},
     {"hooks"},
     {"gate"},
@@ -67,14 +68,16 @@ def test_layers_module_imports_nothing_from_above(path):
         if module.startswith("airflow_riffusion.") and folder(module) in known - allowed(own)
     }
 
-    assert not {
-        module
-        for module in above
-        if not any(
-            own == name and module.startswith(f"airflow_riffusion.{part}") for name, part in EXCEPTIONS
-        )
-        and module not in {f"airflow_riffusion.{part.partition('.')[0]}" for _, part in EXCEPTIONS}
-    }
+    exceptions = [f"airflow_riffusion.{part}" for name, part in EXCEPTIONS if name == own]
+    assert not {module for module in above if not module.startswith(tuple(exceptions))}
+
+
+CORE = sorted((PACKAGE / "core").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
+def test_layers_core_module_imports_nothing_heavy_even_late(path):
+    assert not {module.partition(".")[0] for module in imports(path)} & set(HEAVY)
 
 
 def test_layers_core_needs_neither_airflow_nor_requests():
