@@ -48,8 +48,9 @@ class CapacityEventTrigger(SerializedByArguments, BaseEventTrigger):
     unavailable it waits, as a waiting task does. After a rejection it logs what to fix, and tries again every
     minute.
 
-    From Airflow 3.3 on, the asset remembers whether it has fired since then: a triggerer that is restarted
-    starts no DAG for the same rise again. Before, it does, if the slots are still unclaimed.
+    From Airflow 3.3 on, the asset's state store remembers whether it has fired since fewer slots were free: a
+    restarted triggerer starts no DAG for the same rise again. Before, it does if the slots are still
+    unclaimed.
 
     The event's payload is the reading as plain JSON, as in the XCom of the
     :class:`~airflow_riffusion.operators.capacity.CapacityOperator`, and ``unclaimed``: how many free slots
