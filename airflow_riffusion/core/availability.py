@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Availability:
     """
-    A reading, and how many of its free slots a newcomer could have.
+    A reading, and how many of its free slots a new task could have.
 
     :param slots: the unclaimed slots, by account: free, and neither held nor waited for.
     :param configured: the accounts that the service has; None if nobody asked.

@@ -253,9 +253,9 @@ class CapacityGate:
             self._rest()
 
     def _wake(self, *, poll_now: bool = False) -> None:
-        """Plan the next reading for a newcomer, and start the readings if they rest."""
+        """Plan the next reading for a new waiter, and start polling if it has stopped."""
         interval = self._poke_interval
-        assert interval is not None  # the newcomer's own at the most
+        assert interval is not None  # the new waiter's own at the most
         self._poll.plan(interval, poll_now=poll_now)
         if self._task is None:
             # A context of its own, or the readings would log into the first waiter's task log.
@@ -268,7 +268,7 @@ class CapacityGate:
             self._rest()
 
     def _rest(self) -> None:
-        """Plan no reading until the next newcomer, and report the state a last time."""
+        """Stop polling until the next waiter, and report the state a last time."""
         self._task = None
         self._poll.rest()
         if not self._ledger.held:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SHORTEST_INTERVAL = 1.0
 """Seconds: the shortest interval between two readings."""
 
-# Seconds without a newcomer before the first reading, and the seconds after which it comes at the latest.
+# Seconds without a new waiter before the first reading, and the longest that it is put off.
 _DEBOUNCE = 1.0
 _LONGEST_DEBOUNCE = 10.0
 
@@ -49,7 +49,7 @@ class PollLoop:
         return f"next reading in {seconds:.0f} s" if seconds > 0 else "a reading is being taken"
 
     def plan(self, interval: float, *, poll_now: bool = False) -> None:
-        """Adapt to a newcomer; ``poll_now``: poll as soon as allowed, or reuse a reading younger than 1 s."""
+        """Adapt to a new waiter; ``poll_now``: poll as soon as allowed, or reuse a reading under 1 s old."""
         now = _now()
         if self._requested_at == _NEVER:
             # A restarted triggerer gets its tasks back one by one, in any order: debounce the first reading.
@@ -108,7 +108,7 @@ class PollLoop:
         self._due = self._after(self._backoff.interval)
 
     def rest(self) -> None:
-        """Plan no reading until the next newcomer."""
+        """Plan no reading until the next waiter."""
         self._due = self._backoff.interval = float("inf")
 
     @property

@@ -400,9 +400,9 @@ def test_coordinator_second_reading_that_fails_is_followed_by_its_backoff(hook, 
             if len(hook.asked_at) > before:
                 break
         await cancel(first)
-        newcomer = wait(gate, "newcomer", poke_interval=5)
+        new = wait(gate, "new", poke_interval=5)
         await asyncio.sleep(120)
-        await cancel(newcomer)
+        await cancel(new)
         return hook.asked_at[before:]
 
     first, second, third, *_ = run(scenario())

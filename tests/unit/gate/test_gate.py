@@ -48,7 +48,7 @@ def test_gate_shortest_interval_of_all_waiters_counts_as_soon_as_one_comes(hook)
     assert all(60 <= pause <= 66.1 for pause in hook.pauses[1:])
 
 
-def test_gate_newcomer_to_a_queue_brings_no_reading_forward(hook):
+def test_gate_new_waiter_to_a_queue_brings_no_reading_forward(hook):
     async def scenario():
         first = wait("first", poke_interval=60)
         await asyncio.sleep(10)
@@ -84,22 +84,22 @@ def test_gate_one_free_slot_resolves_the_first_waiter_only(hook):
 
 
 @pytest.mark.parametrize("stays", [0.0, 0.5])
-def test_gate_newcomer_that_leaves_at_once_does_not_change_the_pace(hook, stays):
+def test_gate_new_waiter_that_leaves_at_once_does_not_change_the_pace(hook, stays):
     hook.answer = reading(a=1)
 
     async def scenario():
         await wait("holds a slot", poke_interval=60)
         hook.answer = FULL
-        newcomer = wait("newcomer", poke_interval=60)
+        new = wait("new", poke_interval=60)
         await asyncio.sleep(stays)
-        await cancel(newcomer)
+        await cancel(new)
         await asyncio.sleep(110)
 
     run(scenario())
     assert len(hook.asked_at) <= 3
 
 
-def test_gate_newcomer_served_by_the_last_reading_brings_no_reading_forward(hook):
+def test_gate_new_waiter_served_by_the_last_reading_brings_no_reading_forward(hook):
     hook.answer = reading(a=5)
 
     async def scenario():
@@ -112,7 +112,7 @@ def test_gate_newcomer_served_by_the_last_reading_brings_no_reading_forward(hook
     assert len(hook.asked_at) == 2
 
 
-def test_gate_newcomer_to_an_empty_queue_is_served_by_a_poll_at_once(hook):
+def test_gate_new_waiter_to_an_empty_queue_is_served_by_a_poll_at_once(hook):
     hook.answer = reading(a=1)
 
     async def scenario():
@@ -127,7 +127,7 @@ def test_gate_newcomer_to_an_empty_queue_is_served_by_a_poll_at_once(hook):
     assert len(hook.asked_at) == 2
 
 
-def test_gate_newcomer_within_a_second_is_served_by_the_last_reading(hook):
+def test_gate_new_waiter_within_a_second_is_served_by_the_last_reading(hook):
     hook.answer = reading(a=3)
 
     async def scenario():
@@ -138,7 +138,7 @@ def test_gate_newcomer_within_a_second_is_served_by_the_last_reading(hook):
     assert len(hook.asked_at) == 1
 
 
-def test_gate_newcomer_that_the_last_reading_can_not_serve_waits_a_second(hook):
+def test_gate_new_waiter_that_the_last_reading_can_not_serve_waits_a_second(hook):
     hook.answer = reading(a=1)
 
     async def scenario():

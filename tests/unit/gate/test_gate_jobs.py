@@ -106,7 +106,7 @@ def test_watch_cancelled_watcher_leaves_the_job_ledger(hook, monkeypatch):
     assert len(jobs) == 0
 
 
-def test_watch_reading_that_is_reused_for_a_newcomer_counts_once_against_a_job(hook):
+def test_watch_reading_that_is_reused_for_a_new_waiter_counts_once_against_a_job(hook):
     """Two readings in a row have to miss a job until it counts as over."""
     hook.next_answers = [RUNNING, OVER]
     hook.answer = RUNNING
@@ -117,7 +117,7 @@ def test_watch_reading_that_is_reused_for_a_newcomer_counts_once_against_a_job(h
             await asyncio.sleep(0.1)
             if len(hook.asked_at) == 2:
                 break
-        await wait("newcomer")
+        await wait("new")
         over = watcher.done()
         await cancel(watcher)
         return over, len(hook.asked_at)
