@@ -182,7 +182,7 @@ class Membership:
         """Note that the state is gone: this gate is new to its peers."""
         self.published_at, self.newcomer_until = _NEVER, now + NEWCOMER_FOR
 
-    def rest(self) -> None:
+    def on_idle(self) -> None:
         """Forget what was published, so that it is news once there are waiters again."""
         self._held = self._wanted = 0
 

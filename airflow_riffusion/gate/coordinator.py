@@ -102,14 +102,14 @@ class Coordinator:
             return False  # They count this gate as gone, too.
         return self._own.has_news(self._ledger.held, self._ledger.wanted.total(), alone=self._is_alone)
 
-    def rest(self) -> None:
+    def on_idle(self) -> None:
         """Pause until the next waiter: then all is news, and the time without peers starts again."""
         self._unreachable_since = None
-        self._own.rest()
+        self._own.on_idle()
 
     def forget(self) -> None:
         """Forget all peers, as slots are not shared with them."""
-        self.rest()
+        self.on_idle()
         self._peers, self._peers_read_at = Peers(), float("-inf")
 
     async def observe_peers(self) -> None:

@@ -91,7 +91,7 @@ class CapacityGate:
         finally:
             self._ledger.leave(waiter_id)
             self._waiters.remove(waiter_id)
-            self._rest_if_idle()
+            self._stop_if_idle()
 
     async def watch(
         self, watcher_id: str, wanted: WantedJob, poke_interval: float, *, unseen_for: float = 0.0
@@ -114,7 +114,7 @@ class CapacityGate:
         finally:
             self._jobs.leave(watcher_id)
             self._waiters.remove(watcher_id)
-            self._rest_if_idle()
+            self._stop_if_idle()
 
     async def availability(
         self, poke_interval: float, request: SlotRequest | None = None, *, needs_accounts: bool = False
@@ -133,7 +133,7 @@ class CapacityGate:
             return await result
         finally:
             self._observers.remove(result)
-            self._rest_if_idle()
+            self._stop_if_idle()
 
     def give_back(self, grant_id: str) -> None:
         """Take back a grant that will not be used."""
@@ -153,7 +153,7 @@ class CapacityGate:
     async def _run(self) -> None:
         """Take readings and serve them, for as long as they are needed."""
         while self.needs_readings():
-            reuse = await self._poll.due()
+            reuse = await self._poll.wait_until_due()
             if not self.needs_readings():
                 break  # The last hold has expired meanwhile.
             try:
@@ -167,7 +167,7 @@ class CapacityGate:
             finally:
                 self._is_serving = False
             self._report()
-        self._rest()
+        self._stop()
 
     async def _serve(self, reading: Capacity) -> None:
         """Grant what is free in a reading, and resolve the waits that it ends."""
@@ -191,7 +191,7 @@ class CapacityGate:
         if self._observers:
             await self._resolve_observers(reading, configured)
         if not len(self._ledger):
-            self._poll.relax()
+            self._poll.plan_after_interval()
 
     def _take_in(self, reading: Capacity, *, guess: bool) -> None:
         """Settle holds, and resolve the waits that a reading ends without a grant."""
@@ -241,7 +241,7 @@ class CapacityGate:
             self._ledger.leave(waiter_id)
             self._waiters.resolve(waiter_id, copy.copy(error))
         self._observers.reject(error)
-        self._rest()
+        self._stop()
         if self._ledger.held:
             # No further reading releases what is held, so a timer has to.
             last = max(hold.expires for hold in self._ledger.holds)
@@ -250,7 +250,7 @@ class CapacityGate:
     def _expire(self) -> None:
         self._ledger.expire(_now())
         if self._task is None:
-            self._rest()
+            self._stop()
 
     def _wake(self, *, poll_now: bool = False) -> None:
         """Plan the next reading for a new waiter, and start polling if it has stopped."""
@@ -261,18 +261,18 @@ class CapacityGate:
             # A context of its own, or the readings would log into the first waiter's task log.
             self._task = asyncio.create_task(self._run(), context=contextvars.Context())
 
-    def _rest_if_idle(self) -> None:
+    def _stop_if_idle(self) -> None:
         """End the readings if they are not needed; one that is being served is served to its end first."""
         if self._task is not None and not self._is_serving and not self.needs_readings():
             self._task.cancel()
-            self._rest()
+            self._stop()
 
-    def _rest(self) -> None:
+    def _stop(self) -> None:
         """Stop polling until the next waiter, and report the state a last time."""
         self._task = None
-        self._poll.rest()
+        self._poll.on_idle()
         if not self._ledger.held:
-            self._coordinator.rest()
+            self._coordinator.on_idle()
         self._report()
 
     def _report(self) -> None:

@@ -62,7 +62,7 @@ class PollLoop:
         if self._wake is not None:
             self._wake.set()
 
-    async def due(self) -> bool:
+    async def wait_until_due(self) -> bool:
         """Sleep until the next reading is due; return whether the last one is to be reused."""
         # A new one each time, as an event keeps a reference to the event loop.
         self._wake = wake = asyncio.Event()
@@ -83,7 +83,7 @@ class PollLoop:
         """Take a reading now, and plan the next; without an interval, at the last one."""
         self._backoff.interval = interval or self._backoff.interval
         self._requested_at = _now()
-        self.relax()
+        self.plan_after_interval()
         reading = await self._source.read()
         self._read_at = self._requested_at
         self._backoff.succeeded()
@@ -103,11 +103,11 @@ class PollLoop:
             self._source.failed(error)
         return rejected
 
-    def relax(self) -> None:
+    def plan_after_interval(self) -> None:
         """Let the next reading come after a whole interval, as no waiter needs it sooner."""
         self._due = self._after(self._backoff.interval)
 
-    def rest(self) -> None:
+    def on_idle(self) -> None:
         """Plan no reading until the next waiter."""
         self._due = self._backoff.interval = float("inf")
 

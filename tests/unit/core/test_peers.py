@@ -282,7 +282,7 @@ def test_membership_released_or_wanted_slots_are_news_to_peers(held, wanted, alo
 
 def test_membership_at_rest_has_published_nothing():
     own = member(held=2, wanted=3)
-    own.rest()
+    own.on_idle()
 
     assert not own.has_news(0, 0, alone=False)
     assert own.has_news(0, 1, alone=False)
