@@ -23,15 +23,15 @@ def queue_status(
 
 def job_status(job: ExecutingJob | None, reading: Capacity | None, last_error: str | None) -> str:
     """Say whether a watched job was seen executing, and where."""
-    trouble = _no_reading(reading, last_error)
+    why = _no_reading(reading, last_error)
     if job is None:
-        return f"The job was not seen executing yet: {trouble or reading}"
+        return f"The job was not seen executing yet: {why or reading}"
     on_account = f" on account {job.user_id}" if job.user_id is not None else ""
-    return f"Job {job.job_id} is executing{on_account}{f': {trouble}' if trouble else ''}"
+    return f"Job {job.job_id} is executing{on_account}{f': {why}' if why else ''}"
 
 
 def _no_reading(reading: Capacity | None, last_error: str | None) -> str:
     """Say why there is no current reading; empty if there is one."""
     if last_error is not None:
-        return f"no reading can be had: {last_error.removesuffix('.')}"
+        return f"no reading is possible: {last_error.removesuffix('.')}"
     return "" if reading is not None else "no reading yet"

@@ -192,8 +192,8 @@ def test_capacity_page_unexpected_answer_is_not_reported_as_no_answer(
     show(None, **answer)
     wait(page, 1)
 
-    expect(page.locator("#trouble")).to_contain_text(said)
-    expect(page.locator("#trouble")).to_contain_text("What you see is from 12:00:0")
+    expect(page.locator("#problem")).to_contain_text(said)
+    expect(page.locator("#problem")).to_contain_text("What you see is from 12:00:0")
     assert [text for text in complaints if "Failed to load resource" not in text] == []
 
 
@@ -202,14 +202,14 @@ def test_capacity_page_error_of_its_own_is_shown_and_it_goes_on(page: Page, show
     page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
     show(document({"connection_id": "made_up"}), document(card()))
 
-    expect(page.locator("#trouble")).to_have_text(
+    expect(page.locator("#problem")).to_have_text(
         "This page has an error of its own: reload it. The browser's console says more."
     )
     assert [text for text in complaints if re.match("error: .*TypeError", text)]
 
     wait(page, 5)
     expect(page.get_by_text("1 of 2 slots free")).to_be_visible()
-    expect(page.locator("#trouble")).to_be_hidden()
+    expect(page.locator("#problem")).to_be_hidden()
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_capacity_page_ended_session_or_lost_permission_says_which(
     show({"detail": detail}, status=status)
     wait(page, 1)
 
-    expect(page.locator("#trouble")).to_contain_text(said)
+    expect(page.locator("#problem")).to_contain_text(said)
     expect(page.locator(".card:visible")).to_have_count(0)
 
 

@@ -412,7 +412,7 @@ def test_gate_waiter_logs_why_no_reading_can_be_had(hook, caplog):
     run(scenario())
     line = re.sub(r"in \d+ s", "in n s", caplog.records[-1].getMessage())
     assert line == (
-        "Still waiting since 00:00:00 UTC: no reading can be had: 503 from the service; next reading in n s."
+        "Still waiting since 00:00:00 UTC: no reading is possible: 503 from the service; next reading in n s."
     )
 
 

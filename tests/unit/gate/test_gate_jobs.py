@@ -183,5 +183,5 @@ def test_watch_watcher_logs_why_no_reading_can_be_had(hook, caplog):
     assert (
         caplog.records[-1]
         .getMessage()
-        .startswith("Job 1 is executing on account a: no reading can be had: 503 from the service; ")
+        .startswith("Job 1 is executing on account a: no reading is possible: 503 from the service; ")
     )

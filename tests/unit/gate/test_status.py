@@ -39,7 +39,7 @@ def test_queue_status_of_a_reading_says_what_is_free_held_and_ahead(numbers, say
 def test_queue_status_after_an_error_says_why_no_reading_can_be_had(last):
     status = queue_status(last, "503 from the service.", since=0, held=1, elsewhere=1, ahead=1)
 
-    assert status == "Still waiting since 00:00:00 UTC: no reading can be had: 503 from the service"
+    assert status == "Still waiting since 00:00:00 UTC: no reading is possible: 503 from the service"
 
 
 def test_queue_status_without_a_reading_says_that_there_is_none_yet():
@@ -59,9 +59,9 @@ def test_queue_status_in_another_time_zone_is_in_utc(far_from_utc):
     [
         (None, FREE, None, "The job was not seen executing yet: 1 of 2 slots free on 1 account"),
         (None, None, None, "The job was not seen executing yet: no reading yet"),
-        (None, FREE, "503.", "The job was not seen executing yet: no reading can be had: 503"),
+        (None, FREE, "503.", "The job was not seen executing yet: no reading is possible: 503"),
         (JOB, FREE, None, "Job 1 is executing on account a"),
-        (JOB, FREE, "503.", "Job 1 is executing on account a: no reading can be had: 503"),
+        (JOB, FREE, "503.", "Job 1 is executing on account a: no reading is possible: 503"),
         (ExecutingJob(job_id="1"), FREE, None, "Job 1 is executing"),
     ],
 )

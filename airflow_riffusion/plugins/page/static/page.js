@@ -12,7 +12,7 @@ const AT_FAULT = "This page has an error of its own: reload it. The browser's co
 const TIMEOUT = 30_000; // milliseconds
 
 const byId = (id) => document.getElementById(id);
-const [place, trouble, pause] = [byId("cards"), byId("trouble"), byId("pause")];
+const [place, problem, pause] = [byId("cards"), byId("problem"), byId("pause")];
 const cards = new Map();
 let interval = 5;
 let timer = null;
@@ -113,9 +113,9 @@ function complain(text) {
 }
 
 function warn(text) {
-  trouble.hidden = text === null;
-  if (text !== null && trouble.textContent !== text) say(byId("status"), text);
-  say(trouble, text ?? "");
+  problem.hidden = text === null;
+  if (text !== null && problem.textContent !== text) say(byId("status"), text);
+  say(problem, text ?? "");
 }
 
 function paused() {
