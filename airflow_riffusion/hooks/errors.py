@@ -22,9 +22,9 @@ from airflow_riffusion.exceptions import (
     RiffusionRejected,
     RiffusionUnavailable,
 )
+from airflow_riffusion.hooks.environment import authorities_variable, proxy_variable, unusable_file
 from airflow_riffusion.hooks.session import AnswerTooLarge
 from airflow_riffusion.hooks.settings import CAPACITY_ENDPOINT
-from airflow_riffusion.hooks.surroundings import authorities_variable, proxy_variable, unusable_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
