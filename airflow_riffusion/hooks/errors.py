@@ -138,16 +138,16 @@ def _error_of_tls(cause: ssl.SSLError, url: str, peer: _Peer) -> RiffusionReject
         if variable := authorities_variable(url):
             trust = f"add its authority to what {variable} names"
         said = f"The TLS certificate of {peer.name} can't be verified ({detail})"
-        mend = f"{peer.setting}, or {trust}."
+        fix = f"{peer.setting}, or {trust}."
     elif detail in _NO_TLS:
         said = f"There is no TLS at {peer.name}, or none that this machine speaks ({detail})"
-        mend = f"{peer.setting}. Is {peer.without_tls} meant?"
+        fix = f"{peer.setting}. Is {peer.without_tls} meant?"
     elif detail in _NO_AGREEMENT:
         said = f"No TLS can be agreed on with {peer.name} ({detail})"
-        mend = f"{peer.setting}."
+        fix = f"{peer.setting}."
     else:
         return None
-    return RiffusionRejected(f"{said}: check {mend}", url=url, detail=detail)
+    return RiffusionRejected(f"{said}: check {fix}", url=url, detail=detail)
 
 
 def _error_of_proxy(causes: list[BaseException], url: str, variable: str) -> RiffusionRejected | None:
@@ -174,10 +174,10 @@ def _error_of_refused_tunnel(cause: BaseException, url: str, variable: str) -> R
     if status is None or _may_pass(status):
         return None
     detail = f"{status} {_reason(status)}"
-    mend = f"the user name and password in {variable}"
+    fix = f"the user name and password in {variable}"
     if status != HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        mend = f"{variable}, or put the host into NO_PROXY"
-    message = f"{detail} from the proxy in {variable}, on the way to {url}: check {mend}."
+        fix = f"{variable}, or put the host into NO_PROXY"
+    message = f"{detail} from the proxy in {variable}, on the way to {url}: check {fix}."
     return RiffusionRejected(message, url=url, detail=detail)
 
 

@@ -1,4 +1,4 @@
-"""Looking an Airflow connection up, with errors that say what to mend."""
+"""Looking an Airflow connection up, with errors that say what to fix."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ async def alook_up(conn_id: str, get_connection: GetConnection) -> ConnectionSet
 def _error_of_lookup(conn_id: str, error: Exception) -> RiffusionError:
     if not isinstance(error, AirflowNotFoundException):
         return RiffusionUnavailable(f"The connection '{conn_id}' can't be looked up: {error!r}")
-    mend = "create it under Admin → Connections"
+    fix = "create it under Admin → Connections"
     if (variable := f"AIRFLOW_CONN_{conn_id.upper()}") in os.environ:
         # Airflow's error does not say that it could not read the variable.
-        mend = f"the variable {variable} is set, but holds no connection that Airflow reads; correct it"
-    return RiffusionConnectionNotFound(f"The connection '{conn_id}' does not exist ({error}): {mend}.")
+        fix = f"the variable {variable} is set, but holds no connection that Airflow reads; correct it"
+    return RiffusionConnectionNotFound(f"The connection '{conn_id}' does not exist ({error}): {fix}.")

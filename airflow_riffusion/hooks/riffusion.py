@@ -227,7 +227,7 @@ class RiffusionHook(BaseHook):
         return True
 
     def test_connection(self) -> tuple[bool, str]:
-        """Say in one sentence what a reading shows, or what to mend; Airflow's *Test* button calls it."""
+        """Say in one sentence what a reading shows, or what to fix; Airflow's *Test* button calls it."""
         try:
             return True, str(self.get_complete_capacity())
         except RiffusionError as error:

@@ -143,27 +143,27 @@ def test_capacity_page_paused_sends_no_request(page: Page, studio: EmulatorServe
 def test_capacity_page_error_replaces_the_numbers_until_it_is_fixed(
     page: Page, emulator_of: Callable[..., EmulatorServer], store_connection, token: str
 ):
-    service = emulator_of("mended", password=f"{token}wrong")
-    mended = card(page, "mended")
+    service = emulator_of("fixed", password=f"{token}wrong")
+    fixed = card(page, "fixed")
 
-    expect(mended).to_contain_text("401 Unauthorized from")
-    expect(mended).to_contain_text("check the API token in connection 'mended'")
-    expect(mended.get_by_text("slots free")).to_be_hidden()
-    expect(frame(page).get_by_role("status")).to_contain_text("mended: 401 Unauthorized")
+    expect(fixed).to_contain_text("401 Unauthorized from")
+    expect(fixed).to_contain_text("check the API token in connection 'fixed'")
+    expect(fixed.get_by_text("slots free")).to_be_hidden()
+    expect(frame(page).get_by_role("status")).to_contain_text("fixed: 401 Unauthorized")
     take_screenshot(page, "capacity-page-error")
 
-    store_connection("mended", service)
-    expect(mended).to_contain_text("4 of 4 slots free")
-    expect(mended.get_by_text("401 Unauthorized")).to_be_hidden()
+    store_connection("fixed", service)
+    expect(fixed).to_contain_text("4 of 4 slots free")
+    expect(fixed.get_by_text("401 Unauthorized")).to_be_hidden()
 
     service.faults.add(Fault(status=503))
-    expect(mended).to_contain_text("503 Service Unavailable from")
-    expect(mended).to_contain_text("Last good reading of")
+    expect(fixed).to_contain_text("503 Service Unavailable from")
+    expect(fixed).to_contain_text("Last good reading of")
 
     service.faults.clear()
     service.faults.add(Fault(status=429, retry_after=300))
     asked_to_wait = re.compile(r"Tried \d+ s ago; the service asked to wait, next try in (5|4) min \d+ s\.")
-    expect(mended).to_contain_text(asked_to_wait)
+    expect(fixed).to_contain_text(asked_to_wait)
     take_screenshot(page, "capacity-page-asked-to-wait")
     assert token not in page.content() + frame(page).locator("html").inner_html()
 

@@ -118,7 +118,7 @@ class ConnectionView:
         return outcome
 
     def _current_settings(self) -> ConnectionSettings:
-        """Look the connection up once a minute, and after every error: it may have been mended."""
+        """Look the connection up once a minute, and after every error: it may have been fixed."""
         now, last = self._clock(), self._latest.answer
         if now - self._looked_up_at >= _CONNECTION_LASTS or (last and last.error):
             self._hook.forget_connection()

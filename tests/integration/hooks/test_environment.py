@@ -83,7 +83,7 @@ def test_certificates_variable_for_plain_http_is_ignored(connect, answering, mon
         RiffusionHook(connect(answering(b"", "503 x").url)).get_capacity()
 
 
-def test_certificates_file_that_is_mended_is_used_at_once(
+def test_certificates_file_that_is_fixed_is_used_at_once(
     connect, answering, contract, tls, certificate, files, monkeypatch
 ):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(files / "missing.pem"))

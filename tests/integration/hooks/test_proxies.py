@@ -92,19 +92,19 @@ def test_proxy_by_socks_is_rejected(use, variable, scheme):
 
 
 @pytest.mark.parametrize(
-    ("status", "mend"),
+    ("status", "fix"),
     [
         ("407 s3cret", "check the user name and password in {}."),
         ("403 s3cret", "check {}, or put the host into NO_PROXY."),
         ("302 s3cret", "check {}, or put the host into NO_PROXY."),
     ],
 )
-def test_proxy_that_refuses_the_tunnel_is_rejected(use, variable, answering, status, mend):
+def test_proxy_that_refuses_the_tunnel_is_rejected(use, variable, answering, status, fix):
     proxy = answering(b"", status)
     said = error_of(use(at(proxy)), RiffusionRejected, variable)
 
     assert said.startswith(status[:3])
-    assert said.endswith(mend.format(variable))
+    assert said.endswith(fix.format(variable))
     assert proxy.requests[0].startswith(b"CONNECT api.example.com:443 ")
     assert b"user:1234" not in proxy.requests[0]
 
