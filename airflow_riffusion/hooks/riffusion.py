@@ -237,9 +237,9 @@ class RiffusionHook(BaseHook):
         if warning in self._warnings or len(self._warnings) >= _MOST_WARNINGS:
             return
         self._warnings.add(warning)
-        self.log.warning("Odd answer from %s: %s", url, warning)
+        self.log.warning("Unexpected data from %s: %s", url, warning)
         if len(self._warnings) == _MOST_WARNINGS:
-            self.log.warning("Further odd answers from %s are not logged.", url)
+            self.log.warning("Further unexpected data from %s is not logged.", url)
 
     def _accounts(self) -> AccountDirectory:
         """Return what is known by these settings: another token may be for other accounts."""

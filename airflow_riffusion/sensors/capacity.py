@@ -172,7 +172,10 @@ class CapacitySensor(RiffusionSensor):
         """
         status = event.get("status") if isinstance(event, dict) else None
         if status == "unread":
-            self.log.info("The triggerer can't read the arguments, so a worker does: %s", event["message"])
+            self.log.info(
+                "The arguments can't be used in the triggerer, so this worker takes them: %s",
+                event["message"],
+            )
             self._began = event["since"]
             self._check_arguments()
             self._wait_in_triggerer()

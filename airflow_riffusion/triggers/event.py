@@ -85,7 +85,7 @@ class CapacityEventTrigger(SerializedByArguments, BaseEventTrigger):
         store = getattr(self, "asset_state_store", None)
         memory = EdgeMemory(store, self._key(), self.trigger_id, self._name(request))
         edge = RisingEdge(request, armed=await memory.recall())
-        log.info("Looking out for %s.", self._name(request))
+        log.info("Watching for %s.", self._name(request))
         while True:
             availability = await self._availability(
                 request if edge.armed else None, needs_accounts=edge.in_doubt

@@ -90,7 +90,7 @@ class Stage:
         pytest.fail("no triggerer has taken up the watcher")
 
     def watchers_started(self):
-        return (self.airflow.home / "triggerer.log").read_text().count("Looking out for 2 slots")
+        return (self.airflow.home / "triggerer.log").read_text().count("Watching for 2 slots")
 
     def await_run(self):
         for _ in attempts(60):

@@ -189,7 +189,7 @@ def test_get_capacity_after_100_warnings_logs_no_more(connect, answering, monkey
         hook.get_capacity()
 
     assert len(hook._warnings) == 100
-    assert ["are not logged" in warning for warning in warnings] == [False] * 100 + [True]
+    assert ["is not logged" in warning for warning in warnings] == [False] * 100 + [True]
 
 
 def test_aget_capacity_silent_service_does_not_block_the_event_loop(connect, raw_server, contract):
