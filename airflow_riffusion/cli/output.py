@@ -11,7 +11,8 @@ from rich.console import Console, Group
 from rich.text import Text
 
 from airflow_riffusion import clock
-from airflow_riffusion.cli.table import capacity_table, one_line
+from airflow_riffusion.cli.table import capacity_table
+from airflow_riffusion.core.coerce import one_line
 
 if TYPE_CHECKING:
     from rich.live import Live

@@ -8,6 +8,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from airflow_riffusion.core.coerce import one_line
+
 if TYPE_CHECKING:
     from airflow_riffusion.core.capacity import Capacity
 
@@ -34,11 +36,6 @@ def capacity_table(reading: Capacity, conn_id: str) -> Group:
             jobs.add_row(*map(_cell, (job.user_id, job.elapsed, job.job_id, job.reply_ref)))
         parts += [Text(), jobs]
     return Group(*parts, Text())
-
-
-def one_line(text: str) -> str:
-    """Return a text without line breaks and without what a terminal would interpret."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def _table(*names: str) -> Table:

@@ -59,7 +59,7 @@ def duration(value: object) -> timedelta | None:
 
 
 def without_secrets(value: object) -> str | None:
-    """Return a callback address without its user info, query string and fragment; None if it is none."""
+    """Return a callback address without user info, query and fragment; None if it is no http(s) address."""
     if not isinstance(value, str):
         return None
     try:
@@ -88,3 +88,8 @@ def shown(value: object) -> str:
         return "a huge number"
     text = ascii(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def one_line(text: str) -> str:
+    """Return a text without line breaks and without what a terminal would interpret."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())

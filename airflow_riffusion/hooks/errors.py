@@ -16,6 +16,7 @@ from pydantic_core import from_json
 from urllib3.exceptions import HTTPError, LocationValueError, ProxyError, ReadTimeoutError
 
 from airflow_riffusion import clock
+from airflow_riffusion.core.coerce import one_line
 from airflow_riffusion.exceptions import (
     RiffusionBadResponse,
     RiffusionError,
@@ -188,7 +189,7 @@ def _detail(cause: BaseException, token: str, *, quoting: bool) -> str:
         return f"{refused[1]} {_reason(int(refused[1]))}"
     if not quoting and not isinstance(cause, OSError):
         return kind  # A proxy is sent its password, and some answers hold secrets.
-    return _on_one_line(_hidden(f"{kind}: {cause}", token))
+    return _shortened(_hidden(f"{kind}: {cause}", token))
 
 
 def _may_pass(status: int) -> bool:
@@ -218,7 +219,7 @@ def _target(answer: requests.Response, token: str) -> str:
     except ValueError:
         return "a malformed address"
     host = parts.netloc.rpartition("@")[2]
-    return _on_one_line(f"{parts.scheme}://{host}") if host else "elsewhere"
+    return _shortened(f"{parts.scheme}://{host}") if host else "elsewhere"
 
 
 def without_token(body: bytes, token: str) -> bytes:
@@ -249,12 +250,12 @@ def _said(body: bytes) -> str | None:
         text = body[:2000].decode("utf-8", "replace")
         if text.lstrip().startswith("<"):
             return "an HTML page"
-    return _on_one_line(text) or None
+    return _shortened(text) or None
 
 
-def _on_one_line(text: str) -> str:
-    """Return a text shortened, and without control characters, which a terminal would obey."""
-    text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+def _shortened(text: str) -> str:
+    """Return a text on one line, and not too long."""
+    text = one_line(text)
     return f"{text[:_LONGEST_DETAIL]}…" if len(text) > _LONGEST_DETAIL else text
 
 
