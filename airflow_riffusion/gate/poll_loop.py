@@ -26,15 +26,16 @@ _NEVER = float("-inf")
 
 class PollLoop:
     """
-    Takes one reading per interval, never two within a second, and ever fewer while they fail.
+    Takes one reading per interval, at most one per second, and fewer while they fail.
 
-    The times of the last request and the last failure count also after a pause without waiters.
+    Both limits hold across a pause without waiters: the times of the last request and failure are kept.
     """
 
     def __init__(self, source: ReadingSource) -> None:
         self._source = source
         self._created_at = _now()
         self._requested_at = self._read_at = self._due = _NEVER
+        # Its interval is the current one between readings: the smallest that a waiter asked for.
         self._backoff = Backoff(SHORTEST_INTERVAL)
         self._wake: asyncio.Event | None = None
 
@@ -91,17 +92,16 @@ class PollLoop:
 
     def failed(self, error: Exception) -> RiffusionRejected | None:
         """Log it and back off, or return the rejection that ends all waits, if waiting won't help."""
-        rejected = error if isinstance(error, RiffusionRejected) else None
-        if rejected is None:
+        if not isinstance(error, RiffusionRejected):
             is_bad = isinstance(error, RiffusionBadResponse)
             self._backoff.failed(_now(), getattr(error, "retry_after", None), bad_answer=is_bad)
             if isinstance(error, RiffusionBadResponse) and self._backoff.gives_up:
-                rejected = error.as_rejected()
-        if rejected is not None:
+                error = error.as_rejected()
+        if isinstance(error, RiffusionRejected):
             self._backoff.succeeded()  # The next wait begins anew.
-        else:
-            self._source.failed(error)
-        return rejected
+            return error
+        self._source.failed(error)
+        return None
 
     def plan_after_interval(self) -> None:
         """Let the next reading come after a whole interval, as no waiter needs it sooner."""
