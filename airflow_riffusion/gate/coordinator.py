@@ -83,7 +83,7 @@ class Coordinator:
         self._name = name
         self._own = Membership()
         self._peers = Peers()
-        self._peers_read_at = self._observed_again_at = float("-inf")
+        self._peers_read_at = self._observe_not_before = float("-inf")
         self._unreachable_since: float | None = None
         self._logged: dict[str, object] = {}
 
@@ -114,11 +114,11 @@ class Coordinator:
 
     async def observe_peers(self) -> None:
         """Read the peers for observers, if they can be reached; nothing is published."""
-        if _now() >= max(self._peers_read_at + _PEERS_FRESH_FOR, self._observed_again_at):
+        if _now() >= max(self._peers_read_at + _PEERS_FRESH_FOR, self._observe_not_before):
             try:
                 await self._read_peers()
             except PeersUnreachable:
-                self._observed_again_at = _now() + PUBLISH_EVERY
+                self._observe_not_before = _now() + PUBLISH_EVERY
 
     async def prepare(self) -> bool:
         """
