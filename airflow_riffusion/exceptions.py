@@ -73,7 +73,12 @@ class RiffusionRejected(RiffusionError, AirflowFailException):
 
     @classmethod
     def unsatisfiable(cls, conn_id: str, reason: str) -> RiffusionRejected:
-        """Return the error of a request that no reading can satisfy."""
+        """
+        Return the error of a request that no reading can satisfy.
+
+        :param conn_id: the connection's id.
+        :param reason: why no reading can, without a full stop.
+        """
         return cls(f"Connection '{conn_id}': {reason}. Check slots and user_ids, or the accounts' maxJobs.")
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Others than these characters are replaced: statsd knows no more, and a dot separates the parts of a name.
+# Other characters are replaced: statsd allows no more, and a dot separates the parts of a name.
 # Two parts, a connection's and an account's id, must fit into the 255 characters that OpenTelemetry allows
 # (63 on Airflow 2.11, too few for a UUID: there, the long name is left out).
 _ODD_CHARACTERS = re.compile(r"[^A-Za-z0-9_-]")

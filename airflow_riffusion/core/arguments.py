@@ -21,7 +21,7 @@ def whole_number(name: str, value: object) -> int:
     """
     Return a positive whole number; a template may have rendered it to text, or divided to get it.
 
-    :raises ValueError: if it is none.
+    :raises ValueError: for any other value.
     """
     number = value
     if isinstance(value, str) and (match := _WHOLE_NUMBER.fullmatch(value.strip())):
@@ -37,7 +37,7 @@ def identifier(name: str, value: object) -> str:
     """
     Return an id as text. A whole number is one, too: kling uses them, and native templates make them of text.
 
-    :raises ValueError: if it is none, or empty.
+    :raises ValueError: for any other value, or an empty one.
     """
     text = str(value) if type(value) is int else value
     if not isinstance(text, str) or not text:
@@ -52,7 +52,7 @@ def reference(name: str, value: object) -> str:
     A number with a fraction is not: native templates make the same one of "2026.1" and "2026.10", so two
     jobs would get one reference.
 
-    :raises ValueError: if it is none, or empty.
+    :raises ValueError: for any other value, or an empty one.
     """
     if isinstance(value, float):
         raise ValueError(
@@ -83,7 +83,7 @@ def seconds(name: str, value: object, *, zero: bool = False) -> float:
     """
     Return a finite number of seconds.
 
-    :raises ValueError: if it is none.
+    :raises ValueError: for any other value.
     """
     number = value.total_seconds() if isinstance(value, timedelta) else value
     if (
@@ -102,7 +102,7 @@ def boolean(name: str, value: object) -> bool:
     """
     Return a boolean; the text ``"false"`` would count as true.
 
-    :raises ValueError: if it is none.
+    :raises ValueError: for any other value.
     """
     if not isinstance(value, bool):
         raise ValueError(f"{name} must be True or False, not {value!r:.200}")

@@ -56,10 +56,10 @@ class Availability:
 
 class RisingEdge:
     """
-    Tells once that there are enough unclaimed slots for a request, and again only after too few were free.
+    Reports once that enough slots for a request are unclaimed, and again only after too few were free.
 
-    Slots that become held or waited for are no fall: a DAG whose songs are refused would start itself for
-    ever, because it takes the slots that it was started for, and gives them back.
+    Claimed slots do not re-arm it: a DAG whose songs are refused takes the slots that it was started for, and
+    gives them back, so it would start itself for ever.
 
     :ivar armed: whether it may rise: too few slots were free since it rose last.
     :ivar in_doubt: whether so many readings in a row list too little that the accounts must be known.

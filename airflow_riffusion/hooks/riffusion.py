@@ -54,7 +54,7 @@ class RiffusionHook(BaseHook):
     hook_name = "Riffusion"
 
     ACCOUNTS_AGES = (GOOD_FOR_WAITING, GOOD_FOR_GIVING_UP)
-    """How old an answer of ``GET accounts`` may be, in seconds: to go on waiting, and to give up by it."""
+    """Maximum age (s) of a ``GET accounts`` answer: to go on waiting, then to reject a request by it."""
 
     def __init__(self, riffusion_conn_id: str = default_conn_name, *, retries: int = 0) -> None:
         super().__init__()
@@ -160,17 +160,20 @@ class RiffusionHook(BaseHook):
         """
         Return which accounts the service has, by ``GET accounts``; None if that can't be had now.
 
-        A reading alone never proves that an account is missing, since a full one may not be listed. Nothing
-        but the accounts' ids, their numbers of slots and whether they have an error is taken from the
-        answer, and nothing of it is logged but ids: it holds secrets. If it fails, it is asked at most once a
-        minute.
+        A reading alone never proves that an account is missing, since a full one may not be listed. Only the
+        ids, the numbers of slots and whether an account has an error are kept, and only ids are logged: the
+        answer holds secrets. After a failure it is requested at most once a minute.
 
         :param max_age: seconds for which an earlier answer will do.
         """
         return self._accounts().configured(max_age)
 
     async def aconfigured_accounts(self, max_age: float = GOOD_FOR_WAITING) -> ConfiguredAccounts | None:
-        """Ask for the accounts without blocking the event loop; see :meth:`configured_accounts`."""
+        """
+        Ask for the accounts without blocking the event loop; see :meth:`configured_accounts`.
+
+        :param max_age: seconds for which an earlier answer will do.
+        """
         await self.aload()
         return await asyncio.to_thread(self.configured_accounts, max_age)
 

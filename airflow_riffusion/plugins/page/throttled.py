@@ -31,10 +31,10 @@ class Throttled(Generic[T]):
         self.answer: T | None = None
         self.due = float("-inf")
         """When it may be asked again, on the clock."""
-        self._ask = ask  # blocks, so it runs in a thread, once at a time; if it raises, the last answer stays
-        self._pause = (
-            pause  # takes the answer, None if asking failed; returns seconds until the next question
-        )
+        # Blocks, so it runs in a thread, once at a time. If it raises, the last answer stays.
+        self._ask = ask
+        # Takes the answer, or None if asking failed; returns the seconds until the next question.
+        self._pause = pause
         self._clock = clock
         self._threads = threads or Threads(1)
         self._asking: asyncio.Future[None] | None = None
