@@ -149,13 +149,13 @@ def test_happenings_cancelled_job_is_not_done():
 
 
 @pytest.mark.parametrize(
-    ("result", "told"), [([{"status": "completed"}], "completed"), (None, "outcome unknown")]
+    ("result", "outcome"), [([{"status": "completed"}], "completed"), (None, "outcome unknown")]
 )
-def test_happenings_one_task_sees_its_songs_end_after_the_job(result, told):
+def test_happenings_one_task_sees_its_songs_end_after_the_job(result, outcome):
     song = ONE_TASK.songs[3]
     jobs = [a_job(song, 0, ended=8, status="completed")]
-    told_in_the_end = happenings([], {song: {"result": result}}, jobs)[1:]
-    assert told_in_the_end == [Event("done", song, "alice, in 8 s"), Event("sees end", song, told)]
+    last_events = happenings([], {song: {"result": result}}, jobs)[1:]
+    assert last_events == [Event("done", song, "alice, in 8 s"), Event("sees end", song, outcome)]
 
 
 def test_happenings_failure_names_the_task():

@@ -123,8 +123,8 @@ def expected(fault: Fault, mode: str) -> Expected:
 class Case:
     """One mode on one fault: what happened, and whether that is what was to be expected."""
 
-    def __init__(self, world: World, network: Network, told: Callable[[], str]) -> None:
-        self.world, self.network, self._told = world, network, told
+    def __init__(self, world: World, network: Network, sent: Callable[[], str]) -> None:
+        self.world, self.network, self._sent = world, network, sent
         self.outcome = Outcome("not run")
         self.said = ""
         self._real_seconds = 0.0
@@ -141,7 +141,7 @@ class Case:
         began = time.monotonic()
         self.outcome = MODES[mode](self.world, **arguments)
         self._real_seconds = time.monotonic() - began
-        self.said = self._told()
+        self.said = self._sent()
         self.check_always()
         return self
 

@@ -142,8 +142,8 @@ def test_reading_account_that_is_gone_sends_zero_once(stats):
     for accounts in ({"a": 1, "b": 2}, {"a": 1}, {"a": 1}):
         metrics.reading("conn", reading(**accounts))
 
-    told = [(tags["account"], value) for value, tags in stats.of("riffusion.slots.available")]
-    assert told == [("a", 1), ("b", 2), ("a", 1), ("b", 0), ("a", 1)]
+    sent = [(tags["account"], value) for value, tags in stats.of("riffusion.slots.available")]
+    assert sent == [("a", 1), ("b", 2), ("a", 1), ("b", 0), ("a", 1)]
 
 
 def test_reading_known_account_not_listed_is_sent_as_full(stats):
@@ -151,8 +151,8 @@ def test_reading_known_account_not_listed_is_sent_as_full(stats):
     for accounts in ({"a": (1, 4)}, {}):
         metrics.reading("conn", known.complete(reading(**accounts)))
 
-    told = {name: stats.of(f"riffusion.slots.{name}") for name in ("available", "executing", "max")}
-    assert {name: [value for value, _ in values] for name, values in told.items()} == {
+    sent = {name: stats.of(f"riffusion.slots.{name}") for name in ("available", "executing", "max")}
+    assert {name: [value for value, _ in values] for name, values in sent.items()} == {
         "available": [1, 0],
         "executing": [3, 4],
         "max": [4, 4],

@@ -98,9 +98,9 @@ class TestRisingEdge:
 
         whole = {"user_id": "a", "maxJobs": 4, "available": 2}
         edge = RisingEdge(SlotRequest())
-        told = observed(edge, *(seen(whole) for _ in range(4)), seen(), seen(whole))
+        said = observed(edge, *(seen(whole) for _ in range(4)), seen(), seen(whole))
 
-        assert told.count(True) == 1
+        assert said.count(True) == 1
 
     def test_edge_that_is_not_armed_takes_no_first_reading_for_a_fall(self):
         edge = RisingEdge(SlotRequest(), armed=False)
@@ -130,12 +130,12 @@ class TestRisingEdge:
 
     def test_edge_impossible_request_is_unsatisfiable_from_the_third_reading_on(self):
         edge = RisingEdge(SlotRequest(slots=5))
-        told = []
+        said = []
         for each in (*alike(3, a=4), free(a=4, b=4)):
             edge.observe(replace(each, configured=configured(a=4)))
-            told.append((edge.in_doubt, edge.unsatisfiable))
+            said.append((edge.in_doubt, edge.unsatisfiable))
 
-        assert told == [(False, None)] * 2 + [(True, "the accounts have 4 in all"), (False, None)]
+        assert said == [(False, None)] * 2 + [(True, "the accounts have 4 in all"), (False, None)]
 
     @pytest.mark.parametrize("accounts", [configured(a=4, b=4), None], ids=["full", "unknown"])
     def test_edge_request_that_full_accounts_may_serve_is_satisfiable(self, accounts):
