@@ -19,7 +19,7 @@ def test_readings_are_measured():
     assert all(row.ours > 0 and row.peer > 0 for row in rows)
 
 
-def test_the_model_shows_what_it_costs_to_wait_and_that_none_is_refused_or_passed_over():
+def test_model_of_100_tasks_refuses_none_and_keeps_their_order():
     rows = {(row.measured, row.figure): row for row in model.measure([100], intervals=[5])}
 
     for figure in ("refused submissions", "order violations"):
