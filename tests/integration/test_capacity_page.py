@@ -104,20 +104,20 @@ def test_app_has_only_the_tested_paths(tables):
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/unknown.js"])
-def test_app_user_is_not_logged_in_answers_401(client, path):
+def test_app_without_a_login_answers_401(client, path):
     assert client(None).get(path).status_code == 401
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/unknown.js"])
 @pytest.mark.parametrize("role", ["viewer", "user"])
-def test_app_user_may_not_read_connections_answers_403(client, emulator, path, role):
+def test_app_without_permission_to_read_connections_answers_403(client, emulator, path, role):
     assert client(role).get(path).status_code == 403
     assert emulator.service.stats().requests == 0
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("role", ["op", "admin"])
-def test_app_user_may_read_connections_serves_the_page(client, path, role):
+def test_app_with_permission_to_read_connections_serves_the_page(client, path, role):
     answer = client(role).get(path)
 
     assert answer.status_code == 200
@@ -130,7 +130,7 @@ def test_app_user_may_read_connections_serves_the_page(client, path, role):
 @pytest.mark.parametrize(
     ("role", "reason"), [(None, "not logged in"), ("viewer", "who may read connections")]
 )
-def test_app_browser_is_refused_serves_a_page_with_the_reason(client, role, reason):
+def test_app_refused_browser_gets_a_page_with_the_reason(client, role, reason):
     answer = client(role).get("/", headers={"Accept": "text/html,*/*"})
 
     assert answer.status_code == (403 if role else 401)
@@ -178,7 +178,7 @@ def test_cards_show_slots_and_jobs_of_the_service(client, emulator):
 
 
 @pytest.mark.skipif(not CAN_LIST_VARIABLES, reason="needs Airflow 3.3")
-def test_cards_full_accounts_are_not_listed_by_the_service_shows_them_as_full(client, connect, tables):
+def test_cards_full_accounts_that_the_service_does_not_list_are_shown_as_full(client, connect, tables):
     with EmulatorServer(
         accounts={"alice": 2, "bob": 2}, job_seconds=600, hide_full_accounts=True
     ) as emulator:
@@ -197,7 +197,7 @@ def test_cards_full_accounts_are_not_listed_by_the_service_shows_them_as_full(cl
 
 
 @pytest.mark.skipif(not CAN_LIST_VARIABLES, reason="needs Airflow 3.3")
-def test_cards_gates_hold_slots_they_are_not_free(client, tables):
+def test_cards_slots_held_by_gates_are_not_free(client, tables):
     holds = (HeldSlots(reply_ref="r", slots={"bob": 1}, one_job=True, lasts=60),)
     state = PeerState(sequence=1, intent=False, held=holds)
     tables.append(Tables(conn_ids=(CONN_ID,), states={peer_key_prefix(CONN_ID) + "0": state}))
@@ -207,7 +207,7 @@ def test_cards_gates_hold_slots_they_are_not_free(client, tables):
     assert (slots["executing"], slots["held"], slots["free"]) == (0, 1, 3)
 
 
-def test_cards_separate_triggerers_held_slots_are_unknown(client, emulator, connect):
+def test_cards_held_slots_of_separate_triggerers_are_unknown(client, emulator, connect):
     connect(emulator.url, conn_id=CONN_ID, extra={"separate_triggerers": True})
 
     assert card(client("admin"))["slots"]["held"] is None
@@ -253,7 +253,7 @@ def test_cards_name_only_tasks_whose_dag_the_user_may_read(client, tables, auth_
     ]
 
 
-def test_cards_teams_exist_permission_is_asked_with_the_team_of_the_dag(
+def test_cards_with_teams_check_the_permission_for_the_team_of_the_dag(
     client, tables, auth_manager, monkeypatch
 ):
     monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
@@ -284,7 +284,7 @@ def test_cards_unreadable_connection_asks_for_no_dag_permission(client, tables, 
     assert client("admin").get("/cards").json()["cards"] == []
 
 
-def test_cards_dag_permission_fails_names_no_task_and_logs_once(
+def test_cards_name_no_task_and_log_once_when_the_permission_check_fails(
     client, tables, auth_manager, monkeypatch, caplog
 ):
     tables.append(waiting_in("songs"))
@@ -313,7 +313,7 @@ def test_cards_twenty_browsers_at_once_cost_one_request(client, emulator, clock)
     assert emulator.service.stats().requests == 1
 
 
-def test_cards_wrong_token_error_names_the_connection_and_no_token(client, emulator, connect):
+def test_cards_error_of_a_wrong_token_names_the_connection_and_no_token(client, emulator, connect):
     connect(emulator.url, conn_id=CONN_ID, password="user:9999-wrongTOKEN")
 
     answer = client("admin").get("/cards")
@@ -325,7 +325,7 @@ def test_cards_wrong_token_error_names_the_connection_and_no_token(client, emula
     assert "wrongTOKEN" not in answer.text
 
 
-def test_cards_service_is_down_error_replaces_the_numbers(client, emulator):
+def test_cards_error_replaces_the_numbers_when_the_service_is_down(client, emulator):
     emulator.faults.add(Fault(status=503))
 
     shown = card(client("admin"))
@@ -334,13 +334,13 @@ def test_cards_service_is_down_error_replaces_the_numbers(client, emulator):
     assert (shown["slots"], shown["accounts"], shown["jobs"]) == (None, [], [])
 
 
-def test_cards_token_is_missing_error_says_so(client, connect):
+def test_cards_error_says_that_the_token_is_missing(client, connect):
     connect(conn_id=CONN_ID, password="")
 
     assert "the API token is missing" in card(client("admin"))["error"]
 
 
-def test_cards_certificates_are_missing_error_names_the_setting(client, connect, monkeypatch):
+def test_cards_error_names_the_setting_of_missing_certificates(client, connect, monkeypatch):
     connect("https://api.example.com", conn_id=CONN_ID)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/missing.pem")
 
@@ -350,7 +350,7 @@ def test_cards_certificates_are_missing_error_names_the_setting(client, connect,
     assert shown["slots"] is None
 
 
-def test_cards_database_fails_has_an_error(connect, emulator, client, tables):
+def test_cards_have_an_error_when_the_database_fails(connect, emulator, client, tables):
     tables.clear()
 
     answer = client("admin").get("/cards").json()
@@ -358,7 +358,7 @@ def test_cards_database_fails_has_an_error(connect, emulator, client, tables):
     assert answer["error"] == "Airflow's database can't be read: see the API server's log."
 
 
-def test_app_hostile_service_its_fields_are_only_in_json(client, emulator):
+def test_app_fields_of_a_hostile_service_are_only_in_json(client, emulator):
     job = dict.fromkeys(("job_id", "user_id", "started", "elapsed", "replyUrl", "replyRef"), SCRIPT)
     account = dict.fromkeys(("user_id", "maxJobs", "executing", "available"), SCRIPT)
     emulator.faults.add(Fault(body=json.dumps({"executing": [job], "available": [account]})))

@@ -121,7 +121,7 @@ def test_database_reader_task_started_in_the_triggerer_waits_since_its_trigger(s
     assert DatabaseReader().read(session).tasks["riffusion_default"].longest[0].since == NOON
 
 
-def test_database_reader_task_is_running_does_not_count_it(session, defer):
+def test_database_reader_running_task_is_not_counted(session, defer):
     defer(waits(), state="running")
 
     assert DatabaseReader().read(session).tasks == {}
@@ -136,9 +136,7 @@ def test_database_reader_second_read_decrypts_nothing_again(session, defer, monk
     assert reader.read(session).tasks["riffusion_default"].waiting == 1
 
 
-def test_database_reader_too_many_new_triggers_decrypts_the_rest_at_the_next_read(
-    session, defer, monkeypatch
-):
+def test_database_reader_decrypts_the_rest_of_many_new_triggers_at_the_next_read(session, defer, monkeypatch):
     monkeypatch.setattr(database, "_MOST_DECRYPTED", 4)
     for index in range(6):
         defer(waits(), map_index=index)
@@ -163,7 +161,7 @@ def test_database_reader_unreadable_triggers_are_left_out_and_logged_once(sessio
     assert record.exc_info
 
 
-def test_database_reader_trigger_id_is_reused_reads_the_new_arguments(session, defer):
+def test_database_reader_reads_the_new_arguments_of_a_reused_trigger_id(session, defer):
     gone = defer(waits("one", minutes=9), "gone")
     reader = DatabaseReader()
     reader.read(session)
@@ -179,7 +177,7 @@ def test_database_reader_trigger_id_is_reused_reads_the_new_arguments(session, d
     assert tables.tasks["other"].longest[0].since == NOON - timedelta(minutes=1)
 
 
-def test_database_reader_trigger_is_deleted_forgets_its_arguments(session, defer):
+def test_database_reader_forgets_the_arguments_of_a_trigger_without_a_task(session, defer):
     reader = DatabaseReader()
     defer(waits(), "stays")
     gone = defer(waits(), "gone")
@@ -191,7 +189,7 @@ def test_database_reader_trigger_is_deleted_forgets_its_arguments(session, defer
     assert len(reader._arguments) == 1
 
 
-def test_database_reader_too_many_triggers_count_is_incomplete(session, defer, monkeypatch):
+def test_database_reader_count_of_too_many_triggers_is_incomplete(session, defer, monkeypatch):
     monkeypatch.setattr(database, "_MOST_TRIGGERS", 4)
     for index in range(6):
         defer(waits(), map_index=index)

@@ -28,7 +28,7 @@ def test_capacity_page_entry_point_loads_the_plugin():
     assert entry.load().__name__ == CapacityPagePlugin.__name__
 
 
-def test_capacity_page_airflow_loads_plugins_accepts_it_without_a_warning():
+def test_capacity_page_plugin_is_loaded_by_airflow_without_a_warning():
     code = (
         "import logging; logging.basicConfig(level=logging.WARNING);"
         "from airflow import plugins_manager as manager; manager.ensure_plugins_loaded();"
@@ -42,7 +42,7 @@ def test_capacity_page_airflow_loads_plugins_accepts_it_without_a_warning():
     assert "riffusion" not in done.stderr
 
 
-def test_capacity_page_plugin_is_loaded_imports_nothing_of_the_page():
+def test_capacity_page_plugin_imports_nothing_of_the_page():
     code = (
         "import json, sys; from airflow import plugins_manager;"
         "from airflow.providers.common.compat.sdk import AirflowPlugin; before = set(sys.modules);"
@@ -59,13 +59,13 @@ def test_capacity_page_plugin_is_loaded_imports_nothing_of_the_page():
     ]
 
 
-def test_capacity_page_airflow_before_3_1_plugin_is_empty(plugin_before_3_1):
+def test_capacity_page_plugin_before_airflow_3_1_is_empty(plugin_before_3_1):
     assert plugin_before_3_1.fastapi_apps == []
     assert plugin_before_3_1.external_views == []
 
 
 @needs_pages_of_plugins
-def test_capacity_page_airflow_from_3_1_is_in_the_browse_menu():
+def test_capacity_page_from_airflow_3_1_on_is_in_the_browse_menu():
     (view,) = CapacityPagePlugin.external_views
     (app,) = CapacityPagePlugin.fastapi_apps
 

@@ -46,13 +46,13 @@ def test_document_held_slot_is_neither_executing_nor_free():
     ]
 
 
-def test_document_more_held_than_free_counts_only_free_slots():
+def test_document_counts_no_more_slots_as_held_than_are_free():
     (account,) = shown(good(reading(a=(1, 4))), Counter(a=3))["accounts"]
 
     assert (account["held"], account["free"]) == (1, 0)
 
 
-def test_document_holds_are_unknown_held_is_none():
+def test_document_with_unknown_holds_has_held_none():
     document = shown(good(reading(a=(3, 4))), held=None)
 
     assert document["slots"]["held"] is None
@@ -60,7 +60,7 @@ def test_document_holds_are_unknown_held_is_none():
     assert document["slots"]["free"] == 3
 
 
-def test_document_available_is_unreadable_slots_are_unknown():
+def test_document_with_unreadable_available_has_unknown_slots():
     capacity = Capacity.parse(
         {"available": [{"user_id": "a", "maxJobs": 5, "executing": 1, "available": "many"}]},
         service="riffusion",
@@ -73,7 +73,7 @@ def test_document_available_is_unreadable_slots_are_unknown():
     assert document["notes"] == ["account 'a': available is 'many'"]
 
 
-def test_document_max_jobs_is_missing_slots_are_executing_and_free():
+def test_document_slots_without_max_jobs_are_executing_and_free_ones():
     capacity = Capacity.parse(
         {"available": [{"user_id": "a", "executing": 2, "available": 1}]}, service="kling", observed_at=NOON
     )
@@ -81,7 +81,7 @@ def test_document_max_jobs_is_missing_slots_are_executing_and_free():
     assert shown(good(capacity))["accounts"][0]["slots"] == 3
 
 
-def test_document_more_jobs_than_accounts_count_all_are_executing():
+def test_document_jobs_that_no_account_counts_are_executing():
     document = shown(good(reading(job("1"), job("2"), a=(1, 2))))
 
     assert document["slots"]["executing"] == 2
@@ -132,7 +132,7 @@ def test_document_long_lists_are_cut_and_the_rest_is_counted():
     assert len(document["notes"]) == MOST_NOTES
 
 
-def test_document_long_lists_totals_count_all_accounts():
+def test_document_totals_of_long_lists_count_all_accounts():
     many = [
         {"user_id": f"u{number}", "maxJobs": 5, "executing": 1, "available": 3}
         for number in range(MOST_ACCOUNTS + 100)
@@ -170,7 +170,7 @@ def test_document_reading_has_time_and_age():
     assert document["age_seconds"] == 7.5
 
 
-def test_document_clock_is_set_back_age_is_zero():
+def test_document_age_with_a_clock_set_back_is_zero():
     assert shown(good(reading(a=1)), now=at(-60))["age_seconds"] == 0
 
 
@@ -182,14 +182,14 @@ def test_document_error_replaces_the_numbers_of_the_last_reading():
     assert (document["age_seconds"], document["failed_seconds"]) == (30.0, 10.0)
 
 
-def test_document_no_outcome_yet_has_neither_numbers_nor_error():
+def test_document_without_an_outcome_has_neither_numbers_nor_error():
     document = shown(None, asking_for=2.5)
 
     assert (document["slots"], document["error"], document["read_at"]) == (None, None, None)
     assert document["asking_seconds"] == 2.5
 
 
-def test_document_service_is_down_tasks_are_shown():
+def test_document_shows_tasks_when_the_service_is_down():
     tasks = Tasks(waiting=40, longest=(waiting(90), waiting(10)), watching=3)
 
     counted = shown(Outcome(None, "503", NOON), tasks=tasks, now=NOON, readable_dags={"songs"})["tasks"]
@@ -204,7 +204,7 @@ def test_document_service_is_down_tasks_are_shown():
     }
 
 
-def test_document_unreadable_dag_tasks_are_counted_without_names():
+def test_document_tasks_of_an_unreadable_dag_are_counted_without_names():
     tasks = Tasks(waiting=2, longest=(waiting(90, "secret"), waiting(10)))
 
     counted = shown(None, tasks=tasks, now=NOON, readable_dags={"songs"})["tasks"]

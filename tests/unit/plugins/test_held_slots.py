@@ -12,26 +12,26 @@ def state(*references: str, sequence: int = 1, lasts: float = 60.0) -> PeerState
     return PeerState(sequence=sequence, intent=False, held=holds)
 
 
-def test_held_slots_several_gates_are_added():
+def test_held_slots_of_several_gates_are_added():
     held = GateHolds().held_slots({"g": state("r", "s"), "h": state("t")}, reading(a=5), now=0)
 
     assert held == {"a": 3}
 
 
-def test_held_slots_job_is_executing_slot_is_not_held():
+def test_held_slots_slot_of_an_executing_job_is_not_held():
     held = GateHolds().held_slots({"g": state("r", "s")}, reading(job("1", "a", "r"), a=4), now=0)
 
     assert held == {"a": 1}
 
 
-def test_held_slots_seen_job_has_ended_slot_is_free():
+def test_held_slots_slot_of_a_seen_job_that_has_ended_is_not_held():
     gates = GateHolds()
     gates.held_slots({"g": state("r")}, reading(job("1", "a", "r"), a=4), now=0)
 
     assert not gates.held_slots({"g": state("r")}, reading(a=5), now=20)
 
 
-def test_held_slots_seen_job_is_granted_again_slot_is_held_again():
+def test_held_slots_slot_granted_again_to_a_seen_job_is_held_again():
     gates = GateHolds()
     gates.held_slots({"g": state("r")}, reading(job("1", "a", "r"), a=4), now=0)
     gates.held_slots({"g": state(sequence=2)}, reading(a=5), now=20)

@@ -22,7 +22,7 @@ def test_threads_more_work_than_threads_is_queued():
     assert sorted(began.get(timeout=TIMEOUT) for _ in range(5)) == [0, 1, 2, 3, 4]
 
 
-def test_threads_work_fails_next_work_runs():
+def test_threads_after_failed_work_run_the_next():
     done = threading.Event()
     threads = Threads(1)
     threads.run(lambda: sys.exit("failed"))

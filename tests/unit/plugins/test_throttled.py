@@ -47,7 +47,7 @@ def test_throttled_many_callers_ask_one_question():
     assert set(asyncio.run(ask_it())) == {1}
 
 
-def test_throttled_pause_is_over_asks_again():
+def test_throttled_after_the_pause_asks_again():
     async def ask_it() -> list[int | None]:
         one = throttled(Question(), clock := Clock())
         answers = []
@@ -58,7 +58,7 @@ def test_throttled_pause_is_over_asks_again():
     assert asyncio.run(ask_it()) == [1, 1, 2, 2, 3]
 
 
-def test_throttled_slow_answer_pause_begins_at_the_answer():
+def test_throttled_pause_begins_when_a_slow_answer_arrives():
     async def ask_it() -> list[int | None]:
         one = throttled(question := Question(answers=False), clock := Clock())
         await one.latest(0)
@@ -101,7 +101,7 @@ def test_throttled_timeout_returns_the_last_answer_and_asking_for_grows():
     asyncio.run(ask_it())
 
 
-def test_throttled_no_answer_yet_returns_none():
+def test_throttled_before_the_first_answer_returns_none():
     async def ask_it() -> None:
         one = throttled(question := Question(answers=False), Clock())
         assert await one.latest(0) is None
@@ -111,7 +111,7 @@ def test_throttled_no_answer_yet_returns_none():
     asyncio.run(ask_it())
 
 
-def test_throttled_one_caller_is_cancelled_others_get_the_answer():
+def test_throttled_others_get_the_answer_when_one_caller_is_cancelled():
     async def ask_it() -> None:
         one = throttled(question := Question(answers=False), Clock())
         goes, stays = (asyncio.create_task(one.latest(TIMEOUT)) for _ in range(2))
@@ -125,7 +125,7 @@ def test_throttled_one_caller_is_cancelled_others_get_the_answer():
 
 
 @pytest.mark.parametrize("failure", [ValueError, SystemExit])
-def test_throttled_asking_fails_last_answer_stays_until_the_next(failure):
+def test_throttled_last_answer_stays_when_asking_fails(failure):
     answers = iter((1, failure(), 3))
 
     def ask() -> int:
@@ -145,7 +145,7 @@ def test_throttled_asking_fails_last_answer_stays_until_the_next(failure):
     assert asyncio.run(ask_it()) == [1, 1, 1, 3]
 
 
-def test_throttled_no_thread_can_be_started_asks_again_after_the_pause(monkeypatch):
+def test_throttled_without_a_thread_asks_again_after_the_pause(monkeypatch):
     def refuse(thread) -> None:
         raise RuntimeError("can't start new thread")
 

@@ -40,7 +40,7 @@ def refused(retry_after: float | None = None) -> RiffusionUnavailable:
     return RiffusionUnavailable("429 Too Many Requests", retry_after=retry_after)
 
 
-def test_view_reading_succeeds_next_request_is_5_s_after_the_answer(look, service):
+def test_view_after_a_reading_waits_5_s_for_the_next(look, service):
     service.takes = 3.0
     for now in (0.0, 4.0, 7.9, 8.0):
         look(now)
@@ -49,7 +49,7 @@ def test_view_reading_succeeds_next_request_is_5_s_after_the_answer(look, servic
 
 
 @pytest.mark.parametrize(("retry_after", "pause"), [(0.5, 5.0), (30.0, 30.0), (86_400.0, 600.0)])
-def test_view_service_sends_retry_after_pauses_between_5_s_and_10_minutes(look, service, retry_after, pause):
+def test_view_with_retry_after_pauses_between_5_s_and_10_minutes(look, service, retry_after, pause):
     service.answer = refused(retry_after)
     for now in (0.0, pause - 0.1, pause):
         look(now)
@@ -57,13 +57,13 @@ def test_view_service_sends_retry_after_pauses_between_5_s_and_10_minutes(look, 
     assert service.requests == [0.0, pause]
 
 
-def test_view_pause_lasts_next_try_counts_down(look, service):
+def test_view_during_a_pause_counts_down_to_the_next_try(look, service):
     service.answer = refused(retry_after=300.0)
 
     assert [look(now)["next_try_seconds"] for now in (0.0, 100.0, 290.0)] == [300.0, 200.0, 10.0]
 
 
-def test_view_request_is_under_way_next_try_is_none(look, view, service):
+def test_view_during_a_request_has_no_next_try(look, view, service):
     service.answer = refused(retry_after=600.0)
     look(0.0)
     service.stored = replace(service.stored, token="two")
@@ -78,7 +78,7 @@ def test_view_request_is_under_way_next_try_is_none(look, view, service):
     assert shown["next_try_seconds"] is None
 
 
-def test_view_long_pause_looks_the_connection_up_every_minute(look, service):
+def test_view_during_a_long_pause_looks_the_connection_up_every_minute(look, service):
     service.answer = refused(retry_after=600.0)
     for now in (0.0, 30.0, 59.9, 60.0, 61.0, 119.9, 120.0):
         look(now)
@@ -87,7 +87,7 @@ def test_view_long_pause_looks_the_connection_up_every_minute(look, service):
     assert service.requests == [0.0]
 
 
-def test_view_long_pause_keeps_the_error(look, service):
+def test_view_during_a_long_pause_keeps_the_error(look, service):
     service.answer = refused(retry_after=600.0)
     look(0.0)
 
@@ -96,7 +96,7 @@ def test_view_long_pause_keeps_the_error(look, service):
     assert (shown["error"], shown["next_try_seconds"]) == ("429 Too Many Requests", 540.0)
 
 
-def test_view_connection_is_changed_ends_the_pause(look, service):
+def test_view_changed_connection_ends_the_pause(look, service):
     service.answer = refused(retry_after=600.0)
     look(0.0)
     service.answer, service.stored = FREE, replace(service.stored, token="two")
@@ -105,7 +105,7 @@ def test_view_connection_is_changed_ends_the_pause(look, service):
     assert service.requests == [0.0, 60.0]
 
 
-def test_view_lookup_fails_pause_goes_on(look, service):
+def test_view_failed_lookup_does_not_end_the_pause(look, service):
     service.answer = refused(retry_after=600.0)
     look(0.0)
     settings, service.stored = service.stored, RiffusionUnavailable("The vault is sealed.")
@@ -116,14 +116,14 @@ def test_view_lookup_fails_pause_goes_on(look, service):
     assert service.requests == [0.0]
 
 
-def test_view_readings_succeed_looks_the_connection_up_every_minute(look, service):
+def test_view_with_good_readings_looks_the_connection_up_every_minute(look, service):
     for now in (0.0, 30.0, 59.9, 65.0, 70.0):
         look(now)
 
     assert service.lookups == [0.0, 65.0]
 
 
-def test_view_reading_fails_looks_the_connection_up_again(look, service):
+def test_view_after_a_failed_reading_looks_the_connection_up_again(look, service):
     service.answer = RiffusionRejected("401 Unauthorized")
     look(0.0)
     service.answer = FREE
@@ -133,7 +133,7 @@ def test_view_reading_fails_looks_the_connection_up_again(look, service):
     assert service.lookups == [0.0, 5.0]
 
 
-def test_view_reading_fails_shows_when_the_last_good_one_was_taken(look, service):
+def test_view_after_failed_readings_shows_the_time_of_the_last_good_one(look, service):
     look(0.0)
     service.answer = refused()
 

@@ -55,7 +55,7 @@ def read_at(views: ConnectionViews, clock, *times: float) -> list[Tables]:
     return asyncio.run(read())
 
 
-def test_views_connection_is_deleted_forgets_it_when_its_pause_is_over(look, views):
+def test_views_deleted_connection_is_forgotten_after_its_pause(look, views):
     look(0.0)
     look(4.9, "other", OTHER)
     assert set(views._views) == {CONN_ID, "other"}
@@ -64,7 +64,7 @@ def test_views_connection_is_deleted_forgets_it_when_its_pause_is_over(look, vie
     assert set(views._views) == {"other"}
 
 
-def test_views_older_tables_lack_a_connection_its_pause_goes_on(look, service):
+def test_views_connection_missing_in_older_tables_keeps_its_pause(look, service):
     service.answer = RiffusionUnavailable("429 Too Many Requests", retry_after=600.0)
     look(0.0)
     look(100.0, "other", OTHER)
@@ -73,7 +73,7 @@ def test_views_older_tables_lack_a_connection_its_pause_goes_on(look, service):
     assert service.requests == [0.0, 100.0]
 
 
-def test_views_older_tables_lack_a_connection_its_request_goes_on(look, views, service):
+def test_views_connection_missing_in_older_tables_keeps_its_request(look, views, service):
     views.timeout = 0.0
     service.may_answer.clear()
     look(0.0)
@@ -94,7 +94,7 @@ def test_views_conn_ids_merges_stored_ones_with_the_environment(views, connect):
     ]
 
 
-def test_views_conn_ids_teams_exist_leaves_out_connections_known_only_by_tasks(views, monkeypatch):
+def test_views_conn_ids_with_teams_leaves_out_connections_known_only_by_tasks(views, monkeypatch):
     tables = Tables(conn_ids=("stored",), tasks={"unknown": Tasks(waiting=1)})
     monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
 
@@ -109,7 +109,7 @@ def test_views_tables_are_read_at_most_every_5_s(clock):
     assert reads == [0.0, 5.0, 10.0]
 
 
-def test_views_tables_database_hangs_returns_the_last_ones_with_an_error(clock, database):
+def test_views_tables_of_a_hanging_database_are_the_last_ones_with_an_error(clock, database):
     database.set()
     views = ConnectionViews(lambda: database.wait(TIMEOUT) and STORED, clock, TIMEOUT)
 
@@ -130,7 +130,7 @@ def test_views_tables_database_hangs_returns_the_last_ones_with_an_error(clock, 
     assert [tables.conn_ids for tables in shown] == [(CONN_ID,)] * 3
 
 
-def test_views_tables_database_never_answered_has_an_error(clock, database):
+def test_views_tables_of_a_database_that_never_answered_have_an_error(clock, database):
     views = ConnectionViews(lambda: database.wait(TIMEOUT) and Tables(), clock, timeout=0.0)
 
     assert [tables.error for tables in read_at(views, clock, 0.0, 11.0)] == [
@@ -139,7 +139,7 @@ def test_views_tables_database_never_answered_has_an_error(clock, database):
     ]
 
 
-def test_views_tables_database_fails_returns_the_last_ones_with_an_error(clock):
+def test_views_tables_of_a_failing_database_are_the_last_ones_with_an_error(clock):
     answers = iter([STORED])
     views = ConnectionViews(lambda: next(answers), clock, TIMEOUT)
 
@@ -150,7 +150,7 @@ def test_views_tables_database_fails_returns_the_last_ones_with_an_error(clock):
 
 
 @pytest.mark.parametrize("timeout", [0.0, TIMEOUT], ids=["hangs", "fails"])
-def test_views_database_was_never_read_tasks_and_holds_are_unknown(look, clock, database, timeout):
+def test_views_tasks_and_holds_of_a_never_read_database_are_unknown(look, clock, database, timeout):
     def read() -> Tables:
         if not timeout:
             database.wait(TIMEOUT)
