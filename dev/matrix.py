@@ -22,15 +22,14 @@ from dev.pure_tests import ROOT, pure_tests
 
 _TIMEOUT = 1200  # seconds for one step
 _AT_ONCE = 2
-# Programs of this repository, and what a terminal does.
+# Programs of this repository.
 _ALIKE_EVERYWHERE = (
     "--ignore-glob=tests/integration/test_benchmarks*",
     "--ignore=tests/integration/test_demo.py",
-    "--ignore=tests/integration/test_cli_on_a_terminal.py",
 )
 _NO_PROPERTIES = ("-m", "not hypothesis")
-# Each of them starts Airflow's own code several times.
-_PROGRAMS = ("--ignore=tests/integration/test_cli.py", "--ignore=tests/integration/test_cli_failures.py")
+# It starts Airflow's own code several times.
+_PROGRAMS = ("--ignore=tests/integration/test_cli.py",)
 
 
 @dataclass(frozen=True)
