@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from benchmarks.table import Row
 
-PARTS = ("imports", "readings", "model", "triggers", "gates")
+PARTS = ("imports", "readings", "model", "triggers", "gates", "songs")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import sqlite3
 import tempfile
 import time
-from contextlib import closing, suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
+from benchmarks.airflow import measured_airflow, reach
 from benchmarks.contenders import SENSOR_INTERVAL
-from benchmarks.service import TOKEN, emulator
+from benchmarks.service import emulator
 from benchmarks.table import Row
 from dev.airflow_client import attempts
-from dev.airflow_stack import AirflowStack
 from dev.processes import interrupts_unwind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Mapping
 
+    from benchmarks.airflow import MeasuredAirflow
     from benchmarks.service import Service
 
     Figures = dict[str, float]
@@ -51,7 +47,6 @@ _TIMEOUT = 900.0
 
 _LOOKED = "SELECT count(DISTINCT map_index) FROM log WHERE dag_id = ? AND event = 'up_for_reschedule'"
 _PASSED = "SELECT count(*) FROM task_instance WHERE dag_id = ? AND state = 'success'"
-_WORKERS = "SELECT count(*) FROM log WHERE dag_id = ? AND event = 'running'"
 _FAILED_TRIES = "SELECT count(*) FROM task_instance_history WHERE dag_id = ?"
 
 
@@ -62,17 +57,21 @@ def measure(count: int = 300, *, wait: float = 120) -> list[Row]:
     :param count: how many gates wait at once.
     :param wait: seconds from the start of a run until the slots become free.
     """
+    dag_ids = (*OURS, PEER)
     with (
         interrupts_unwind(),
         tempfile.TemporaryDirectory(prefix="airflow-riffusion-bench-") as home,
         emulator(count) as service,
+        measured_airflow(
+            home,
+            service.url,
+            BENCHMARK_GATES=str(count),
+            BENCHMARK_HTTP_SENSOR_INTERVAL=str(SENSOR_INTERVAL),
+        ) as airflow,
     ):
-        others = psutil.Process().children()
-        with _airflow(home, count, service.url) as airflow:
-            components = [process for process in psutil.Process().children() if process not in others]
-            bench = _Bench(airflow, components, service)
-            bench.warm_up()
-            return rows(count, {dag_id: bench.run(dag_id, count, wait) for dag_id in (*OURS, PEER)})
+        airflow.warm_up([f"{dag_id}_warm_up" for dag_id in dag_ids])
+        bench = _Bench(airflow, service)
+        return rows(count, {dag_id: bench.run(dag_id, count, wait) for dag_id in dag_ids})
 
 
 def rows(count: int, figures: Mapping[str, Figures]) -> list[Row]:
@@ -89,59 +88,30 @@ def rows(count: int, figures: Mapping[str, Figures]) -> list[Row]:
     ]
 
 
-def cpu_seconds(processes: Collection[psutil.Process]) -> float:
-    """
-    Return the CPU time of processes, of their living descendants, and of those that they have reaped.
-
-    :param processes: the processes; none of them a descendant of another.
-    """
-    total = 0.0
-    for process in processes:
-        # A parent comes after its children: one that ends meanwhile is found in its parent's time.
-        for each in [*reversed(process.children(recursive=True)), process]:
-            with suppress(psutil.NoSuchProcess):
-                times = each.cpu_times()
-                total += times.user + times.system + times.children_user + times.children_system
-    return total
-
-
 class _Bench:
-    """One Airflow, and what can be seen of it without asking it: that would cost it CPU time."""
-
-    def __init__(
-        self, airflow: AirflowStack, components: Collection[psutil.Process], service: Service
-    ) -> None:
+    def __init__(self, airflow: MeasuredAirflow, service: Service) -> None:
         self._airflow = airflow
-        self._components = components
         self._service = service
-        self._home = Path(airflow.env["AIRFLOW_HOME"])
-
-    def warm_up(self) -> None:
-        """Let one gate of each kind pass."""
-        runs = [self._airflow.trigger(f"{dag_id}_warm_up") for dag_id in (*OURS, PEER)]
-        for run in runs:
-            if self._airflow.wait(run) != "success":
-                raise RuntimeError(f"{run.dag_id} failed")
 
     def run(self, dag_id: str, count: int, wait: float) -> Figures:
         """Let so many gates wait for so long, and then pass."""
         self._service.fill()
         self._await_silence()
-        requests_before, cpu_before = self._service.readings(), cpu_seconds(self._components)
-        self._airflow.trigger(dag_id)
-        waiting, until_waiting = _reach(count, partial(self._waiting, dag_id), wait)
+        requests_before, cpu_before = self._service.readings(), self._airflow.cpu_seconds()
+        self._airflow.stack.trigger(dag_id)
+        waiting, until_waiting = reach(count, partial(self._waiting, dag_id), wait)
         time.sleep(wait - until_waiting)
         requests_waiting = self._service.readings() - requests_before
         self._service.free_all()
-        passed, until_passed = _reach(count, partial(self._count, _PASSED, dag_id), _TIMEOUT)
+        passed, until_passed = reach(count, partial(self._count, _PASSED, dag_id), _TIMEOUT)
         if passed < count:
             raise TimeoutError(f"{dag_id}: {passed} of {count} gates have passed after {_TIMEOUT:g} s")
         return {
             f"gates that wait when slots become free, after {wait:g} s": waiting,
             "s until all wait": until_waiting,
             "s from free slots until all have passed": until_passed,
-            "worker processes": self._count(_WORKERS, dag_id),
-            "CPU s of all Airflow": cpu_seconds(self._components) - cpu_before,
+            "worker processes": self._airflow.worker_processes(dag_id),
+            "CPU s of all Airflow": self._airflow.cpu_seconds() - cpu_before,
             "status requests": requests_waiting + self._service.readings(),
             "failed tries": self._count(_FAILED_TRIES, dag_id),
         }
@@ -156,34 +126,8 @@ class _Bench:
         raise TimeoutError(f"somebody still asks for free slots after {_TIMEOUT:g} s")
 
     def _waiting(self, dag_id: str) -> int:
-        logs = (self._home / "logs" / f"dag_id={dag_id}").rglob("*.trigger.*")
+        logs = (self._airflow.home / "logs" / f"dag_id={dag_id}").rglob("*.trigger.*")
         return len({log.parent for log in logs}) + self._count(_LOOKED, dag_id)
 
     def _count(self, query: str, dag_id: str) -> int:
-        database = f"{(self._home / 'airflow.db').as_uri()}?mode=ro"
-        with closing(sqlite3.connect(database, uri=True)) as connection:
-            count: int = connection.execute(query, [dag_id]).fetchone()[0]
-        return count
-
-
-def _reach(goal: int, look: Callable[[], int], timeout: float) -> tuple[int, float]:
-    """Look until the goal is reached or the time is over; return what was reached, and after how long."""
-    since = time.monotonic()
-    for _ in attempts(timeout):
-        reached = look()
-        if reached >= goal:
-            break
-    return reached, min(time.monotonic() - since, timeout)
-
-
-def _airflow(home: str, count: int, url: str) -> AirflowStack:
-    authorization = {"Authorization": f"Bearer {TOKEN}"}
-    return AirflowStack(
-        home,
-        dags_folder=Path(__file__).parent / "dags",
-        connections={
-            "riffusion_default": {"conn_type": "riffusion", "host": url, "password": TOKEN},
-            "http_default": {"conn_type": "http", "host": url, "extra": authorization},
-        },
-        env={"BENCHMARK_GATES": str(count), "BENCHMARK_HTTP_SENSOR_INTERVAL": str(SENSOR_INTERVAL)},
-    )
+        return int(self._airflow.rows(query, dag_id)[0][0])

@@ -35,8 +35,17 @@ class Service:
 
     def readings(self) -> int:
         """Return how many readings were asked for, since it began or was freed."""
-        count: int = self._ask("GET", "emulator/stats").json()["requests_by_endpoint"]["available"]
-        return count
+        return int(self.stats()["requests_by_endpoint"]["available"])
+
+    def stats(self) -> dict[str, Any]:
+        """Return what the emulator has counted since it began or was freed."""
+        stats: dict[str, Any] = self._ask("GET", "emulator/stats").json()
+        return stats
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Return all jobs since it began or was freed, in the order in which they took their slots."""
+        jobs: list[dict[str, Any]] = self._ask("GET", "emulator/jobs").json()
+        return jobs
 
     def free_all(self) -> None:
         """Free all slots, and count from 0 again."""
@@ -59,14 +68,21 @@ class Service:
 
 
 @contextmanager
-def emulator(slots: int) -> Iterator[Service]:
+def emulator(slots: int, job_seconds: float = 86400) -> Iterator[Service]:
     """
     Run the emulator.
 
     :param slots: how many slots it has at least; ten on each account.
+    :param job_seconds: how long a job executes.
     """
     accounts = -(-slots // _MAX_JOBS)
-    command = [sys.executable, "-m", "airflow_riffusion.emulator", "--port=0", "--job-seconds=86400"]
+    command = [
+        sys.executable,
+        "-m",
+        "airflow_riffusion.emulator",
+        "--port=0",
+        f"--job-seconds={job_seconds:g}",
+    ]
     command += [f"--accounts={accounts}", f"--max-jobs={_MAX_JOBS}"]
     with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:

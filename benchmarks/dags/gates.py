@@ -11,7 +11,7 @@ from airflow.sdk import DAG, get_parsing_context, task_group
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-COUNT = int(os.environ["BENCHMARK_GATES"])
+COUNT = int(os.environ.get("BENCHMARK_GATES", "0"))
 HTTP_SENSOR_INTERVAL = float(os.environ["BENCHMARK_HTTP_SENSOR_INTERVAL"])
 
 
@@ -50,7 +50,7 @@ def map_gates(count: int, sensor: Callable[[], None]) -> None:
 
 for sensor in (deferred_by_worker, no_worker, http_sensor):
     for dag_id, count in ((sensor.__name__, COUNT), (f"{sensor.__name__}_warm_up", 1)):
-        if get_parsing_context().dag_id in (None, dag_id):
+        if count and get_parsing_context().dag_id in (None, dag_id):
             with DAG(
                 dag_id,
                 schedule=None,
