@@ -149,6 +149,16 @@ class AirflowClient:
         path = f"{run.path}/taskInstances/{_quoted(task_id)}/{map_index}"
         self.request("PATCH", path, json={"new_state": "failed"})
 
+    def clear(self, run: DagRun, task_id: str) -> None:
+        """
+        Clear a task, with all of its mapped instances, so that it runs once more.
+
+        :param run: the run.
+        :param task_id: the task.
+        """
+        wanted = {"dry_run": False, "dag_run_id": run.run_id, "task_ids": [task_id], "only_failed": False}
+        self.request("POST", f"dags/{_quoted(run.dag_id)}/clearTaskInstances", json=wanted)
+
     def xcom(self, run: DagRun, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         """
         Read a value that a task left.

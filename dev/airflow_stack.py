@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 import requests
 
 from dev.airflow_client import AirflowApiError, AirflowClient, attempts
-from dev.processes import has_ended, interrupts_unwind, interrupts_wait, kill
+from dev.processes import has_ended, interrupts_unwind, interrupts_wait, kill, resume, suspend
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -111,6 +111,22 @@ class AirflowStack(AirflowClient):
         """
         kill([self._running[name]])
         del self._running[name]
+
+    def suspend(self, name: str) -> None:
+        """
+        Stop a component, as if its machine stalled.
+
+        :param name: one of ``components``.
+        """
+        suspend(self._running[name])
+
+    def resume(self, name: str) -> None:
+        """
+        Let a component go on that was stopped.
+
+        :param name: one of ``components``.
+        """
+        resume(self._running[name])
 
     def start(self, name: str, timeout: float = 60) -> None:
         """

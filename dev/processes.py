@@ -49,6 +49,18 @@ def kill(leaders: Collection[subprocess.Popen[bytes]]) -> None:
                 break
 
 
+def suspend(leader: subprocess.Popen[bytes]) -> None:
+    """Stop a session leader and all that it started, as a machine that stalls does."""
+    for process in _family({leader.pid}):
+        process.suspend()
+
+
+def resume(leader: subprocess.Popen[bytes]) -> None:
+    """Let what was stopped go on."""
+    for process in _family({leader.pid}):
+        process.resume()
+
+
 def _family(sessions: set[int]) -> set[psutil.Process]:
     everyone = psutil.process_iter(["ppid", "status"])
     parents = {one: one.info["ppid"] for one in everyone if one.info["status"] != psutil.STATUS_ZOMBIE}

@@ -35,6 +35,7 @@ SLOTS = 20
 # submissions refused; with 5 to 10 s, where songs wait for Airflow rather than for slots, none.
 JOB_SECONDS = (12, 18)
 SECONDS_AWAY = 20  # for which a killed triggerer is missing
+SECONDS_STALLED = 60  # of a triggerer that goes on afterwards: more than Airflow waits for its heartbeat
 TIMEOUT = 900
 
 missing = [name for name, path in PROGRAMS.items() if path is None]
@@ -184,14 +185,23 @@ def count(cluster: AirflowCluster, column: str, table: str) -> Counter[str]:
 
 class ComingAndGoing:
     """
-    A third triggerer comes when a quarter of the songs are made; at half, the second one is away for a while.
+    A third triggerer comes when a quarter of the songs are made, and the first one stalls for a minute.
+
+    Airflow gives the triggers of the first one to the others; when it goes on, it must submit nothing twice.
+    At half of the songs the second one is killed, and comes back.
 
     :param cluster: where the triggerers are.
     """
 
     def __init__(self, cluster: AirflowCluster) -> None:
         self.cluster = cluster
-        self.steps = [self.third_comes, self.second_is_killed, self.second_comes_back]
+        self.steps = [
+            self.third_comes,
+            self.first_stalls,
+            self.first_goes_on,
+            self.second_is_killed,
+            self.second_comes_back,
+        ]
         self.back_at = math.inf
 
     @property
@@ -206,6 +216,17 @@ class ComingAndGoing:
         if made >= SONGS / 4:
             self.cluster.start("triggerer-3")
         return made >= SONGS / 4
+
+    def first_stalls(self, made: int) -> bool:
+        self.cluster.suspend("triggerer-1")
+        self.back_at = time.monotonic() + SECONDS_STALLED
+        return True
+
+    def first_goes_on(self, made: int) -> bool:
+        if time.monotonic() >= self.back_at:
+            self.cluster.resume("triggerer-1")
+            return True
+        return False
 
     def second_is_killed(self, made: int) -> bool:
         if made >= SONGS / 2:
