@@ -48,7 +48,7 @@ def require_zero_worker_mode(argument: str) -> None:
     """Raise ValueError for an argument that needs Airflow 3.3, on an older one."""
     if not HAS_ZERO_WORKER_MODE:
         raise ValueError(
-            f"{argument} needs Airflow 3.3 or newer, this is {AIRFLOW_VERSION}. Without it the sensor starts "
+            f"{argument} needs Airflow 3.3 or newer, this is {AIRFLOW_VERSION}. Without it the task starts "
             "and ends in a worker; it waits in the triggerer all the same."
         )
 

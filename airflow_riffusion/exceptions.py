@@ -106,6 +106,10 @@ def checking_arguments() -> Iterator[None]:
         raise RiffusionArgumentError(f"{str(error).removesuffix('.')}.") from None
 
 
+class RiffusionJobFailed(RiffusionError):
+    """The service says that a job has failed; a retry of its task submits another one."""
+
+
 class RiffusionBadResponse(RiffusionError):
     """An answer that is no capacity answer: HTML, truncated JSON, wrong types, or more than 4 MiB."""
 

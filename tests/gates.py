@@ -23,7 +23,11 @@ class FakeHook(FakeAccounts):
         self.next_answers = []
         self.asked_at = []
         self.tokens = ["token"]
-        self.settings = SimpleNamespace(separate_triggerers=False)
+        self.settings = SimpleNamespace(separate_triggerers=False, account_field="user_id")
+        self.submission_answers = []
+        self.outcomes = []
+        self.sent = []
+        self.stopped = []
         self.lookups = 0
         self._loaded = False
 
@@ -31,7 +35,8 @@ class FakeHook(FakeAccounts):
         if not self._loaded:
             self.lookups += 1
             self._loaded = True
-        return self.tokens[min(self.lookups, len(self.tokens)) - 1]
+        token = self.tokens[min(self.lookups, len(self.tokens)) - 1]
+        return SimpleNamespace(token=token, account_field=self.settings.account_field)
 
     def forget_connection(self):
         self._loaded = False
@@ -45,6 +50,22 @@ class FakeHook(FakeAccounts):
         if isinstance(answer, Exception):
             raise answer
         return answer.model_copy()  # each reading is a new one, also if it says the same
+
+    def get_conn(self):
+        pass
+
+    def run(self, endpoint, method="GET", json=None):
+        """Answer a submission or a question for an outcome with what comes next; the last is repeated."""
+        self.sent.append((method, endpoint, json))
+        answers = self.submission_answers if method == "POST" else self.outcomes
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def cancel_job(self, job_id=None, reply_ref=None):
+        self.stopped.append((job_id, reply_ref))
+        return True
 
     @property
     def pauses(self):

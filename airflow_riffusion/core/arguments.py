@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, MappingView, Set
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -161,3 +162,14 @@ def is_template(value: object) -> bool:
 def unless_template(check: Callable[..., Any], *arguments: Any) -> Any:
     """Check the last of the arguments, unless it is a template; return it as the check does."""
     return arguments[-1] if is_template(arguments[-1]) else check(*arguments)
+
+
+def templated(check: Callable[..., Any], *arguments: Any) -> Callable[[object], Any]:
+    """Return a check that lets templates pass, for an argument that is checked again once it is rendered."""
+    return partial(unless_template, check, *arguments)
+
+
+def sorted_account_ids(value: object) -> list[str] | None:
+    """Return :func:`account_ids` as plain JSON, in the same order each time."""
+    ids = account_ids(value)
+    return None if ids is None else sorted(ids)

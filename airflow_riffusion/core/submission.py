@@ -30,6 +30,11 @@ def checked_json(value: object) -> Mapping[str, Any]:
     return value
 
 
+def own_reference(ti: Any) -> str:
+    """Return the ``replyRef`` of a task's job: the same in every try, so that a retry can tell its job."""
+    return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}"
+
+
 @dataclass(frozen=True, slots=True)
 class Submission:
     """

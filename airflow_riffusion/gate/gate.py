@@ -6,8 +6,9 @@ import asyncio
 import contextvars
 import copy
 import logging
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
 from airflow_riffusion import metrics
@@ -18,20 +19,29 @@ from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.gate.coordinator import Coordinator
 from airflow_riffusion.gate.peer_store import VariablePeerStore
 from airflow_riffusion.gate.poll_loop import SHORTEST_INTERVAL, PollLoop
-from airflow_riffusion.gate.source import ReadingSource
+from airflow_riffusion.gate.source import MOST_SUBMISSIONS, ReadingSource
 from airflow_riffusion.gate.status import job_status, queue_status
 from airflow_riffusion.gate.waiters import Observers, Waiters
 from airflow_riffusion.hooks.riffusion import RiffusionHook
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from typing import Any
 
     from airflow_riffusion.core.accounts import ConfiguredAccounts
     from airflow_riffusion.core.capacity import Capacity, ExecutingJob
     from airflow_riffusion.core.jobs import WantedJob
     from airflow_riffusion.core.request import Grant, SlotRequest
+    from airflow_riffusion.hooks.settings import ConnectionSettings
+
+    Submit = Callable[[Callable[[RiffusionHook], Any]], Awaitable[Any]]
+
+Returned = TypeVar("Returned")
 
 log = logging.getLogger(__name__)
+
+# Seconds for which a stall counts: Airflow tells a triggerer that it lost its triggers within a few seconds.
+_STALL_COUNTS = 60.0
 
 _gates: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, CapacityGate]] = WeakKeyDictionary()
 
@@ -59,6 +69,7 @@ class CapacityGate:
         self._reading: Capacity | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_serving = False
+        self._submissions = asyncio.Semaphore(MOST_SUBMISSIONS)
 
     @classmethod
     def of(cls, riffusion_conn_id: str) -> CapacityGate:
@@ -105,7 +116,8 @@ class CapacityGate:
         """
         self._jobs.join(watcher_id, wanted, _now() + unseen_for)
         waiter = self._waiters.add(watcher_id, max(poke_interval, SHORTEST_INTERVAL))
-        log.info("Looking for %s on connection '%s'.", wanted, self._hook.riffusion_conn_id)
+        doing = "Looking for" if wanted.until_seen else "Watching"
+        log.info("%s %s on connection '%s'.", doing, wanted, self._hook.riffusion_conn_id)
         try:
             self._wake()
             status = partial(self._job_status, watcher_id)
@@ -134,6 +146,25 @@ class CapacityGate:
         finally:
             self._observers.remove(result)
             self._stop_if_idle()
+
+    async def settings(self) -> ConnectionSettings:
+        """Return the connection's settings; see :meth:`RiffusionHook.aload`."""
+        return await self._hook.aload()
+
+    async def call(self, function: Callable[[RiffusionHook], Returned]) -> Returned:
+        """Send another request to the service: call a function with the hook, in a thread."""
+        return await self._source.call(function)
+
+    @asynccontextmanager
+    async def submission(self) -> AsyncIterator[Submit]:
+        """Wait for one of the threads that submit; it is free while the block runs."""
+        async with self._submissions:
+            yield partial(self._source.call, is_submission=True)
+
+    @property
+    def has_stalled(self) -> bool:
+        """Whether this process stood still lately: others may have taken over what it was about to do."""
+        return self._waiters.stalled_at > _now() - _STALL_COUNTS
 
     def give_back(self, grant_id: str) -> None:
         """Take back a grant that will not be used."""

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections import Counter
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from airflow_riffusion.exceptions import RiffusionError, RiffusionRejected
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_riffusion.core.capacity import Capacity
     from airflow_riffusion.hooks.riffusion import RiffusionHook
+    from airflow_riffusion.hooks.settings import ConnectionSettings
+
+Returned = TypeVar("Returned")
 
 log = logging.getLogger(__name__)
 
 _CONNECTION_LIFETIME = 300.0
 """Seconds after which the connection is looked up again."""
+
+MOST_SUBMISSIONS = 32
+_MOST_OTHER_CALLS = 8
+"""Requests at the same time, besides readings; each kind has threads of its own, and waits for no other."""
 
 
 class ReadingSource:
@@ -27,6 +40,8 @@ class ReadingSource:
         self._hook = hook
         self._looked_up_at = float("-inf")
         self._failures: Counter[tuple[type, int | None]] = Counter()
+        self._submitting = ThreadPoolExecutor(MOST_SUBMISSIONS, thread_name_prefix="riffusion-submit")
+        self._calling = ThreadPoolExecutor(_MOST_OTHER_CALLS, thread_name_prefix="riffusion-call")
 
     async def read(self) -> Capacity:
         """Ask the service; if it rejects the request and the connection has changed, ask once more."""
@@ -45,6 +60,30 @@ class ReadingSource:
             reading = await self._hook.aget_capacity()
         self._succeeded()
         return reading
+
+    async def call(
+        self, function: Callable[[RiffusionHook], Returned], *, is_submission: bool = False
+    ) -> Returned:
+        """Call the hook in a thread; after a rejection once more, if the connection has changed meanwhile."""
+        threads = self._submitting if is_submission else self._calling
+        settings = await self._hook.aload()
+        self._hook.get_conn()
+        # A copy shares the session, and keeps its settings while readings look the connection up again.
+        hook = copy(self._hook)
+        try:
+            return await _in_thread(threads, function, hook)
+        except RiffusionRejected:
+            if not await self._has_changed(hook, settings):
+                raise
+            return await _in_thread(threads, function, hook)
+
+    @staticmethod
+    async def _has_changed(hook: RiffusionHook, settings: ConnectionSettings) -> bool:
+        hook.forget_connection()
+        try:
+            return await hook.aload() != settings
+        except RiffusionError:
+            return False  # The rejection tells more.
 
     def failed(self, error: Exception) -> None:
         """Log why there is no reading, with the traceback of the cause."""
@@ -73,3 +112,11 @@ class ReadingSource:
             )
         self.last_error = None
         self._failures.clear()
+
+
+async def _in_thread(
+    threads: ThreadPoolExecutor, function: Callable[[RiffusionHook], Returned], hook: RiffusionHook
+) -> Returned:
+    # As asyncio.to_thread does, so that what is logged goes into the caller's log.
+    call = partial(contextvars.copy_context().run, function, hook)
+    return await asyncio.get_running_loop().run_in_executor(threads, call)

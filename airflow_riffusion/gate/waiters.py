@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 _BETWEEN_REMINDERS = 60.0
 _BETWEEN_BATCHES = 0.25
 _BATCH = 50
+# Airflow gives the triggers of a triggerer to another one that has stood still for 30 s.
+_STALL = 10.0
 
 
 @dataclass(slots=True, eq=False)
@@ -68,6 +70,8 @@ class Waiters:
         self._waiters: dict[str, Waiter] = {}
         self._reminders: list[tuple[float, str]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._next_batch_at = float("inf")
+        self.stalled_at = float("-inf")
 
     def __len__(self) -> int:
         """Return how many are waiting."""
@@ -103,11 +107,15 @@ class Waiters:
         if not self._waiters and self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            self._next_batch_at = float("inf")
             self._reminders.clear()
 
     def _remind(self) -> None:
         """Wake a few waiters whose reminder is due; come back soon."""
         loop = asyncio.get_running_loop()
+        if loop.time() > self._next_batch_at + _STALL:
+            self.stalled_at = loop.time()
+        self._next_batch_at = loop.time() + _BETWEEN_BATCHES
         for _ in range(_BATCH):
             if not self._reminders or self._reminders[0][0] > loop.time():
                 break

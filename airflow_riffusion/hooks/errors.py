@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 # https://useapi.net/docs/api-riffusion-v1: the service's own status for an account that was logged out.
 COOKIE_EXPIRED = 596
+# Not "full": https://useapi.net/docs names 412 for too few credits.
+_NO_CREDITS = (HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.PRECONDITION_FAILED)
 _LONGEST_DETAIL = 200
 _SHORTEST_TOKEN = 8
 _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})\b")
@@ -204,6 +206,10 @@ def _advice(answer: requests.Response, endpoint: str, settings: ConnectionSettin
         # That the accounts can be read proves base URL and service right for any other endpoint.
         asked = "base URL" if endpoint.strip("/") == CAPACITY_ENDPOINT else f"endpoint '{endpoint}'"
         return f"check the {asked} and the service ('{settings.service}') in {connection}"
+    if answer.status_code in _NO_CREDITS:
+        return "there are no credits, or no subscription; see the account at useapi.net"
+    if answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
+        return "the prompt was moderated; change it"
     if answer.status_code == COOKIE_EXPIRED:
         return "an account was logged out; renew its cookie at useapi.net"
     if 300 <= answer.status_code < 400:

@@ -208,12 +208,15 @@ class RiffusionHook(BaseHook):
 
     def cancel_job(self, job_id: str | None = None, reply_ref: str | None = None) -> bool:
         """
-        Drop an executing job, which frees its slot.
+        Stop an executing job, which frees its slot.
+
+        That ends the tracking. A service may still make the song, and bill it (as useapi.net's page for
+        Tempolor says).
 
         :param job_id: the job's id.
         :param reply_ref: without an id, the reference it was submitted with.
         :return: whether there was one; False if none such is executing (any more).
-        :raises RiffusionUnavailable: no answer could be had. The job may be dropped all the same.
+        :raises RiffusionUnavailable: no answer could be had. The job may be stopped all the same.
         :raises RiffusionRejected: the service or the connection says no.
         """
         if job_id is None:

@@ -1,59 +1,76 @@
-"""What one try of a task leaves to the next: Airflow's task state store, from 3.3 on."""
+"""What a try of a task leaves to the next one: Airflow's task state store, from 3.3 on."""
 
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from airflow_riffusion.core.note import JobNote
+from airflow_riffusion.xcoms import JOB_KEY, TaskXComs
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_riffusion.core.song import Song
-
 log = logging.getLogger(__name__)
-
-_KEY = "riffusion_job"
 
 
 class JobMemory:
     """
-    Remembers over retries which job a task has made; remembers nothing before Airflow 3.3.
+    Keeps a task's job for its retries, and for a person who clears the task while the outcome is unknown.
 
-    :param context: the task's context.
+    XComs are gone when the next try starts, so a worker moves the trigger's note into the task state store.
+    Before Airflow 3.3 there is none.
     """
 
     def __init__(self, context: Context) -> None:
         self._store: Any = context.get("task_state_store")
+        self._xcoms = TaskXComs(context["ti"])
         self._max_tries = context["ti"].max_tries
 
-    def recall(self) -> dict[str, Any] | None:
-        """Return the job that an earlier try has made, unless the task was cleared to make another one."""
-        stored = self._store.get(_KEY) if self._store is not None else None
-        # A task that is cleared is given more tries, and only then (but for one whose DAG has fewer retries
-        # by now, by just as many as it had used up).
-        if not isinstance(stored, dict) or stored.get("max_tries") != self._max_tries:
+    def take(self) -> JobNote | None:
+        """
+        Return the job of an earlier try, unless the task was cleared to make another one.
+
+        From then on it is the trigger's: if a person ends the task the job is stopped, and a clear is to make
+        another one. A task that is cleared is given more tries, and only then.
+        """
+        stored = self._store.get(JOB_KEY) if self._store is not None else None
+        note = JobNote.parse(stored)
+        if stored is None or note is None:
             return None
-        return {name: value for name, value in stored.items() if name != "max_tries"}
+        was_cleared = stored.get("max_tries") != self._max_tries
+        if was_cleared and (stored.get("is_done") or stored.get("is_taken")):
+            return None
+        self._keep(note, is_taken=True)
+        return note
 
-    def note(self, song: Song) -> None:
-        """
-        Note the job of a song.
+    def keep(self, note: JobNote | None = None, *, is_done: bool = False) -> bool:
+        """Leave a job to the next try, this one or the trigger's; return whether that is done."""
+        with _whatever_happens("left to the next try"):
+            note = note or JobNote.parse(self._xcoms.get(JOB_KEY))
+        return note is not None and note.accepted and self._keep(note, is_done=is_done)
 
-        :param song: the song, submitted.
-        """
+    def _keep(self, note: JobNote, **marks: bool) -> bool:
         if self._store is None:
-            return
-        job = {"job_id": song.job_id, "user_id": song.user_id, "submitted_at": song.submitted_at}
-        try:
-            self._store.set(_KEY, {**job, "max_tries": self._max_tries})
-        except Exception as error:  # noqa: BLE001 - the job exists: to fail now would do no good
-            log.warning("Job %s can't be noted for retries: %r", song.job_id, error)
+            return False
+        with _whatever_happens("left to the next try"):
+            self._store.set(JOB_KEY, {**note.to_json(), "max_tries": self._max_tries, **marks})
+            return True
+        return False
 
-    def forget(self) -> None:
-        """Let a retry make another job."""
-        if self._store is None:
-            return
-        try:
-            self._store.delete(_KEY)
-        except Exception as error:  # noqa: BLE001 - what comes after must be done all the same
-            log.warning("A job that was noted for retries can't be forgotten: %r", error)
+    def forget_note(self) -> None:
+        """Delete what the trigger has noted."""
+        with _whatever_happens("forgotten"):
+            self._xcoms.delete(JOB_KEY)
+
+
+@contextmanager
+def _whatever_happens(purpose: str) -> Iterator[None]:
+    """Log an error of Airflow's stores: what comes after must be done all the same."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever the stores raise
+        log.warning("The job of this task can't be %s: %r", purpose, error)

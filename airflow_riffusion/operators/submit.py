@@ -1,37 +1,36 @@
-"""A whole song in one task: wait for a slot, submit, see it end."""
+"""Makes one job in one task: waits for a slot, submits, and waits for the end."""
 
 from __future__ import annotations
 
-import random
-import time
-from copy import copy
-from dataclasses import replace
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import AirflowException
+from airflow.providers.common.compat.sdk import AirflowException, AirflowTaskTimeout, BaseOperator
 
+from airflow_riffusion import clock
+from airflow_riffusion.compat import is_deferral_timeout, require_zero_worker_mode
 from airflow_riffusion.core.arguments import (
     account_ids,
     boolean,
+    checked_endpoint,
     conn_id,
+    plain,
     seconds,
+    sorted_account_ids,
+    templated,
     unless_template,
     whole_number,
 )
-from airflow_riffusion.core.ledger import READINGS_TO_CONFIRM
-from airflow_riffusion.core.request import grant_line
-from airflow_riffusion.core.song import Song, checked_result_endpoint, failure, fill_in, scrub
-from airflow_riffusion.core.submission import checked_json
-from airflow_riffusion.exceptions import (
-    RiffusionBadResponse,
-    RiffusionError,
-    RiffusionRejected,
-    RiffusionUnavailable,
-    checking_arguments,
-)
-from airflow_riffusion.operators.base import SongOperator
+from airflow_riffusion.core.note import JobNote
+from airflow_riffusion.core.outcome import checked_result_endpoint
+from airflow_riffusion.core.request import SlotRequest
+from airflow_riffusion.core.submission import Submission, checked_json, own_reference
+from airflow_riffusion.core.timeouts import Limit
+from airflow_riffusion.exceptions import RiffusionRejected, checking_arguments
 from airflow_riffusion.operators.memory import JobMemory
+from airflow_riffusion.zero_worker import StartsInTriggerer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,28 +38,17 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_riffusion.compat import AccountIds, Templated
-    from airflow_riffusion.hooks.riffusion import RiffusionHook
-
-_RETRIES = 3
-_TOO_MANY_REQUESTS = 429
-# Seconds.
-_LONGEST_PAUSE = 300.0
-_LONGEST_RETRY_AFTER = 600.0
-
-_BACK_TO_ITS_PLACE = "It goes back to its place in the queue."
-_LOOK_FOR_IT = "Whether the job was accepted all the same, the next readings tell."
 
 
-class RiffusionSubmitOperator(SongOperator):
+class RiffusionSubmitOperator(StartsInTriggerer, BaseOperator):
     """
-    Wait for a slot, submit one job, and see it end; no worker is used while it waits for either.
+    Wait for a slot, submit one job, and see it end, all in the triggerer.
 
     It waits at the connection's gate, in one queue with every
     :class:`~airflow_riffusion.sensors.capacity.CapacitySensor`. A submission that is refused after all (429)
-    goes back to its place. The job has a ``replyRef`` that is the same for every try of the task: after a
-    lost answer and in every retry it is looked for among the executing jobs first, so that it is not
-    submitted twice; a job that a retry knows of (Airflow 3.3) is seen to its end. That is seen by the gate's
-    own readings. A person who ends the task cancels the job (Airflow 3.3).
+    goes back to its place. The job has a ``replyRef`` that is the same for every try of the task, and is
+    noted in the task's XCom ``riffusion_job``, so that it is not submitted twice. If a person ends the task,
+    its job is stopped (Airflow 3.3): that frees the slot, but the service may still make it, and bill it.
 
     :param json: what is submitted; the account and, unless it is there, ``replyRef`` are added. If you give
         one, it must be another for each song. (templated)
@@ -72,11 +60,16 @@ class RiffusionSubmitOperator(SongOperator):
     :param hold: seconds, or a timedelta, for which a granted slot is kept until its job is seen executing,
         and for which a submitted job may be on its way until it is.
     :param wait_for_completion: whether to see the job end.
-    :param result_endpoint: asked once when the job is over, for its outcome; ``{job_id}`` and ``{user_id}``
+    :param result_endpoint: asked for the outcome when the job is over; ``{job_id}`` and ``{user_id}``
         are filled in, as in ``"music/?user_id={user_id}&id={job_id}"``. (templated)
     :param poke_interval: seconds, or a timedelta, between readings.
     :param timeout: seconds, or a timedelta, after which a try fails; a job that is executing goes on, and a
         retry takes it up again. So it is with ``execution_timeout``, if that is shorter.
+    :param start_from_trigger: start in the triggerer, without a worker (Airflow 3.3). Neither the pool nor
+        ``max_active_tasks`` counts the task then.
+    :param end_from_trigger: end the task in the triggerer when its job is done, without a worker
+        (Airflow 3.3); failures still go by a worker, for ``retries``, and so does a task with ``outlets``,
+        whose events Airflow makes only there. Success callbacks and listeners are not called.
     """
 
     template_fields: Sequence[str] = (
@@ -87,6 +80,19 @@ class RiffusionSubmitOperator(SongOperator):
         "user_ids",
         "result_endpoint",
     )
+    trigger_path = "airflow_riffusion.triggers.submission.SubmissionTrigger"
+    travelling = {  # noqa: RUF012 - a constant
+        "riffusion_conn_id": templated(conn_id),
+        "json": templated(checked_json),
+        "endpoint": templated(checked_endpoint),
+        "slots": templated(whole_number, "slots"),
+        "user_ids": templated(sorted_account_ids),
+        "same_account": partial(boolean, "same_account"),
+        "hold": partial(seconds, "hold"),
+        "wait_for_completion": partial(boolean, "wait_for_completion"),
+        "result_endpoint": templated(checked_result_endpoint),
+        "poke_interval": partial(seconds, "poke_interval"),
+    }
     template_fields_renderers = {"json": "json"}  # noqa: RUF012 - as Airflow declares it
     ui_color = "#e4f0e8"
 
@@ -105,12 +111,14 @@ class RiffusionSubmitOperator(SongOperator):
         result_endpoint: Templated[str] | None = None,
         poke_interval: timedelta | float = 5,
         timeout: timedelta | float = timedelta(days=7),
+        start_from_trigger: bool = False,
+        end_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.json = json
+        self.json: Any = json
         self.endpoint = endpoint
-        self.riffusion_conn_id = riffusion_conn_id
+        self.riffusion_conn_id: Any = riffusion_conn_id
         self.slots = slots
         self.user_ids = user_ids
         self.same_account = boolean("same_account", same_account)
@@ -119,180 +127,121 @@ class RiffusionSubmitOperator(SongOperator):
         self.result_endpoint: Any = result_endpoint
         self.poke_interval = seconds("poke_interval", poke_interval)
         self.timeout = seconds("timeout", timeout)
-        self._on_its_way: tuple[Song, RiffusionHook] | None = None
-        self._killed = False
+        self.start_from_trigger = boolean("start_from_trigger", start_from_trigger)
+        self.end_from_trigger = boolean("end_from_trigger", end_from_trigger)
+        if start_from_trigger or end_from_trigger:
+            require_zero_worker_mode("start_from_trigger" if start_from_trigger else "end_from_trigger")
         unless_template(conn_id, riffusion_conn_id)
         unless_template(whole_number, "slots", slots)
         unless_template(account_ids, user_ids)
         unless_template(checked_json, json)
-        if result_endpoint is not None:
-            unless_template(checked_result_endpoint, result_endpoint)
+        unless_template(checked_result_endpoint, result_endpoint)
         if result_endpoint is not None and not wait_for_completion:
             raise ValueError("result_endpoint needs wait_for_completion=True: only then is there an outcome")
 
     def execute(self, context: Context) -> Any:
         """
-        Wait for a slot, or for the job of an earlier try.
+        Check what was rendered, and hand over to the triggerer.
 
-        :return: the job and what became of it, as plain JSON.
+        :raises RiffusionArgumentError: if an argument can't be what it should.
         """
-        if self.result_endpoint is not None:
-            with checking_arguments():
-                checked_result_endpoint(self.result_endpoint)
-        ti = context["ti"]
-        # Alike in every try, so that a retry can tell whether its job exists.
-        own = f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}"
-        song = Song(reply_ref=self._submission().reply_ref(own), since=time.time())
-        song = replace(song, in_doubt=ti.try_number > 1)
-        if job := JobMemory(context).recall():
-            song = replace(song, **job)
-            self.log.info("Job %s of an earlier try was accepted: no other is made.", song.job_id)
-            return self._wait_for_end(song) if self.wait_for_completion else song.to_xcom(None)
-        return self._wait_for_slot(song)
+        self._wait_in_triggerer(context, since=clock.epoch())
 
-    def submit(self, context: Context, event: dict[str, Any]) -> Any:
-        """
-        Submit the job, or take up the one that an earlier submission made after all.
+    def _wait_in_triggerer(self, context: Context, since: float) -> NoReturn:
+        from airflow_riffusion.triggers.submission import SubmissionTrigger
 
-        :param event: the trigger's event.
-        :return: the job and what became of it, as plain JSON.
-        :raises RiffusionRejected: if waiting won't help.
-        :raises AirflowException: if the task was told to end meanwhile; its job is cancelled.
-        """
-        found = _status(event, "found", "granted") == "found"
-        song = Song(**event["song"])
-        song = replace(song, waited_seconds=round(max(0.0, time.time() - song.since), 3))
-        if found:
-            song = song.adopt(event["job"], time.time())
-            self.log.info("Job %s of an earlier submission is executing: no other is made.", song.job_id)
-        else:
-            self.log.info("%s", grant_line(event["result"]))
-            grant = event["result"]
-            song = self._submit(replace(song, grant_id=grant["grant_id"]), grant["user_id"])
-        memory = JobMemory(context)
-        self._on_its_way = None  # From here on it is the trigger that cancels the job.
-        if not self._killed:
-            memory.note(song)
-        if self._killed:
-            memory.forget()
-            self._hook().cancel_job(song.job_id, song.reply_ref)
-            raise AirflowException(
-                f"The task was told to end, so job {song.job_id} is cancelled; a retry submits it anew."
+        with suppress(RecursionError):  # then the check below says so
+            # Outputs of other tasks are fetched here, and only once. If that fails, no argument is wrong.
+            self.json, self.user_ids = plain(self.json), plain(self.user_ids)
+        with checking_arguments():
+            submission = Submission.checked(self.endpoint, self.json)
+            checked_result_endpoint(self.result_endpoint)
+            request = SlotRequest.checked(
+                slots=self.slots,
+                user_ids=submission.among(self.user_ids),
+                same_account=self.same_account,
+                hold=self.hold,
+                priority=self.priority_weight,
+                since=since,
             )
-        return self._wait_for_end(song) if self.wait_for_completion else song.to_xcom(None)
+            riffusion_conn_id = conn_id(self.riffusion_conn_id)
+        ti = context["ti"]
+        job = JobMemory(context).take()
+        self.defer(
+            trigger=SubmissionTrigger.of(
+                riffusion_conn_id,
+                request,
+                poke_interval=self.poke_interval,
+                endpoint=submission.endpoint,
+                json=dict(submission.json),
+                reply_ref=submission.reply_ref(own_reference(ti)),
+                wait_for_completion=self.wait_for_completion,
+                result_endpoint=self.result_endpoint,
+                job=None if job is None else job.to_json(),
+                in_doubt=ti.try_number > 1,
+                end_from_trigger=self._ends_from_trigger,
+                do_xcom_push=self.do_xcom_push,
+                multiple_outputs=self.multiple_outputs,
+            ),
+            method_name="execute_complete",
+            timeout=self._limit.left(since, clock.epoch()),
+        )
+        raise AssertionError("defer() always raises")
 
-    def finish(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """
-        Fetch what became of the job.
+        End the task as the trigger says.
 
         :param event: the trigger's event.
         :return: the job and what became of it, as plain JSON.
-        :raises RiffusionRejected: if the outcome can't be had.
-        :raises AirflowException: if the outcome says that the job failed.
+        :raises RiffusionRejected: if no retry can make the job, or would make it a second time.
+        :raises AirflowException: if the job has failed, or its outcome can't be had: a retry may help.
         """
-        _status(event, "over")
-        song = Song(**event["song"])
-        song = song.over(event["job"], event["at"])
-        if song.seen:
-            self.log.info("Job %s is over after %.1f s.", song.job_id, song.ran_seconds)
-        else:
-            self.log.warning("No reading showed job %s: it was very short, or is lost.", song.job_id)
-        result = self._result(song)
-        if reason := failure(result):
-            JobMemory(context).forget()
-            raise AirflowException(f"Job {song.job_id} failed: {reason}")
-        return song.to_xcom(result)
+        status = event.get("status") if isinstance(event, dict) else None
+        memory = JobMemory(context)
+        if status == "unread":
+            self.log.info("The triggerer can't begin with this try, so a worker does: %s", event["message"])
+            memory.forget_note()  # as Airflow deletes XComs when a worker begins with a try
+            self._wait_in_triggerer(context, since=event["since"])
+        if status not in ("done", "failed", "rejected", "unknown"):
+            raise ValueError(f"the trigger sent an unknown event: {event!r:.200}")
+        message, is_kept = str(event.get("message")), False
+        if status in ("done", "unknown"):
+            # First of all: if this worker is killed, the next try must know the job.
+            is_kept = memory.keep(JobNote.parse(event["job"]), is_done=status == "done")
+        memory.forget_note()
+        if status == "done":
+            return event["result"]
+        if status == "unknown":
+            raise _outcome_unknown(message, can_retry=is_kept)
+        raise (AirflowException if status == "failed" else RiffusionRejected)(message)
 
-    def on_kill(self) -> None:
-        """Cancel the job that is just being submitted; Airflow calls this when the worker is told to end."""
-        self._killed = True
-        if self._on_its_way is not None:
-            song, hook = self._on_its_way
-            try:
-                hook.cancel_job(song.job_id, song.reply_ref)
-            except Exception as error:  # noqa: BLE001 - it would end up where the submission's answer is awaited
-                self.log.error("The job of %r can't be cancelled: %s", song.reply_ref, error)
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """
+        Go on in a worker; after a failure in the triggerer, leave the job to the next try.
 
-    def _submit(self, song: Song, user_id: str) -> Song:
-        """Send the one submission of this grant; what is left unclear goes back to the gate."""
-        if song.bad_answers >= READINGS_TO_CONFIRM:
-            self._give_back(song, _all_answers_were_bad(song))
-        try:
-            submission = self._submission()
-            hook = self._hook()
-            body = submission.body(song.reply_ref, hook.settings.account_field, user_id)
-            song = replace(song, submissions=song.submissions + 1, submitted_at=time.time())
-            # With a session of its own: it may have to cancel in the middle of the other's request.
-            self._on_its_way = song, copy(hook)
-            answer = hook.run(submission.endpoint, "POST", body)
-        except RiffusionUnavailable as error:
-            self._back_to_the_gate(replace(song, bad_answers=0), error, error.retry_after)
-        except RiffusionBadResponse as error:
-            self._back_to_the_gate(replace(song, bad_answers=song.bad_answers + 1), error)
-        except RiffusionRejected as error:
-            self._on_its_way = None
-            self._give_back(song, error)
-        song = replace(song, user_id=user_id).identify(answer)
-        self._on_its_way = song, copy(hook)
-        self.log.info("Submitted job %s on account %s.", song.job_id, song.user_id)
-        return song
+        :raises AirflowTaskTimeout: if the time was up.
+        """
+        if next_method == "__fail__":
+            JobMemory(context).keep()
+        if is_deferral_timeout(next_method, next_kwargs):
+            raise AirflowTaskTimeout(f"The job was not over within the {self._limit}.")
+        return super().resume_execution(next_method, next_kwargs, context)
 
-    def _back_to_the_gate(
-        self, song: Song, error: RiffusionError, retry_after: float | None = None
-    ) -> NoReturn:
-        """Wait for another slot, and for the job, if it may have been accepted all the same."""
-        unclear = self._on_its_way is not None and error.status != _TOO_MANY_REQUESTS
-        if not unclear:
-            self._on_its_way = None
-        self.log.warning("%s %s", error, _LOOK_FOR_IT if unclear else _BACK_TO_ITS_PLACE)
-        song = replace(song, setbacks=song.setbacks + 1, in_doubt=song.in_doubt or unclear)
-        self._wait_for_slot(song, pause=self._pause(song.setbacks, retry_after))
+    @property
+    def _ends_from_trigger(self) -> bool:
+        """Whether no worker ends the task; one with outlets needs a worker, which creates their events."""
+        if self.end_from_trigger and self.outlets:
+            self.log.info("The task has outlets, so it ends in a worker: else their events would be lost.")
+        return self.end_from_trigger and not self.outlets
 
-    def _pause(self, setbacks: int, retry_after: float | None) -> float:
-        """Return for how many seconds to leave a service alone that refused or failed."""
-        longest = min(_LONGEST_PAUSE, self.poke_interval * (2 ** min(setbacks - 1, 16) - 1))
-        asked_for = min(retry_after or 0.0, _LONGEST_RETRY_AFTER)
-        return max(asked_for, random.uniform(0, longest))
-
-    def _result(self, song: Song) -> Any:
-        if self.result_endpoint is None:
-            return None
-        if song.job_id is None:
-            self.log.warning("The job's id is not known, so its outcome can't be asked for.")
-            return None
-        endpoint = fill_in(self.result_endpoint, job_id=song.job_id, user_id=song.user_id or "")
-        try:
-            return scrub(self._hook().run(endpoint))
-        except (RiffusionBadResponse, RiffusionRejected, ValueError) as error:
-            # To fail in a way that is retried would make the song once more.
-            raise RiffusionRejected(
-                f"The outcome of job {song.job_id} can't be had from result_endpoint: {error}"
-            ) from None
-        except RiffusionUnavailable as error:
-            pause = self._pause(1, error.retry_after) + self.poke_interval
-            if time.time() + pause > song.since + self._limit.seconds:
-                self.log.warning("%s The time is up: the song ends without its outcome.", error)
-                return None
-            self.log.warning("%s The outcome is asked for again later.", error)
-            self._wait_for_end(song, ask_again_after=pause)
-
-    def _hook(self) -> RiffusionHook:
-        from airflow_riffusion.hooks.riffusion import RiffusionHook
-
-        return RiffusionHook(self._conn_id, retries=_RETRIES)
+    @property
+    def _limit(self) -> Limit:
+        return Limit.of(self.timeout, self.execution_timeout)
 
 
-def _status(event: Any, *expected: str) -> str:
-    status = event.get("status") if isinstance(event, dict) else None
-    if status == "rejected":
-        raise RiffusionRejected(str(event.get("message")))
-    if status not in expected:
-        raise ValueError(f"the trigger sent an event that is none of its own: {event!r:.200}")
-    return str(status)
-
-
-def _all_answers_were_bad(song: Song) -> RiffusionRejected:
-    return RiffusionRejected(
-        f"{song.bad_answers} submissions in a row were answered with no JSON, and no reading showed a job of "
-        "theirs: check the endpoint, and the base URL in the connection."
-    )
+def _outcome_unknown(message: str, *, can_retry: bool) -> AirflowException:
+    if can_retry:
+        return AirflowException(f"{message} The next try asks for it again; no other job is submitted.")
+    # A retry would not know the job, and submit another one: before Airflow 3.3, or if it can't be kept.
+    return RiffusionRejected(message)

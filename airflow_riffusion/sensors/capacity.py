@@ -4,50 +4,40 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import PokeReturnValue
 
-from airflow_riffusion.core.arguments import account_ids, boolean, plain, unless_template, whole_number
+from airflow_riffusion.core.arguments import (
+    account_ids,
+    boolean,
+    conn_id,
+    plain,
+    seconds,
+    sorted_account_ids,
+    templated,
+    unless_template,
+    whole_number,
+)
 from airflow_riffusion.core.ledger import SlotLedger, Unsatisfiable
 from airflow_riffusion.core.request import SlotRequest, grant_line
 from airflow_riffusion.exceptions import RiffusionRejected, checking_arguments
 from airflow_riffusion.sensors.base import RiffusionSensor
+from airflow_riffusion.zero_worker import StartsInTriggerer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
-    from airflow.sdk.definitions.mappedoperator import OperatorPartial
-    from airflow.triggers.base import StartTriggerArgs
 
     from airflow_riffusion.compat import AccountIds, Templated
     from airflow_riffusion.hooks.riffusion import RiffusionHook
     from airflow_riffusion.triggers.capacity import CapacityTrigger
 
 
-class _StartTriggerArgs:
-    """
-    The attribute ``start_trigger_args``, computed from the task's options when Airflow reads it.
-
-    A cluster policy or ``add_outlets()`` may change those options after the sensor was constructed. On the
-    class it is None, as Airflow would use any other value for every mapped sensor.
-    """
-
-    def __get__(self, sensor: CapacitySensor | None, owner: type) -> StartTriggerArgs | None:
-        if sensor is None or sensor._started_with is None:  # noqa: SLF001 - it is this class's own
-            return None
-        from airflow_riffusion.sensors.zero_worker import TASK_OPTIONS, with_task_options
-
-        options = {name: getattr(sensor, name) for name in TASK_OPTIONS}
-        return with_task_options(sensor._started_with, options)  # noqa: SLF001
-
-    def __set__(self, sensor: CapacitySensor, args: StartTriggerArgs | None) -> None:
-        sensor._started_with = args  # noqa: SLF001
-
-
-class CapacitySensor(RiffusionSensor):
+class CapacitySensor(StartsInTriggerer, RiffusionSensor):
     """
     Wait until job slots are free, and return on which accounts to use them.
 
@@ -74,13 +64,18 @@ class CapacitySensor(RiffusionSensor):
         (Airflow 3.3). A failure still ends in a worker, which handles ``retries`` and ``soft_fail``. So does
         a task with ``outlets``, as only a worker creates asset events. Success callbacks and listeners are
         not called.
-    :param start_trigger_args: what the triggerer starts with; ``.partial()`` sets it by itself.
     """
 
     template_fields: Sequence[str] = ("riffusion_conn_id", "user_ids", "slots")
-    start_trigger_args = _StartTriggerArgs()
-    _started_with: StartTriggerArgs | None = None
-    _start_priority: int | None = None
+    trigger_path = "airflow_riffusion.triggers.capacity.CapacityTrigger"
+    travelling = {  # noqa: RUF012 - a constant
+        "riffusion_conn_id": templated(conn_id),
+        "slots": templated(whole_number, "slots"),
+        "user_ids": templated(sorted_account_ids),
+        "same_account": partial(boolean, "same_account"),
+        "hold": partial(seconds, "hold", zero=True),
+        "poke_interval": partial(seconds, "poke_interval"),
+    }
 
     @checking_arguments()
     def __init__(
@@ -96,7 +91,6 @@ class CapacitySensor(RiffusionSensor):
         deferrable: bool = True,
         start_from_trigger: bool = False,
         end_from_trigger: bool = False,
-        start_trigger_args: StartTriggerArgs | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -116,34 +110,6 @@ class CapacitySensor(RiffusionSensor):
         unless_template(account_ids, user_ids)
         if start_from_trigger or end_from_trigger:
             self._check_zero_worker_mode()
-        if start_from_trigger:
-            self._start_with(start_trigger_args)
-
-    @classmethod
-    def start_args(cls, **arguments: Any) -> StartTriggerArgs:
-        """
-        Return what the triggerer needs to start this sensor without a worker.
-
-        :param arguments: any of the sensor's own arguments, and ``priority_weight``.
-        :raises TypeError: if another argument is given: it would be lost.
-        """
-        from airflow_riffusion.sensors.zero_worker import start_args
-
-        return start_args(**arguments)
-
-    @classmethod
-    def partial(cls, **kwargs: Any) -> OperatorPartial:
-        """
-        Map the sensor; with ``start_from_trigger``, check its arguments and pass them to the triggerer.
-
-        ``__init__`` can't: Airflow never constructs a mapped sensor that starts in the triggerer.
-        """
-        partial: OperatorPartial = super().partial(**kwargs)
-        if not partial.kwargs.get("start_from_trigger"):
-            return partial
-        from airflow_riffusion.sensors.zero_worker import partial_with_start_args
-
-        return partial_with_start_args(partial, kwargs.get("default_args"))
 
     def _trigger(self) -> CapacityTrigger:
         from airflow_riffusion.triggers.capacity import CapacityTrigger
@@ -226,18 +192,6 @@ class CapacitySensor(RiffusionSensor):
         if not self.deferrable:
             raise ValueError(f"{name} needs deferrable=True")
 
-    def _start_with(self, given: StartTriggerArgs | None) -> None:
-        """Give the triggerer and a worker the same arguments, as either may have to read them."""
-        from airflow_riffusion.sensors.zero_worker import OWN_ARGUMENTS, arguments_of
-
-        if given is None:
-            given = self.start_args(**{name: getattr(self, name) for name in OWN_ARGUMENTS})
-        else:
-            for name, value in arguments_of(given).items():
-                setattr(self, name, value)
-            self._start_priority = (given.trigger_kwargs or {}).get("priority")
-        self.start_trigger_args = given
-
     def _check_arguments(self) -> None:
         with self._soft_fail():
             # Fetches another task's output, once. If that fails, the argument itself is not wrong.
@@ -250,6 +204,6 @@ class CapacitySensor(RiffusionSensor):
             user_ids=self.user_ids,
             same_account=self.same_account,
             hold=self.hold,
-            priority=self.priority_weight if self._start_priority is None else self._start_priority,
+            priority=self.priority_weight,
             since=self._began,
         )

@@ -6,24 +6,23 @@ import asyncio
 import uuid
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
+from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
 from airflow_riffusion import clock
 from airflow_riffusion.compat import worker_is_gone
 from airflow_riffusion.core.arguments import conn_id, plain, seconds
 from airflow_riffusion.core.request import SlotRequest, grant_line
 from airflow_riffusion.exceptions import RiffusionRejected
-from airflow_riffusion.triggers.base import SerializedByArguments
+from airflow_riffusion.triggers.base import RenderedInTriggerer, SerializedByArguments
+from airflow_riffusion.xcoms import TaskXComs, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from airflow.models.taskinstance import TaskInstance
-    from airflow.providers.common.compat.sdk import Context
-    from jinja2 import Environment
 
 
-class CapacityTrigger(SerializedByArguments, BaseTrigger):
+class CapacityTrigger(SerializedByArguments, RenderedInTriggerer):
     """
     Wait at the connection's gate, and fire when slots are granted, or when waiting won't help.
 
@@ -72,7 +71,6 @@ class CapacityTrigger(SerializedByArguments, BaseTrigger):
         self.do_xcom_push = do_xcom_push
         self.multiple_outputs = multiple_outputs
         self._began: float | None = None
-        self._not_rendered: Exception | None = None
 
     @classmethod
     def of(
@@ -96,46 +94,6 @@ class CapacityTrigger(SerializedByArguments, BaseTrigger):
             **arguments,
         )
 
-    @property
-    def render_template_as_native_obj(self) -> bool:
-        """Whether templates render to objects: as the task says, or else its DAG."""
-        native = getattr(self.task, "render_template_as_native_obj", None)
-        if native is None:
-            native = getattr(getattr(self.task, "dag", None), "render_template_as_native_obj", False)
-        return bool(native)
-
-    def get_template_env(self, dag: Any = None) -> Environment:
-        """
-        Return the Jinja environment for the arguments of a task that starts in the triggerer.
-
-        Airflow's own (3.3.2) supports no native templates, and renders an undefined name to empty text, which
-        is an error in a worker.
-        """
-        from jinja2 import StrictUndefined
-        from jinja2.nativetypes import NativeEnvironment
-
-        environment: Environment = super().get_template_env(dag)
-        if self.render_template_as_native_obj:
-            native = type("NativeSandbox", (type(environment), NativeEnvironment), {})
-            environment = native(cache_size=0)
-        environment.undefined = StrictUndefined
-        return environment
-
-    def render_template_fields(self, context: Context, jinja_env: Environment | None = None) -> None:
-        """
-        Render the arguments; if that fails, leave them to a worker.
-
-        Arguments that a worker has rendered are not rendered again, which Airflow would do if the task can
-        start here: a native template would turn the account id "1e5" into a number.
-        """
-        if self.since is not None:
-            return
-        try:
-            super().render_template_fields(context, jinja_env)
-            self.user_ids = plain(self.user_ids)  # a generator applies its filters only when it is read
-        except Exception as error:  # noqa: BLE001 - a worker may be able to render it, or reports the error
-            self._not_rendered = error
-
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """
         Wait, then yield one event.
@@ -149,13 +107,11 @@ class CapacityTrigger(SerializedByArguments, BaseTrigger):
         self._begin()
         since = self._since()
         try:
-            if self._not_rendered is not None:
-                raise ValueError(f"a template can't be rendered: {self._not_rendered!r:.200}")
+            await self._read_arguments()
             request = self._request(since)
             gate = CapacityGate.of(conn_id(self.riffusion_conn_id))
         except ValueError as error:
-            # The worker logs the error: Airflow overwrites this trigger's log with the next one's (3.3.2).
-            yield TriggerEvent({"status": "unread", "since": since, "message": str(error)})
+            yield self._unread(since, error)
             return
         grant_id = uuid.uuid4().hex
         try:
@@ -178,6 +134,25 @@ class CapacityTrigger(SerializedByArguments, BaseTrigger):
             # Cancelled before the event left: no task will use the slots.
             gate.give_back(grant_id)
             raise
+
+    async def _read_arguments(self) -> None:
+        """
+        Render the arguments, unless a worker has done so.
+
+        Airflow would render them again: a native template would turn the account id "1e5" into a number.
+        """
+        if self.since is not None or self._context is None:
+            return
+        try:
+            await self._render_arguments()
+            self.user_ids = plain(self.user_ids)  # a generator applies its filters only when it is read
+        except Exception as error:  # noqa: BLE001 - a worker may be able to, or reports the error
+            raise ValueError(f"a template can't be rendered: {error!r:.200}") from None
+
+    def _unread(self, since: float, error: ValueError) -> TriggerEvent:
+        """Return the event that lets a worker read the arguments, or report what is wrong with them."""
+        # The worker logs the error: Airflow overwrites this trigger's log with the next one's (3.3.2).
+        return TriggerEvent({"status": "unread", "since": since, "message": str(error)})
 
     def _request(self, since: float) -> SlotRequest:
         return SlotRequest.checked(
@@ -212,16 +187,7 @@ class CapacityTrigger(SerializedByArguments, BaseTrigger):
 
         ``TaskSuccessEvent(xcoms=…)`` would encode them twice (Airflow 3.3.2): a dict arrives as text.
         """
-        from airflow.sdk.execution_time.xcom import XCom
-
+        own = TaskXComs(ti)
         xcoms = {**(granted if self.multiple_outputs else {}), "return_value": granted}
         for key, value in xcoms.items() if self.do_xcom_push else ():
-            await asyncio.to_thread(
-                XCom.set,
-                key=key,
-                value=value,
-                dag_id=ti.dag_id,
-                task_id=ti.task_id,
-                run_id=ti.run_id,
-                map_index=ti.map_index,
-            )
+            await in_thread(own.set, key, value)

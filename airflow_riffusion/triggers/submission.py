@@ -1,154 +1,182 @@
-"""Waits in the triggerer until a job may be submitted, or turns out to have been submitted already."""
+"""Makes a job in the triggerer, from its place in the queue to its outcome."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-import uuid
+import contextvars
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
-from airflow_riffusion.compat import worker_is_gone
-from airflow_riffusion.core.arguments import seconds
-from airflow_riffusion.core.jobs import WantedJob
-from airflow_riffusion.core.request import Grant
-from airflow_riffusion.exceptions import RiffusionRejected
-from airflow_riffusion.triggers.base import SerializedByArguments
+from airflow_riffusion.core.arguments import conn_id, seconds, sorted_account_ids
+from airflow_riffusion.core.note import JobNote
+from airflow_riffusion.core.outcome import checked_result_endpoint
+from airflow_riffusion.core.submission import Submission, own_reference
+from airflow_riffusion.exceptions import RiffusionError, RiffusionJobFailed, RiffusionRejected
 from airflow_riffusion.triggers.capacity import CapacityTrigger
-from airflow_riffusion.triggers.job import cancel_job, is_deferred
+from airflow_riffusion.xcoms import JobNotes, is_deferred
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
 
-    from airflow_riffusion.core.capacity import ExecutingJob
-    from airflow_riffusion.core.request import SlotRequest
+    from airflow.models.taskinstance import TaskInstance
+
     from airflow_riffusion.gate.gate import CapacityGate
+    from airflow_riffusion.gate.submitter import Submitter
+
+# Seconds, and how often: Airflow takes an event over once a second, and a busy one takes its time.
+_BETWEEN_LOOKS = 5.0
+_MOST_LOOKS = 12
+
+_background: set[asyncio.Task[None]] = set()
 
 
 class SubmissionTrigger(CapacityTrigger):
     """
-    Wait for a slot as every sensor does, for a job whose reference is known beforehand.
+    Wait for a slot as every sensor does, submit a job, watch it, and fetch its outcome.
 
-    :param song: how far the song has come, with the ``reply_ref`` that its job will be submitted with. The
-        event gives it back: ``airflow dags test`` loses what a task defers with besides (3.3.2). If it is
-        ``in_doubt``, its job is looked for among the executing ones, and no slot taken before two readings
-        didn't show it.
-    :param pause: seconds, from the start of this trigger, in which to do nothing; the place in the queue is
-        kept.
+    The job is noted in the task's XCom ``riffusion_job``, before it is submitted and when it is accepted, so
+    that a restarted triggerer goes on with it.
+
+    :param endpoint: where to submit, relative to ``v1/<service>/``.
+    :param json: what to submit; the account and the reference are added.
+    :param reply_ref: the ``replyRef`` of the job, the same in every try of the task; None for the one in
+        ``json``, or the task's own.
+    :param wait_for_completion: whether to watch the job until it is over.
+    :param result_endpoint: asked for the outcome when the job is over.
+    :param job: what an earlier try has noted of its job.
+    :param in_doubt: whether an earlier try may have made a job of which nothing was noted.
     :param arguments: those of :class:`~airflow_riffusion.triggers.capacity.CapacityTrigger`.
     """
 
-    def __init__(self, *, song: dict[str, Any], pause: float = 0.0, **arguments: Any) -> None:
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        json: dict[str, Any],
+        reply_ref: str | None = None,
+        wait_for_completion: bool = True,
+        result_endpoint: str | None = None,
+        job: dict[str, Any] | None = None,
+        in_doubt: bool = False,
+        **arguments: Any,
+    ) -> None:
         super().__init__(**arguments)
-        self.song = song
-        self.pause = pause
-        self._searched = False
+        self.endpoint = endpoint
+        self.json = json
+        self.reply_ref = reply_ref
+        self.wait_for_completion = wait_for_completion
+        self.result_endpoint = result_endpoint
+        self.job = job
+        self.in_doubt = in_doubt
+        self._submitter: Submitter | None = None
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """
-        Wait, then yield one event.
+        Make the job, then yield one event: the task's success, or, with the job's note, how it ended.
 
-        ``found`` with the job that is executing already, or one of those of a sensor's wait.
+        ``done`` with the task's XCom; or with a message: ``unknown``, if there is a job whose outcome can't
+        be had; ``failed``, if there is none and a retry may make one; ``rejected``, if no retry would.
         """
-        from airflow_riffusion.gate.gate import CapacityGate
-
         self._begin()
-        gate = CapacityGate.of(self.riffusion_conn_id)
-        if self.song["grant_id"] is not None:
-            gate.give_back(self.song["grant_id"])  # Its submission took no slot; it waits for another one.
-        await asyncio.sleep(self.pause)
-        grant_id = uuid.uuid4().hex
+        since = self._since()
         try:
-            payload = await self._slot_or_job(gate, grant_id)
+            self._check_try()
+            await self._read_arguments()
+            self._submitter = submitter = self._new_submitter(since)
+        except ValueError as error:
+            yield self._unread(since, error)
+            return
+        ended: dict[str, Any]
+        try:
+            ended = {"status": "done", "result": await self._make(submitter)}
+        except RiffusionError as error:
+            ended = {"status": _status(submitter, error), "message": _message(submitter, error)}
+        # `airflow dags test` knows no task here, and no end of one: there, it ends in a worker.
+        if ended["status"] == "done" and self.end_from_trigger and self.task_instance is not None:
+            await self._push(self.task_instance, ended["result"])
+            yield TaskSuccessEvent()
+            self._submitter = None  # There is nothing to stop any more.
+            _in_background(_forget_note(self.task_instance, submitter.note))
+        else:
             await self._let_worker_go()
-            yield TriggerEvent({**payload, "song": self.song})
-        except BaseException:
-            # Cancelled before the event left: nobody will use the slot.
-            gate.give_back(grant_id)
-            raise
+            yield TriggerEvent({**ended, "job": submitter.note.to_json()})
 
     async def on_kill(self) -> None:
-        """Cancel the job that may be on its way; Airflow calls this when a person ends the task."""
+        """Stop the job and free its slot; Airflow calls this when a person ends the task."""
+        if self._submitter is not None and await is_deferred(self.task_instance) is not True:
+            await self._submitter.stop()
+
+    async def _make(self, submitter: Submitter) -> dict[str, Any]:
+        from airflow_riffusion.gate import outcome
+
+        await submitter.submit()
+        if not self.wait_for_completion:
+            return submitter.note.to_xcom(None)
+        gate, interval = self._gate(), seconds("poke_interval", self.poke_interval)
+        await submitter.update(await outcome.watch(gate, submitter.note, interval, self.hold))
+        if self.result_endpoint is None:
+            return submitter.note.to_xcom(None)
+        result = await outcome.fetch(gate, submitter.note, self.result_endpoint, interval, patience=self.hold)
+        return submitter.note.to_xcom(result)
+
+    def _gate(self) -> CapacityGate:
         from airflow_riffusion.gate.gate import CapacityGate
 
-        # Thousands may be ended at once: only who knows of a job, or can't know yet, asks the service.
-        reference = self.song["reply_ref"]
-        may_exist = self.song["in_doubt"] and (
-            not self._searched or CapacityGate.of(self.riffusion_conn_id).executes(reference)
+        return CapacityGate.of(conn_id(self.riffusion_conn_id))
+
+    def _check_try(self) -> None:
+        """Leave all tries but the first to a worker: it knows what was made before, and whether to go on."""
+        ti = self.task_instance
+        if self.since is None and ti is not None and ti.try_number > 1:
+            raise ValueError("a retry, or a task that was cleared, has to look for the job of the try before")
+
+    def _new_submitter(self, since: float) -> Submitter:
+        from airflow_riffusion.gate.submitter import Submitter
+
+        submission = Submission.checked(self.endpoint, self.json)
+        self.user_ids = sorted_account_ids(submission.among(self.user_ids))
+        checked_result_endpoint(self.result_endpoint)
+        return Submitter(
+            self._gate(),
+            JobNotes(self.task_instance),
+            submission,
+            replace(
+                self._request(since),
+                reply_ref=self.reply_ref or submission.reply_ref(own_reference(self.task_instance)),
+            ),
+            poke_interval=seconds("poke_interval", self.poke_interval),
+            noted=JobNote.parse(self.job),
+            in_doubt=self.in_doubt,
         )
-        if may_exist and not await is_deferred(self.task_instance):
-            await cancel_job(self.riffusion_conn_id, reply_ref=reference)
-
-    async def _slot_or_job(self, gate: CapacityGate, grant_id: str) -> dict[str, Any]:
-        """Wait for a slot, or until a reading shows the job after all."""
-        request = self._request(self._since())
-        poke_interval = seconds("poke_interval", self.poke_interval)
-        try:
-            if self.song["in_doubt"]:
-                outcome = await self._search(gate, grant_id, request, poke_interval)
-            else:
-                outcome = await gate.wait(grant_id, request, poke_interval)
-        except RiffusionRejected as error:
-            return {"status": "rejected", "message": str(error)}
-        if isinstance(outcome, Grant):
-            listed = (job for job in outcome.reading.jobs if job.reply_ref == request.reply_ref)
-            if (job := next(listed, None)) is None:
-                return {"status": "granted", "result": outcome.to_xcom()}
-            outcome = job
-        gate.give_back(grant_id)
-        return {"status": "found", "job": outcome.to_xcom()}
-
-    async def _search(
-        self, gate: CapacityGate, grant_id: str, request: SlotRequest, poke_interval: float
-    ) -> Grant | ExecutingJob:
-        """Look for the job in two readings, then wait for a slot; it may be listed as late as that."""
-        wanted = WantedJob(reply_ref=request.reply_ref, until_seen=True)
-        found = await gate.watch(uuid.uuid4().hex, wanted, poke_interval)
-        self._searched = True
-        if found is not None:
-            return found
-        watching = asyncio.create_task(
-            gate.watch(uuid.uuid4().hex, wanted, poke_interval, unseen_for=math.inf)
-        )
-        waiting = asyncio.create_task(gate.wait(grant_id, request, poke_interval))
-        try:
-            await asyncio.wait((watching, waiting), return_when=asyncio.FIRST_COMPLETED)
-            # The job first: one reading may bring both.
-            outcome = watching.result() if watching.done() else waiting.result()
-            assert outcome is not None  # who looks for ever does not end with nothing
-            return outcome
-        finally:
-            watching.cancel()
-            waiting.cancel()
-            await asyncio.gather(watching, waiting, return_exceptions=True)
-
-    def _request(self, since: float) -> SlotRequest:
-        return replace(super()._request(since), reply_ref=self.song["reply_ref"])
 
 
-class GiveBackTrigger(SerializedByArguments, BaseTrigger):
-    """
-    Give a grant back whose submission was rejected: the worker that was told so can't reach the gate.
+def _in_background(work: Coroutine[Any, Any, None]) -> None:
+    """Go on with something that outlives the trigger, and does not log into its log."""
+    task = asyncio.create_task(work, context=contextvars.Context())
+    _background.add(task)
+    task.add_done_callback(_background.discard)
 
-    :param riffusion_conn_id: the Airflow connection.
-    :param grant_id: the grant.
-    :param message: why the submission was rejected.
-    """
 
-    def __init__(self, *, riffusion_conn_id: str, grant_id: str, message: str) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.riffusion_conn_id = riffusion_conn_id
-        self.grant_id = grant_id
-        self.message = message
+async def _forget_note(ti: TaskInstance, note: JobNote) -> None:
+    """Delete the job's note when Airflow has the task's end; before, a restarted triggerer needs it."""
+    for _ in range(_MOST_LOOKS):
+        await asyncio.sleep(_BETWEEN_LOOKS)
+        if await is_deferred(ti) is False:
+            await JobNotes(ti).delete(note)
+            return
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Give it back, then yield one event: ``rejected`` with the message."""
-        from airflow_riffusion.gate.gate import CapacityGate
 
-        began = asyncio.get_running_loop().time()
-        CapacityGate.of(self.riffusion_conn_id).give_back(self.grant_id)
-        if self.task_instance is not None:
-            await worker_is_gone(began)
-        yield TriggerEvent({"status": "rejected", "message": self.message})
+def _status(submitter: Submitter, error: RiffusionError) -> str:
+    if isinstance(error, RiffusionJobFailed):
+        return "failed"
+    if submitter.note.accepted:
+        return "unknown"
+    return "rejected" if isinstance(error, RiffusionRejected) else "failed"
+
+
+def _message(submitter: Submitter, error: RiffusionError) -> str:
+    if submitter.note.accepted and not isinstance(error, RiffusionJobFailed):
+        return f"The outcome of {submitter.note} can't be had: {error}"
+    return str(error)

@@ -376,7 +376,7 @@ FAULTS = [
     Fault("empty", _gives(b""), BAD_RESPONSE, _NO_READING, submission=READ),
     Fault("json-text", _gives(b'"well"'), BAD_RESPONSE, "The answer from"),
     Fault("json-list", _gives(b"[]"), BAD_RESPONSE, _NO_READING, submission=READ),
-    Fault("json-error", _gives(b'{"error": "x"}'), BAD_RESPONSE, _NO_READING, submission=READ),
+    Fault("json-error", _gives(b'{"error": "x"}'), BAD_RESPONSE, _NO_READING, submission=REJECTED),
     Fault("wrong-list", _gives(b'{"available": "many"}'), BAD_RESPONSE, _NO_READING, submission=READ),
     Fault("deep-nesting", _gives(_DEEP), BAD_RESPONSE, "not JSON"),
     Fault(

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -22,13 +22,12 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent
 
-from airflow_riffusion.compat import HAS_ZERO_WORKER_MODE
 from airflow_riffusion.gate.gate import CapacityGate
+from airflow_riffusion.hooks.riffusion import RiffusionHook
 from airflow_riffusion.operators.capacity import CapacityOperator
 from airflow_riffusion.operators.submit import RiffusionSubmitOperator
 from airflow_riffusion.sensors.capacity import CapacitySensor
 from airflow_riffusion.triggers.capacity import CapacityTrigger
-from airflow_riffusion.triggers.submission import SubmissionTrigger
 from tests.virtual_time import VirtualTimeLoop, run
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ CONN_ID = "riffusion_test"
 INTERVAL = 60.0
 PATIENCE = 1000.0
 """Seconds for which a wait is watched."""
-MOST_SUBMISSIONS = 4
 _A_DAY = 86400.0
 
 
@@ -77,14 +75,12 @@ class Outcome:
     :param state: what Airflow would show; ``failed`` is without a retry, ``timed out`` by its ``timeout``.
     :param message: what the task failed with.
     :param result: what it returned.
-    :param songs: how far the song had come, each time that it was deferred.
     :param held: how many slots the gate holds in the end.
     """
 
     state: str
     message: str = ""
     result: Any = None
-    songs: list[dict[str, Any]] = field(default_factory=list)
     held: int = 0
 
 
@@ -94,7 +90,7 @@ class World:
     :param faulty: the service that fails, as a connection.
     :param fine: one that is well, for a song whose readings or submissions are to be well.
     :param use: makes the connection lead to a service.
-    :param xcoms: what was pushed without a worker.
+    :param xcoms: what was pushed without a worker, by key.
     :param first_look: when a sensor that was rescheduled looked first.
     """
 
@@ -102,16 +98,28 @@ class World:
     faulty: FaultyService
     fine: FaultyService
     use: Callable[[FaultyService], None]
-    xcoms: list[dict[str, Any]]
+    xcoms: dict[str, Any]
+    monkeypatch: pytest.MonkeyPatch
     first_look: datetime | None = None
+
+    def submit_to(self, submissions: FaultyService, readings: FaultyService) -> None:
+        """Let submissions go to another service than readings."""
+        send = RiffusionHook.run
+
+        def run(hook: RiffusionHook, endpoint: str, method: str = "GET", json: Any = None) -> Any:
+            self.use(submissions)
+            try:
+                return send(RiffusionHook(hook.riffusion_conn_id), endpoint, method, json)
+            finally:
+                self.use(readings)
+
+        self.monkeypatch.setattr(RiffusionHook, "run", run)
 
 
 def replace_time(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_riffusion.clock.epoch", clock.time)
     monkeypatch.setattr("airflow_riffusion.clock.monotonic", clock.monotonic)
     monkeypatch.setattr("airflow_riffusion.clock.sleep", clock.sleep)
-    for module in ("operators.base", "operators.submit", "triggers.job"):
-        monkeypatch.setattr(f"airflow_riffusion.{module}.time", clock)
     airflows = sys.modules[BaseSensorOperator.__module__]
     monkeypatch.setattr(airflows, "time", clock)
     monkeypatch.setattr(airflows, "timezone", clock)
@@ -130,9 +138,6 @@ def replace_airflow(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_riffusion.hooks.lookup.get_async_connection", get_connection)
     sensors = sys.modules[BaseSensorOperator.__module__]
     monkeypatch.setattr(sensors, "_orig_start_date", lambda *args, **kwargs: world.first_look, raising=False)
-    if HAS_ZERO_WORKER_MODE:
-        xcom_set = "airflow.sdk.execution_time.xcom.XCom.set"
-        monkeypatch.setattr(xcom_set, lambda **xcom: world.xcoms.append(xcom))
 
 
 def capacity_operator(world: World) -> Outcome:
@@ -179,7 +184,7 @@ def song_waiting(world: World) -> Outcome:
 
 def song_submitting(world: World) -> Outcome:
     """The readings are fine; each submission is faulty."""
-    return run(_song(world, readings=world.fine, submissions=world.faulty))
+    return run(_watched(world, _song(world, readings=world.fine, submissions=world.faulty)))
 
 
 def _sensor(world: World, **arguments: Any) -> CapacitySensor:
@@ -191,13 +196,14 @@ async def _sensor_in_triggerer(world: World, sensor: CapacitySensor, trigger: An
     world.clock.follow(asyncio.get_running_loop())
     event = await _event(trigger)
     if isinstance(event, TaskSuccessEvent):
-        return Outcome("success", result=world.xcoms[-1]["value"])
+        return Outcome("success", result=world.xcoms["return_value"])
     return _end_of(lambda: sensor.execute_complete(_context(), json.loads(json.dumps(event.payload))))
 
 
 async def _song(world: World, readings: FaultyService, submissions: FaultyService) -> Outcome:
     world.clock.follow(asyncio.get_running_loop())
     world.use(readings)
+    world.submit_to(submissions, readings)
     task = RiffusionSubmitOperator(
         task_id="t",
         json={"prompt": "polka"},
@@ -205,25 +211,10 @@ async def _song(world: World, readings: FaultyService, submissions: FaultyServic
         poke_interval=INTERVAL,
         wait_for_completion=False,
     )
-    songs: list[dict[str, Any]] = []
-    step = _deferral(lambda: task.execute(_context()))
-    while True:
-        if isinstance(step.trigger, SubmissionTrigger):
-            songs.append({**step.trigger.song, "place": step.trigger.since})
-        if len(songs) > MOST_SUBMISSIONS:
-            return Outcome("deferred", songs=songs)
-        event = (await _event(_stored(step.trigger))).payload
-        go_on = getattr(task, step.method_name)
-        world.use(submissions)
-        try:
-            outcome = _end_of(lambda go_on=go_on, event=event: go_on(_context(), event))
-        except TaskDeferred as again:
-            step = again
-            continue
-        finally:
-            world.use(readings)
-        outcome.songs, outcome.held = songs, CapacityGate.of(CONN_ID)._ledger.held
-        return outcome
+    event = await _event(_stored(_deferral(lambda: task.execute(_context())).trigger))
+    outcome = _end_of(lambda: task.execute_complete(_context(), json.loads(json.dumps(event.payload))))
+    outcome.held = CapacityGate.of(CONN_ID)._ledger.held
+    return outcome
 
 
 async def _watched(world: World, waiting: Any) -> Outcome:

@@ -11,8 +11,8 @@ import pytest
 
 from airflow_riffusion import metrics
 from airflow_riffusion.cli.definition import COMMANDS
+from airflow_riffusion.core.note import JobNote
 from airflow_riffusion.core.request import Grant, SlotRequest
-from airflow_riffusion.core.song import Song
 from airflow_riffusion.emulator import EmulatorServer
 from airflow_riffusion.hooks.riffusion import RiffusionHook
 from airflow_riffusion.operators.submit import RiffusionSubmitOperator
@@ -49,7 +49,7 @@ def test_readme_xcom_has_the_real_fields():
     songs, shown = (json.loads(block) for block in readme.blocks("json"))
     xcom = Grant("g", SlotRequest(), {"a": 1}, reading(job("1", "a"), a=(3, 4))).to_xcom()
 
-    assert list(songs) == list(Song("ref", since=0.0).to_xcom(None))
+    assert list(songs) == list(JobNote("ref").to_xcom(None))
 
     assert list(shown) == list(xcom)
     assert list(shown["accounts"][0]) == list(xcom["accounts"][0])

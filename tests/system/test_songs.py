@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import pytest
 from airflow_riffusion.emulator import EmulatorServer
 from airflow_riffusion.emulator.faults import Fault
 from airflow_riffusion.emulator.records import Job, Stats
-from dev.airflow_client import DagRun, attempts
+from dev.airflow_client import AirflowApiError, DagRun, attempts
 from dev.airflow_stack import AirflowStack
 from tests.system.dags import scale
 
@@ -75,15 +76,21 @@ def play(airflow_stack, store_connection):
     return play
 
 
-def waiting_by(airflow: AirflowStack, run: DagRun, trigger: str) -> set[int]:
-    """Return the map indices of the tasks for which a trigger of this name waits in a triggerer."""
+def in_triggerer(airflow: AirflowStack, run: DagRun) -> set[int]:
+    """Return the map indices of the tasks that a triggerer has."""
     return {
         task["map_index"]
         for task in airflow.task_instances(run)
-        if task["state"] == "deferred"
-        and task["triggerer_job"]
-        and task["trigger"]["classpath"].endswith(f".{trigger}")
+        if task["state"] == "deferred" and task["triggerer_job"]
     }
+
+
+def noted(airflow: AirflowStack, run: DagRun, index: int) -> bool:
+    """Return whether a task has noted that its job is accepted."""
+    try:
+        return bool(airflow.xcom(run, "song", "riffusion_job", index)["accepted"])
+    except AirflowApiError:
+        return False
 
 
 def map_index(job: Job) -> int:
@@ -134,7 +141,7 @@ class HandSetClock:
 
 @pytest.fixture(scope="module")
 def killed_triggerer(airflow_stack, play, token):
-    """Kill the triggerer while a sixth of the songs is executing; end those when another one reads."""
+    """Kill the triggerer while a sixth of the songs is executing; start another one when those are over."""
     clock = HandSetClock()
     hour = timedelta(hours=1)
     started = itertools.count()
@@ -146,28 +153,38 @@ def killed_triggerer(airflow_stack, play, token):
         accounts=5, max_jobs=SLOTS_OF_THE_KILLED // 5, job_seconds=job_seconds, token=token, clock=clock
     ) as emulator:
 
-        def readings() -> int:
-            return emulator.service.stats().requests_by_endpoint["available"]
-
         def kill_triggerer(run: DagRun) -> None:
             for _ in attempts(180, interval=1):
-                executing = waiting_by(airflow_stack, run, "JobTrigger")
-                waiting = waiting_by(airflow_stack, run, "SubmissionTrigger")
-                if (len(executing), len(waiting)) == (SLOTS_OF_THE_KILLED, 5 * SLOTS_OF_THE_KILLED):
+                deferred = in_triggerer(airflow_stack, run)
+                executing = {map_index(job) for job in emulator.service.jobs()}
+                if (len(executing), len(deferred)) == (SLOTS_OF_THE_KILLED, 6 * SLOTS_OF_THE_KILLED):
                     break
             else:
-                pytest.fail(f"{len(executing)} songs are executing, and {len(waiting)} wait")
+                pytest.fail(f"{len(executing)} songs are executing, and {len(deferred)} in the triggerer")
+            assert all(noted(airflow_stack, run, index) for index in executing)
             airflow_stack.kill("triggerer")
-            before = readings()
-            airflow_stack.start("triggerer")
-            for _ in attempts(60):
-                if readings() > before:
-                    break
-            else:
-                pytest.fail("the new triggerer takes no reading")
             clock.ahead = hour
+            airflow_stack.start("triggerer")
 
         return play("songs_with_a_killed_triggerer", emulator, kill_triggerer)
+
+
+@pytest.fixture(scope="module")
+def killed_while_submitting(airflow_stack, play, token):
+    """Kill the triggerer while the service has its submission, and has not answered."""
+    with EmulatorServer(accounts=1, max_jobs=2, job_seconds=90, token=token) as emulator:
+        emulator.faults.add(Fault(endpoint="create-prompt", delay_seconds=8, times=1))
+
+        def kill_triggerer(run: DagRun) -> None:
+            for _ in attempts(60):
+                if emulator.service.stats().requests_by_endpoint["create-prompt"]:
+                    break
+            else:
+                pytest.fail("nothing is submitted")
+            airflow_stack.kill("triggerer")
+            airflow_stack.start("triggerer")
+
+        return play("songs_with_a_triggerer_killed_while_submitting", emulator, kill_triggerer)
 
 
 @pytest.fixture(params=["beside_others", "lost_answers", "killed_triggerer"])
@@ -209,6 +226,26 @@ def test_submit_all_tasks_share_one_request_per_interval(beside_others):
     assert readings <= beside_others.seconds / POKE_INTERVAL + 2
 
 
+STORY = (
+    r"Waiting for 1 slot on connection 'songs_beside_others'\.",
+    r"Still waiting since .* UTC: 0 of 10 slots free on 5 accounts, \d+ held, \d+ tasks? ahead",
+    r"Granted 1 slot on account \S+ after [\d.]+ s; the grant is \w+\.",
+    r"Submitted job \S+ on account \S+\.",
+    r"Watching job \S+ on connection 'songs_beside_others'\.",
+    r"Job \S+ is executing on account \S+; next reading in \d+ s\.",
+    r"Job \S+ is over after [\d.]+ s\.",
+)
+"""What README shows of a song's log."""
+
+
+def test_song_log_of_its_one_try_tells_the_whole_story(airflow_stack, beside_others):
+    last = map_index(beside_others.jobs[-1])
+
+    log = airflow_stack.log(beside_others.run, "song", last)
+
+    assert re.search(".*".join(STORY), log, re.DOTALL), log
+
+
 def test_submit_lost_answer_does_not_submit_again(airflow_stack, lost_answers):
     xcoms = [airflow_stack.xcom(lost_answers.run, "song", map_index=index) for index in range(scale.SONGS)]
 
@@ -219,18 +256,32 @@ def test_submit_killed_triggerer_cancels_no_job(killed_triggerer):
     assert killed_triggerer.stats.cancelled == 0
 
 
+@dataclass(frozen=True)
+class WitnessedGrant:
+    """Since when a song waited, and when the reading was taken that granted it its last slot (epoch)."""
+
+    since: float
+    observed_at: float
+
+
+def grant_of(airflow: AirflowStack, run: DagRun, index: int) -> WitnessedGrant:
+    since = airflow.xcom(run, "song", "since", index)
+    waited_seconds = airflow.xcom(run, "song", map_index=index)["waited_seconds"]
+    return WitnessedGrant(since, round(since + waited_seconds, 1))
+
+
 @pytest.fixture(scope="module")
 def order(airflow_stack, killed_triggerer):
     """Return the songs that waited when the triggerer was killed, in the order in which they began to."""
     grants = {
-        map_index(job): airflow_stack.xcom(killed_triggerer.run, "song", "grant", map_index(job))
+        map_index(job): grant_of(airflow_stack, killed_triggerer.run, map_index(job))
         for job in killed_triggerer.jobs[SLOTS_OF_THE_KILLED:]
     }
-    return dict(sorted(grants.items(), key=lambda item: item[1]["since"]))
+    return dict(sorted(grants.items(), key=lambda item: item[1].since))
 
 
 def test_submit_killed_triggerer_keeps_the_order_of_the_queue(order):
-    granted = [datetime.fromisoformat(grant["observed_at"]) for grant in order.values()]
+    granted = [grant.observed_at for grant in order.values()]
 
     assert len(set(granted)) >= 5  # five times as many songs as slots
     assert granted == sorted(granted)
@@ -245,40 +296,73 @@ def test_submit_task_overtakes_fewer_tasks_than_there_are_slots(order, killed_tr
     assert {song: by for song, by in overtaken.items() if by > SLOTS_OF_THE_KILLED - 1} == {}
 
 
-@pytest.fixture(scope="module")
-def killed_worker(airflow_stack, play, token):
-    """Kill a worker between submission and deferral, and have Airflow retry while the job is executing."""
-    with EmulatorServer(accounts=1, max_jobs=1, job_seconds=45, token=token) as emulator:
-        return play("songs_with_a_killed_worker", emulator, timeout=180)
+def test_submission_triggerer_was_killed_meanwhile_is_found_and_not_repeated(
+    airflow_stack, killed_while_submitting
+):
+    ended = killed_while_submitting
+
+    assert [(task["state"], task["try_number"]) for task in ended.tasks] == [("success", 1)]
+    assert (ended.stats.accepted, airflow_stack.xcom(ended.run, "song", map_index=0)["job_id"]) == (
+        1,
+        ended.jobs[0].job_id,
+    )
 
 
-def test_submit_killed_worker_succeeds_at_the_second_try(killed_worker):
-    assert [(task["state"], task["try_number"]) for task in killed_worker.tasks] == [("success", 2)]
-
-
-def test_submit_retry_takes_up_the_job_of_the_killed_worker(airflow_stack, killed_worker):
-    xcom = airflow_stack.xcom(killed_worker.run, "song", map_index=0)
-
-    assert (xcom["job_id"], xcom["submissions"]) == (killed_worker.jobs[0].job_id, 0)
-
-
-def test_submit_killed_worker_makes_its_job_once(killed_worker):
-    assert killed_worker.stats.accepted == 1
-
-
-@pytest.fixture(scope="module")
-def late_retry(play, token):
-    """Kill a worker after submission, and have Airflow retry when the job is over."""
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_song_worker_was_killed_is_made_once_by_the_second_try(airflow_stack, play, token, when):
     with EmulatorServer(accounts=1, max_jobs=1, job_seconds=5, token=token) as emulator:
-        return play("songs_that_ended_before_the_retry", emulator, timeout=180)
+        ended = play(f"songs_with_a_worker_killed_{when}", emulator, timeout=240)
+
+    assert [(task["state"], task["try_number"]) for task in ended.tasks] == [("success", 2)]
+    assert ended.stats.accepted == 1
+    assert airflow_stack.xcom(ended.run, "song", map_index=0)["job_id"] == ended.jobs[0].job_id
 
 
-def test_submit_job_that_ended_before_the_retry_is_made_once(airflow_stack, late_retry):
-    xcom = airflow_stack.xcom(late_retry.run, "song", map_index=0)
+MISSING, HTML = Fault(endpoint="result", status=404, times=2), Fault(endpoint="result", body="html", times=2)
 
-    assert [(task["state"], task["try_number"]) for task in late_retry.tasks] == [("success", 2)]
-    assert (xcom["job_id"], xcom["submissions"]) == (late_retry.jobs[0].job_id, 0)
-    assert late_retry.stats.accepted == 1
+
+def test_outcome_comes_late_is_fetched_by_the_first_try(airflow_stack, play, token):
+    with EmulatorServer(accounts=1, max_jobs=1, job_seconds=3, token=token) as emulator:
+        emulator.faults.add(MISSING)
+        emulator.faults.add(HTML)
+        ended = play("songs_with_late_outcomes", emulator)
+
+    assert [(task["state"], task["try_number"]) for task in ended.tasks] == [("success", 1)]
+    assert airflow_stack.xcom(ended.run, "song", map_index=0)["result"]["status"] == "completed"
+
+
+def test_outcome_cant_be_had_is_fetched_by_the_retry_and_no_other_song_is_made(airflow_stack, play, token):
+    with EmulatorServer(accounts=1, max_jobs=1, job_seconds=3, token=token) as emulator:
+        emulator.faults.add(Fault(endpoint="result", body="html"))
+
+        def mend(run: DagRun) -> None:
+            for _ in attempts(120):
+                if any(task["try_number"] == 2 for task in airflow_stack.task_instances(run)):
+                    emulator.faults.clear()
+                    return
+            pytest.fail("there was no retry")
+
+        ended = play("songs_with_outcomes_by_a_retry", emulator, mend)
+
+    assert [(task["state"], task["try_number"]) for task in ended.tasks] == [("success", 2)]
+    assert airflow_stack.xcom(ended.run, "song", map_index=0)["result"]["status"] == "completed"
+    assert ended.stats.accepted == 1
+
+
+def test_outcome_cant_be_had_is_fetched_when_the_task_is_cleared(airflow_stack, play, token):
+    with EmulatorServer(accounts=1, max_jobs=1, job_seconds=3, token=token) as emulator:
+        emulator.faults.add(Fault(endpoint="result", status=404))
+
+        def clear(run: DagRun) -> None:
+            assert airflow_stack.wait(run) == "failed"
+            emulator.faults.clear()
+            airflow_stack.clear(run, "song")
+
+        ended = play("songs_without_outcomes", emulator, clear)
+
+    assert [task["state"] for task in ended.tasks] == ["success"]
+    assert airflow_stack.xcom(ended.run, "song", map_index=0)["result"]["status"] == "completed"
+    assert ended.stats.accepted == 1
 
 
 @dataclass(frozen=True)
@@ -320,8 +404,8 @@ def killed(airflow_stack, play, token):
 
         def kill_songs(run: DagRun) -> None:
             for _ in attempts(90):
-                executing = waiting_by(airflow_stack, run, "JobTrigger")
-                waiting = waiting_by(airflow_stack, run, "SubmissionTrigger")
+                executing = {map_index(job) for job in emulator.service.jobs()}
+                waiting = in_triggerer(airflow_stack, run) - executing
                 if (len(executing), len(waiting)) == (1, 2):
                     break
             else:
@@ -346,8 +430,8 @@ def test_submit_waiting_task_marked_as_failed_never_submits(killed):
 
 def test_submit_slot_of_a_killed_task_is_granted_within_two_readings(airflow_stack, killed):
     cancelled = killed.ended.jobs[0].ended
-    grant = airflow_stack.xcom(killed.ended.run, "song", "grant", killed.last)
-    granted = datetime.fromisoformat(grant["observed_at"])
+    grant = grant_of(airflow_stack, killed.ended.run, killed.last)
+    granted = datetime.fromtimestamp(grant.observed_at + 0.1, UTC)
 
     assert 1 <= len([reading for reading in killed.readings if cancelled < reading < granted]) <= 2
 

@@ -3,8 +3,15 @@ from __future__ import annotations
 import pytest
 
 from airflow_riffusion.emulator import EmulatorServer
+from dev.airflow_client import attempts
 
-WITHOUT_ANY_WORKER = {("both", -1), *(("mapped", index) for index in range(3)), ("group.in_group", 0)}
+WITHOUT_ANY_WORKER = {
+    ("both", -1),
+    *(("mapped", index) for index in range(3)),
+    *(("mapped_slots", index) for index in range(2)),
+    ("group.in_group", 0),
+}
+SONGS = {("one", -1), ("literal", 0), ("literal", 1), ("of_a_task", 0), ("of_a_task", 1)}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +40,7 @@ def test_zero_worker_tasks_start_no_worker_process(airflow_stack, run):
 
 @pytest.mark.parametrize(
     ("task_id", "map_index"),
-    [("both", -1), ("starts", -1), ("ends", -1), ("mapped", 2), ("group.in_group", 1)],
+    [("both", -1), ("starts", -1), ("ends", -1), ("mapped", 2), ("mapped_slots", 1), ("group.in_group", 1)],
 )
 def test_zero_worker_xcom_of_rendered_templates_is_complete(airflow_stack, run, service, task_id, map_index):
     account = service.read().accounts[1].user_id
@@ -124,3 +131,60 @@ def test_submit_reply_ref_of_a_mapped_task_names_the_job(airflow_stack, argument
 
     (job,) = (job for job in service.read().jobs if job.job_id == song["job_id"])
     assert (song["reply_ref"], job.reply_ref) == ("42", "42")
+
+
+@pytest.fixture(scope="module")
+def songs(airflow_stack, store_connection, token):
+    with EmulatorServer(accounts=2, max_jobs=2, job_seconds=6, token=token) as emulator:
+        store_connection("riffusion_zero_worker_songs", emulator)
+        run = airflow_stack.trigger("zero_worker_songs", {"mood": "sad"})
+        assert airflow_stack.wait(run, 120) == "success"
+        yield run, emulator.service
+
+
+def test_zero_worker_songs_start_no_worker_process(airflow_stack, songs):
+    tasks = {(task["task_id"], task["map_index"]): task for task in airflow_stack.task_instances(songs[0])}
+
+    assert {tasks[key]["pid"] for key in SONGS} == {None}
+
+
+def test_zero_worker_songs_are_made_once_with_their_own_arguments(songs):
+    _, service = songs
+
+    assert sorted(job.prompt for job in service.jobs()) == [
+        "sad polka",
+        "sad waltz",
+        "tango",
+        "waltz",
+        "{{ params.mood }} tango",
+    ]
+    assert service.stats().accepted == service.stats().completed == len(SONGS)
+
+
+@pytest.mark.parametrize(("task_id", "map_index"), sorted(SONGS))
+def test_zero_worker_songs_leave_their_xcom(airflow_stack, songs, task_id, map_index):
+    xcom = airflow_stack.xcom(songs[0], task_id, map_index=map_index)
+
+    assert xcom["job_id"] in {job.job_id for job in songs[1].jobs()}
+    assert xcom["ran_seconds"] > 5
+    assert xcom["reply_ref"] == f"zero_worker_songs/{songs[0].run_id}/{task_id}/{map_index}"
+    assert (xcom["result"] or {}).get("status") == ("completed" if task_id == "one" else None)
+
+
+def test_zero_worker_songs_delete_the_notes_of_their_jobs(airflow_stack, songs):
+    for _ in attempts(60, interval=1):
+        notes = airflow_stack.query(
+            "SELECT task_id FROM xcom WHERE run_id = ? AND key = 'riffusion_job'", songs[0].run_id
+        )
+        if not notes:
+            return
+    pytest.fail(f"there still are notes of {notes}")
+
+
+def test_zero_worker_songs_log_tells_the_whole_story(airflow_stack, songs):
+    log = airflow_stack.log(songs[0], "one")
+
+    lines = ("Waiting for 1 slot", "Granted 1 slot", "Submitted job", "Watching job", "is over after")
+    positions = [log.find(line) for line in lines]
+    assert -1 not in positions
+    assert positions == sorted(positions), log

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[2] / "airflow_riffusion"
 LAYERS = (
     {"core"},
     {"exceptions", "compat", "clock", "get_provider_info"},
-    {"metrics"},
+    {"metrics", "xcoms", "zero_worker"},
     {"hooks"},
     {"gate"},
     {"triggers"},
@@ -25,7 +25,7 @@ LAYERS = (
 BESIDE = {
     "emulator": {"emulator", "core"},
     "cli": {"cli", "exceptions", "compat", "clock", "core", "metrics", "hooks", "emulator"},
-    "plugins": {"plugins", "exceptions", "compat", "core", "metrics", "hooks"},
+    "plugins": {"plugins", "exceptions", "compat", "core", "metrics", "xcoms", "hooks"},
 }
 # The page reads what gates of other processes have written.
 EXCEPTIONS = {("plugins", "gate.peer_store")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import json
 import logging
 import os
 from collections import defaultdict
@@ -13,16 +14,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.configuration import conf
 from airflow.models import Connection, TaskInstance, Trigger, Variable
+from airflow.models.xcom import XComModel
 from airflow.secrets.environment_variables import EnvironmentVariablesBackend
 from airflow.utils.session import create_session
 from airflow.utils.state import TaskInstanceState
 from pydantic import ValidationError
-from sqlalchemy import select
+from sqlalchemy import and_, select
 from sqlalchemy.orm import lazyload
 
+from airflow_riffusion.core.note import JobNote
 from airflow_riffusion.core.peers import PeerState
 from airflow_riffusion.gate.peer_store import PEER_KEY_PREFIX
 from airflow_riffusion.plugins.page.document import Tasks, WaitingTask
+from airflow_riffusion.xcoms import JOB_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,11 +39,11 @@ CONN_TYPE = "riffusion"
 
 _TEAM = ("team_name", "team_id")  # the latter before Airflow 3.2
 
-_WATCHING = "airflow_riffusion.triggers.job.JobTrigger"
+_JOB_TRIGGER = "airflow_riffusion.triggers.job.JobTrigger"
 _CLASSPATHS = (
     "airflow_riffusion.triggers.capacity.CapacityTrigger",
     "airflow_riffusion.triggers.submission.SubmissionTrigger",
-    _WATCHING,
+    _JOB_TRIGGER,
 )
 _MOST_TRIGGERS = 20_000
 _MOST_DECRYPTED = 2_000  # in one read, which takes a fraction of a second; the next one takes the rest
@@ -116,7 +120,7 @@ class DatabaseReader:
                 complete = False
             elif (arguments := self._arguments[trigger_id]) is None:
                 continue
-            elif row.classpath == _WATCHING:
+            elif row.classpath == _JOB_TRIGGER or _is_accepted(row.note):
                 watching[arguments.conn_id] += 1
             else:
                 since = arguments.since or row.created_date
@@ -186,12 +190,31 @@ def _rows(session: Session) -> Sequence[Any]:
             TaskInstance.run_id,
             TaskInstance.task_id,
             TaskInstance.map_index,
+            XComModel.value.label("note"),
         )
         .join(TaskInstance, TaskInstance.trigger_id == Trigger.id)
+        .outerjoin(
+            XComModel,
+            and_(
+                XComModel.key == JOB_KEY,
+                XComModel.dag_id == TaskInstance.dag_id,
+                XComModel.run_id == TaskInstance.run_id,
+                XComModel.task_id == TaskInstance.task_id,
+                XComModel.map_index == TaskInstance.map_index,
+            ),
+        )
         .where(Trigger.classpath.in_(_CLASSPATHS), TaskInstance.state == TaskInstanceState.DEFERRED)
         .order_by(Trigger.id)
         .limit(_MOST_TRIGGERS)
     ).all()
+
+
+def _is_accepted(value: Any) -> bool:
+    """Return whether a task's note says that its job is accepted; unknown with an XCom backend elsewhere."""
+    with suppress(ValueError):
+        note = JobNote.parse(json.loads(value) if isinstance(value, str) else value)
+        return note is not None and note.accepted
+    return False
 
 
 def _arguments(trigger: Trigger) -> _Arguments:

@@ -41,6 +41,9 @@ def test_hook_wrong_token_is_rejected_with_advice_and_not_retried(connect, answe
         ("403 Forbidden", "check the API token"),
         ("404 Not Found", "check the base URL and the service ('riffusion') in connection 'riffusion_test'"),
         ("418 I'm a Teapot", ""),
+        ("402 ", "there are no credits, or no subscription"),
+        ("412 ", "there are no credits, or no subscription"),
+        ("422 ", "the prompt was moderated"),
         ("596 ", "renew its cookie at useapi.net"),
     ],
 )

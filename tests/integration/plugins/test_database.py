@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -14,16 +15,19 @@ if not HAS_PAGES_OF_PLUGINS:
 
 from airflow.models import Connection, TaskInstance, Trigger, Variable, import_all_models
 from airflow.models.base import Base
+from airflow.models.xcom import XComModel
 from sqlalchemy import create_engine, delete, event, insert
 from sqlalchemy.orm import Session
 
+from airflow_riffusion.core.note import JobNote
 from airflow_riffusion.core.peers import HeldSlots, PeerState
 from airflow_riffusion.gate.peer_store import peer_key_prefix
 from airflow_riffusion.plugins.page import database
 from airflow_riffusion.plugins.page.database import DatabaseReader, conn_ids_in_environment
 from airflow_riffusion.triggers.capacity import CapacityTrigger
 from airflow_riffusion.triggers.job import JobTrigger
-from airflow_riffusion.triggers.submission import GiveBackTrigger, SubmissionTrigger
+from airflow_riffusion.triggers.submission import SubmissionTrigger
+from airflow_riffusion.xcoms import JOB_KEY
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -42,7 +46,7 @@ def session():
 def defer(session):
     """Return a function that stores a task that waits for a trigger."""
 
-    def store(trigger, task_id="song", map_index=-1, state="deferred", created=NOON):
+    def store(trigger, task_id="song", map_index=-1, state="deferred", created=NOON, note=None):
         row = Trigger(*trigger.serialize(), created_date=created)
         session.add(row)
         session.flush()
@@ -56,6 +60,10 @@ def defer(session):
             "trigger_id": row.id,
         }
         session.execute(insert(TaskInstance.__table__).values(values))
+        if note is not None:
+            where = {name: values[name] for name in ("dag_id", "run_id", "task_id", "map_index")}
+            xcom = {**where, "dag_run_id": 1, "key": JOB_KEY, "value": json.dumps(note.to_json())}
+            session.execute(insert(XComModel.__table__).values(timestamp=NOON, **xcom))
         return row
 
     return store
@@ -89,18 +97,27 @@ def test_database_reader_lists_only_connections_of_our_type(session):
 
 
 def test_database_reader_counts_waiting_and_watching_tasks_by_connection(session, defer):
-    song = {"reply_ref": "r", "grant_id": None, "in_doubt": False}
+    def submits(reply_ref):
+        return SubmissionTrigger(
+            riffusion_conn_id="a",
+            since=NOON.timestamp() - 3600,
+            endpoint="music",
+            json={},
+            reply_ref=reply_ref,
+        )
+
     for index in range(3):
         defer(waits("a", minutes=index), map_index=index)
-    defer(SubmissionTrigger(song=song, riffusion_conn_id="a", since=NOON.timestamp() - 3600), "one")
+    defer(submits("r1"), "one")
+    defer(submits("r2"), "on_its_way", note=JobNote("r2"))
+    defer(submits("r3"), "accepted", note=JobNote("r3", accepted=True))
     defer(JobTrigger(riffusion_conn_id="a", reply_ref="r"), "other")
     defer(waits("b"), "of_b")
-    defer(GiveBackTrigger(riffusion_conn_id="a", grant_id="g", message="m"), "gives_back")
 
     tables = DatabaseReader().read(session)
 
     assert tables.complete
-    assert (tables.tasks["a"].waiting, tables.tasks["a"].watching) == (4, 1)
+    assert (tables.tasks["a"].waiting, tables.tasks["a"].watching) == (5, 2)
     assert (tables.tasks["b"].waiting, tables.tasks["b"].watching) == (1, 0)
 
 

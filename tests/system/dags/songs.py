@@ -6,18 +6,22 @@ import os
 import signal
 
 import scale
+from airflow.exceptions import TaskDeferred
 from airflow.sdk import DAG
 
+from airflow_riffusion.operators.memory import JobMemory
 from airflow_riffusion.operators.submit import RiffusionSubmitOperator
 
 
 class Witnessed(RiffusionSubmitOperator):
-    """Leaves behind since when it waited, and when the reading was taken that granted it a slot."""
+    """Leaves behind since when it waited."""
 
-    def submit(self, context, event):
-        grant = {"since": event["song"]["since"], "observed_at": event["result"]["observed_at"]}
-        context["ti"].xcom_push("grant", grant)
-        return super().submit(context, event)
+    def execute(self, context):
+        try:
+            super().execute(context)
+        except TaskDeferred as deferral:
+            context["ti"].xcom_push("since", deferral.trigger.since)
+            raise
 
 
 class LastFirst(Witnessed):
@@ -28,28 +32,22 @@ class LastFirst(Witnessed):
         return super().execute(context)
 
 
-class Killed(RiffusionSubmitOperator):
-    """Its first try is killed when the job is submitted: before Airflow knows of the job, or right after."""
+class KilledBefore(RiffusionSubmitOperator):
+    """The worker of its first try is killed when it is about to hand over to the triggerer."""
 
-    def __init__(self, *, knowing, **arguments):
-        super().__init__(**arguments)
-        self.knowing = knowing
-        self._first_try = False
+    def defer(self, **arguments):
+        if arguments["trigger"].in_doubt:
+            super().defer(**arguments)
+        os.kill(os.getpid(), signal.SIGKILL)
 
-    def submit(self, context, event):
-        self._first_try = context["ti"].try_number == 1
-        return super().submit(context, event)
 
-    def _submit(self, *arguments):
-        song = super()._submit(*arguments)
-        if self._first_try and not self.knowing:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return song
+class KilledAfter(RiffusionSubmitOperator):
+    """The worker of its first try is killed when the song is over, before it has ended the task."""
 
-    def _wait_for_end(self, song, **arguments):
-        if self._first_try:
-            os.kill(os.getpid(), signal.SIGKILL)
-        super()._wait_for_end(song, **arguments)
+    def execute_complete(self, context, event):
+        if context["ti"].try_number == 1:
+            JobMemory.forget_note = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+        return super().execute_complete(context, event)
 
 
 def songs(dag_id, number, operator=RiffusionSubmitOperator, **arguments):
@@ -60,9 +58,15 @@ def songs(dag_id, number, operator=RiffusionSubmitOperator, **arguments):
         )
 
 
+OUTCOME = {"result_endpoint": "music/?id={job_id}"}
+
 songs("songs_beside_others", scale.SONGS, poke_interval=2)
 songs("songs_with_lost_answers", scale.SONGS)
-songs("songs_with_a_killed_worker", 1, Killed, knowing=False, retries=1)
-songs("songs_that_ended_before_the_retry", 1, Killed, knowing=True, retries=1, retry_delay=20, hold=30)
-songs("songs_with_a_killed_triggerer", scale.SONGS_OVER_A_KILLED_TRIGGERER, Witnessed)
+songs("songs_with_a_killed_triggerer", scale.SONGS_OVER_A_KILLED_TRIGGERER, Witnessed, hold=30)
+songs("songs_with_a_triggerer_killed_while_submitting", 1, **OUTCOME)
+songs("songs_with_a_worker_killed_before", 1, KilledBefore, retries=1)
+songs("songs_with_a_worker_killed_after", 1, KilledAfter, retries=1, **OUTCOME)
 songs("songs_that_are_killed", 3, LastFirst, poke_interval=5)
+songs("songs_with_late_outcomes", 1, **OUTCOME)
+songs("songs_with_outcomes_by_a_retry", 1, retries=1, hold=5, **OUTCOME)
+songs("songs_without_outcomes", 1, hold=5, **OUTCOME)

@@ -21,6 +21,10 @@ def zero_worker():
     CapacitySensor(task_id="ends", **ASKED, **templated, end_from_trigger=True)
     CapacitySensor.partial(task_id="mapped", **ASKED, **templated, **BOTH).expand(doc_md=["a", "b", "c"])
 
+    CapacitySensor.partial(task_id="mapped_slots", user_ids=templated["user_ids"], **ASKED, **BOTH).expand(
+        slots=[1, "{{ params.slots }}"]
+    )
+
     @task_group
     def group(number: int):
         CapacitySensor(task_id="in_group", **ASKED, **templated, **BOTH)
@@ -61,6 +65,23 @@ def zero_worker_arguments():
     )
 
 
+@dag(schedule=None, params={"mood": "none"})
+def zero_worker_songs():
+    """Songs that no worker starts or ends: one, some of a literal list, and some of another task's."""
+    made = {"riffusion_conn_id": "riffusion_zero_worker_songs", "poke_interval": 2, **BOTH}
+    outcome = {"result_endpoint": "music/?id={job_id}"}
+    RiffusionSubmitOperator(task_id="one", json={"prompt": "{{ params.mood }} polka"}, **made, **outcome)
+    RiffusionSubmitOperator.partial(task_id="literal", **made).expand(
+        json=[{"prompt": "{{ params.mood }} waltz"}, {"prompt": "waltz"}]
+    )
+
+    @task
+    def songs() -> list[dict[str, str]]:
+        return [{"prompt": "tango"}, {"prompt": "{{ params.mood }} tango"}]
+
+    RiffusionSubmitOperator.partial(task_id="of_a_task", **made).expand(json=songs())
+
+
 @dag(schedule=None)
 def zero_worker_that_fails():
     retried = {"retries": 1, "retry_delay": 1, "poke_interval": 2}
@@ -83,4 +104,5 @@ def zero_worker_that_fails():
 
 zero_worker()
 zero_worker_arguments()
+zero_worker_songs()
 zero_worker_that_fails()

@@ -163,7 +163,7 @@ def test_watch_watcher_logs_the_status_of_its_job(hook, caplog):
     run(scenario())
     lines = [re.sub(r"in \d+ s", "in n s", record.getMessage()) for record in caplog.records]
     assert lines == [
-        "Looking for job 1 on connection 'riffusion_test'.",
+        "Watching job 1 on connection 'riffusion_test'.",
         "The job was not seen executing yet: 1 of 1 slots free on 1 account; next reading in n s.",
         "Job 1 is executing on account a; next reading in n s.",
     ]

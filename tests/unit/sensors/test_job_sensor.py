@@ -146,9 +146,6 @@ class TestDeferring:
             "reply_ref": "ref",
             "hold": 60.0,
             "poke_interval": 10.0,
-            "ask_again_after": None,
-            "cancel_on_kill": False,
-            "song": None,
         }
         assert (deferred.method_name, deferred.timeout.total_seconds()) == ("execute_complete", 100)
 

@@ -1,57 +1,43 @@
-"""The triggers of a song, at a gate in virtual time."""
+"""The trigger that makes a job: what it is stored with, and the one event that it ends with."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import time
 from types import SimpleNamespace
 
 import pytest
+from airflow.triggers.base import TaskSuccessEvent
 
+from airflow_riffusion.core.note import JobNote
 from airflow_riffusion.core.request import SlotRequest
-from airflow_riffusion.exceptions import RiffusionRejected
-from airflow_riffusion.gate.gate import CapacityGate
-from airflow_riffusion.hooks import riffusion as hook_module
-from airflow_riffusion.triggers.job import JobTrigger
-from airflow_riffusion.triggers.submission import GiveBackTrigger, SubmissionTrigger
-from tests.gates import cancel, our_tasks, wait
+from airflow_riffusion.exceptions import RiffusionJobFailed, RiffusionRejected, RiffusionUnavailable
+from airflow_riffusion.gate import outcome
+from airflow_riffusion.gate.submitter import Submitter
+from airflow_riffusion.triggers import submission as module
+from airflow_riffusion.triggers.submission import SubmissionTrigger
+from airflow_riffusion.xcoms import JOB_KEY
 from tests.readings import job, reading
 from tests.versions import needs_airflow_3
 from tests.virtual_time import run
+from tests.xcoms import MemoryXComs
 
-FULL = reading(a=(0, 1))
 FREE = reading(a=(1, 1))
-SONG = {"reply_ref": "ref", "grant_id": None, "in_doubt": False}
 RUNNING = reading(job("1", "a", "ref"), a=(0, 1))
+NOTE = JobNote("ref", accepted=True, job_id="1", user_id="a", submitted_at=1.0)
+TASK = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=3)
 
 
-def submission(*, in_doubt=False, **arguments):
-    song = {**SONG, "in_doubt": in_doubt}
+def trigger(**arguments):
     return SubmissionTrigger.of(
-        "riffusion_test", SlotRequest(since=1.0), poke_interval=10, song=song, **arguments
-    )
-
-
-def watching(**arguments):
-    return JobTrigger(
-        riffusion_conn_id="riffusion_test",
-        job_id="1",
+        "riffusion_test",
+        SlotRequest(since=1.0),
         poke_interval=10,
+        endpoint="music/create-prompt",
+        json={"prompt": "polka"},
+        reply_ref="ref",
         **arguments,
     )
-
-
-OFFSETS = [0, 3600, -3600]
-"""Seconds by which the triggerer's clock is ahead of the worker's."""
-
-
-def stored_on_another_machine(trigger, monkeypatch, offset):
-    """Return a trigger as the triggerer builds it from what the worker stored."""
-    _, kwargs = trigger.serialize()
-    triggerers_time = time.time() + offset
-    monkeypatch.setattr(time, "time", lambda: triggerers_time)
-    return type(trigger)(**kwargs)
 
 
 def event_of(trigger):
@@ -65,291 +51,191 @@ def event_of(trigger):
     return run(scenario())
 
 
+@pytest.fixture
+def steps(monkeypatch):
+    """Return what each step of the job does in place of what it should: an error, a note or a result."""
+    steps = SimpleNamespace(submit=NOTE, watch=NOTE, fetch=None, stopped=0)
+
+    def answer(name):
+        given = getattr(steps, name)
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+    async def submit(submitter):
+        submitter.note = answer("submit")
+
+    async def watch(*arguments):
+        return answer("watch")
+
+    async def fetch(*arguments, **options):
+        return answer("fetch")
+
+    async def stop(submitter):
+        steps.stopped += 1
+
+    monkeypatch.setattr(Submitter, "submit", submit)
+    monkeypatch.setattr(Submitter, "stop", stop)
+    monkeypatch.setattr(outcome, "watch", watch)
+    monkeypatch.setattr(outcome, "fetch", fetch)
+    return steps
+
+
+def test_submission_trigger_is_stored_becomes_the_same_again():
+    stored = trigger(job=NOTE.to_json(), in_doubt=True, result_endpoint="music/?id={job_id}")
+
+    path, kwargs = stored.serialize()
+
+    assert path == "airflow_riffusion.triggers.submission.SubmissionTrigger"
+    assert SubmissionTrigger(**json.loads(json.dumps(kwargs))).serialize() == (path, kwargs)
+
+
+def test_submission_trigger_whole_job_ends_with_the_tasks_xcom(hook, monkeypatch):
+    MemoryXComs(monkeypatch)
+    hook.submission_answers = [{"job_id": "1", "user_id": "a"}]
+    hook.outcomes = [{"status": "completed"}]
+    hook.next_answers = [FREE, RUNNING]
+    hook.answer = FREE
+
+    payload, _ = event_of(trigger(result_endpoint="music/?id={job_id}"))
+
+    assert payload["status"] == "done"
+    assert (
+        payload["result"].items()
+        >= {
+            "job_id": "1",
+            "user_id": "a",
+            "reply_ref": "ref",
+            "submissions": 1,
+            "result": {"status": "completed"},
+        }.items()
+    )
+    assert payload["job"]["ran_seconds"] is not None
+
+
+def test_submission_trigger_without_waiting_for_the_end_ends_when_the_job_is_accepted(steps):
+    steps.watch = AssertionError("it is not watched")
+
+    payload, _ = event_of(trigger(wait_for_completion=False))
+
+    assert (payload["status"], payload["result"]["job_id"]) == ("done", "1")
+
+
 @pytest.mark.parametrize(
-    "trigger",
+    ("step", "error", "status"),
     [
-        submission(in_doubt=True, pause=5.0),
-        watching(cancel_on_kill=True),
-        GiveBackTrigger(riffusion_conn_id="mine", grant_id="g", message="400 Bad Request"),
+        ("submit", RiffusionRejected("400 Bad Request"), "rejected"),
+        ("submit", RiffusionUnavailable("3 submissions in a row failed"), "failed"),
+        ("watch", RiffusionRejected("401 Unauthorized"), "unknown"),
+        ("fetch", RiffusionRejected("404 Not Found"), "unknown"),
+        ("fetch", RiffusionJobFailed("Job 1 failed: too loud"), "failed"),
     ],
 )
-def test_it_survives_being_stored(trigger):
-    path, kwargs = trigger.serialize()
+def test_submission_trigger_error_ends_with_what_it_means(steps, step, error, status):
+    setattr(steps, step, error)
 
-    assert path == f"{type(trigger).__module__}.{type(trigger).__qualname__}"
-    assert type(trigger)(**json.loads(json.dumps(kwargs))).serialize() == (path, kwargs)
+    payload, _ = event_of(trigger(result_endpoint="music/?id={job_id}"))
 
-
-class TestWaitingToSubmit:
-    def test_it_waits_for_a_slot_like_a_sensor(self, hook):
-        hook.next_answers = [FULL]
-        hook.answer = FREE
-
-        payload, waited = event_of(submission())
-
-        assert payload["status"] == "granted"
-        assert payload["result"]["user_id"] == "a"
-        assert payload["song"] == SONG
-        assert 11 <= waited <= 12.1
-
-    def test_a_job_of_an_earlier_submission_is_found(self, hook):
-        hook.next_answers = [FULL]
-        hook.answer = RUNNING
-
-        payload, _ = event_of(submission(in_doubt=True))
-
-        assert (payload["status"], payload["job"]["job_id"]) == ("found", "1")
-
-    def test_it_is_found_also_if_it_is_listed_only_later(self, hook):
-        hook.next_answers = [FULL, FULL, FULL, FULL, RUNNING]
-        hook.answer = FREE
-
-        async def scenario():
-            (event,) = [event async for event in submission(in_doubt=True).run()]
-            return event.payload, our_tasks(), CapacityGate.of("riffusion_test").needs_readings()
-
-        payload, left_behind, needs_readings = run(scenario())
-        assert (payload["status"], payload["job"]["job_id"]) == ("found", "1")
-        assert (left_behind, needs_readings) == ([], False)
-
-    def test_it_is_found_also_if_the_same_reading_shows_a_free_slot(self, hook):
-        hook.next_answers = [FULL, FULL, FULL]
-        hook.answer = reading(job("1", "a", "ref"), a=(1, 2))
-
-        async def scenario():
-            (event,) = [event async for event in submission(in_doubt=True).run()]
-            return event.payload, CapacityGate.of("riffusion_test").needs_readings()
-
-        payload, needs_readings = run(scenario())
-        assert (payload["status"], needs_readings) == ("found", False)
-
-    def test_who_is_cancelled_while_it_looks_and_waits_leaves_nothing_behind(self, hook):
-        hook.answer = FULL
-
-        async def scenario():
-            await cancel(asyncio.create_task(anext(submission(in_doubt=True).run())))
-            waiting = asyncio.create_task(anext(submission(in_doubt=True).run()))
-            await asyncio.sleep(60)
-            await cancel(waiting)
-            return our_tasks(), CapacityGate.of("riffusion_test").needs_readings()
-
-        assert run(scenario()) == ([], False)
-
-    def test_a_slot_is_taken_only_after_two_readings_did_not_show_such_a_job(self, hook):
-        hook.answer = FREE
-
-        payload, _ = event_of(submission(in_doubt=True))
-
-        assert payload["status"] == "granted"
-        assert len(hook.asked_at) == 2
-
-    @pytest.mark.parametrize("offset", OFFSETS)
-    def test_submission_trigger_with_a_pause_waits_it_out_whatever_the_clock_says(
-        self, hook, monkeypatch, offset
-    ):
-        hook.answer = FREE
-        trigger = stored_on_another_machine(submission(pause=60), monkeypatch, offset)
-
-        payload, waited = event_of(trigger)
-
-        assert payload["status"] == "granted"
-        assert 60 <= waited <= 62
-
-    def test_a_rejection_while_it_looks_is_an_event(self, hook):
-        hook.answer = RiffusionRejected("401 Unauthorized")
-
-        payload, _ = event_of(submission(in_doubt=True))
-
-        assert payload == {
-            "status": "rejected",
-            "message": "401 Unauthorized",
-            "song": {**SONG, "in_doubt": True},
-        }
-
-    def test_a_grant_whose_event_did_not_leave_is_given_back(self, hook):
-        hook.answer = FREE
-
-        async def scenario():
-            running = submission().run()
-            await anext(running)
-            await running.aclose()
-            return CapacityGate.of("riffusion_test").needs_readings()
-
-        assert run(scenario()) is False
-
-    def test_its_job_settles_what_it_was_granted(self, hook):
-        hook.next_answers = [FREE]
-        hook.answer = RUNNING
-
-        async def scenario():
-            async for _ in submission().run():
-                pass
-            await asyncio.sleep(30)
-            return our_tasks()
-
-        assert run(scenario()) == []
-        assert len(hook.asked_at) == 2
+    assert payload["status"] == status
+    assert str(error) in payload["message"]
+    assert payload["job"]["accepted"] == (step != "submit")
 
 
-def test_a_rejected_submission_gives_its_slot_back(hook):
-    hook.answer = FREE
+@pytest.mark.parametrize("result_endpoint", ["music/?id={id}", "../accounts", "", 3])
+def test_submission_trigger_result_endpoint_was_rendered_wrong_submits_nothing(steps, result_endpoint):
+    steps.submit = AssertionError("it must not submit")
 
-    async def scenario():
-        async for event in submission().run():
-            grant_id = event.payload["result"]["grant_id"]
-        giving_back = GiveBackTrigger(
-            riffusion_conn_id="riffusion_test", grant_id=grant_id, message="400 Bad Request"
-        )
-        (event,) = [event async for event in giving_back.run()]
-        return event.payload, CapacityGate.of("riffusion_test").needs_readings()
+    payload, _ = event_of(trigger(result_endpoint=result_endpoint))
 
-    assert run(scenario()) == ({"status": "rejected", "message": "400 Bad Request"}, False)
+    assert payload["status"] == "unread"
+    assert "result_endpoint" in payload["message"]
 
 
-def test_a_song_that_waits_once_more_first_gives_back_what_it_was_granted(hook):
-    hook.next_answers = [FREE]
-    hook.answer = FREE
+@pytest.mark.parametrize(("try_number", "status"), [(1, "done"), (2, "unread")])
+def test_submission_trigger_started_here_leaves_later_tries_to_a_worker(
+    steps, monkeypatch, try_number, status
+):
+    MemoryXComs(monkeypatch)
+    started = SubmissionTrigger(endpoint="music", json={}, riffusion_conn_id="riffusion_test")
+    started.task_instance = SimpleNamespace(**vars(TASK), try_number=try_number)
 
-    async def scenario():
-        async for event in submission().run():
-            grant_id = event.payload["result"]["grant_id"]
-        refused = SubmissionTrigger.of(
-            "riffusion_test",
-            SlotRequest(since=1.0),
-            poke_interval=10,
-            song={**SONG, "grant_id": grant_id},
-            pause=3600,
-        )
-        pausing = asyncio.create_task(anext(refused.run()))
-        other = await asyncio.wait_for(wait("another"), 15)
-        await cancel(pausing)
-        return other.grant_id
-
-    assert run(scenario()) == "another"
+    assert event_of(started)[0]["status"] == status
 
 
-def test_a_job_that_the_very_reading_of_the_grant_shows_is_taken_up(hook):
-    hook.answer = reading(job("1", None, "ref"), a=(1, 2))  # not every service names a job's account
-    request = SlotRequest(since=1.0, user_ids=frozenset(["a"]))
-    waiting = SubmissionTrigger.of("riffusion_test", request, poke_interval=10, song=SONG)
+def test_submission_trigger_worker_deferred_it_lets_that_go_first(steps):
+    ended_at_once = trigger()
+    ended_at_once.task_instance = TASK
 
-    async def scenario():
-        (event,) = [event async for event in waiting.run()]
-        return event.payload, CapacityGate.of("riffusion_test").needs_readings()
-
-    payload, holds = run(scenario())
-    assert (payload["status"], payload["job"]["job_id"], holds) == ("found", "1", False)
+    assert event_of(ended_at_once)[1] == pytest.approx(8, abs=0.01)
 
 
-class TestSeeingTheEnd:
-    @pytest.mark.parametrize("offset", OFFSETS)
-    def test_job_trigger_that_asks_again_fires_after_the_pause_and_needs_no_reading(
-        self, hook, monkeypatch, offset
-    ):
-        trigger = watching(hold=3600, ask_again_after=60)
-
-        payload, waited = event_of(stored_on_another_machine(trigger, monkeypatch, offset))
-
-        assert (payload["status"], payload["job"]) == ("over", None)
-        assert waited == pytest.approx(60, abs=0.1)
-        assert hook.asked_at == []
-
-    def test_a_job_that_was_seen_before_is_not_waited_for_as_if_it_were_on_its_way(self, hook):
-        hook.answer = FREE
-
-        _, waited = event_of(watching(hold=3600, song={**SONG, "seen": True}))
-
-        assert waited <= 13
-
-    def test_it_fires_when_two_readings_in_a_row_miss_the_job(self, hook):
-        hook.next_answers = [RUNNING, FREE, RUNNING]
-        hook.answer = FREE
-
-        payload, waited = event_of(watching())
-
-        assert (payload["status"], payload["job"]["job_id"]) == ("over", "1")
-        assert payload["at"] == pytest.approx(time.time(), abs=60)
-        assert waited >= 40
-
-    @pytest.mark.parametrize("offset", OFFSETS)
-    def test_job_trigger_that_never_sees_the_job_ends_after_the_hold(self, hook, monkeypatch, offset):
-        hook.answer = FREE
-
-        payload, waited = event_of(stored_on_another_machine(watching(hold=60), monkeypatch, offset))
-
-        assert (payload["status"], payload["job"]) == ("over", None)
-        assert 60 <= waited <= 72
-
-    def test_a_rejection_is_an_event(self, hook):
-        hook.answer = RiffusionRejected("401 Unauthorized")
-
-        assert event_of(watching())[0]["status"] == "rejected"
-
-    def test_the_event_leaves_when_the_worker_that_deferred_is_gone(self, hook):
-        hook.answer = RiffusionRejected("401 Unauthorized")
-        trigger = watching()
-        trigger.task_instance = SimpleNamespace(dag_id="d", task_id="t")
-
-        assert event_of(trigger)[1] == pytest.approx(8, abs=0.01)
-
-
-class TestBeingKilled:
+class TestEndFromTrigger:
     @pytest.fixture
-    def cancelled(self, monkeypatch):
-        cancelled = []
+    def xcoms(self, monkeypatch):
+        return MemoryXComs(monkeypatch)
 
-        class FakeHook(hook_module.RiffusionHook):
-            async def aload(self):
-                pass
+    @pytest.fixture
+    def deferred(self, monkeypatch):
+        """Return for how many looks Airflow still has the task as deferred."""
+        looks = []
 
-            def cancel_job(self, job_id=None, reply_ref=None):
-                cancelled.append((self.riffusion_conn_id, job_id, reply_ref))
-                return True
+        async def is_deferred(ti):
+            looks.append(ti)
+            return {1: True, 2: None}.get(len(looks), False)
 
-        monkeypatch.setattr(hook_module, "RiffusionHook", FakeHook)
-        return cancelled
+        monkeypatch.setattr(module, "is_deferred", is_deferred)
+        return looks
 
-    def test_the_job_is_cancelled(self, cancelled):
-        asyncio.run(watching(reply_ref="ref", cancel_on_kill=True).on_kill())
-
-        assert cancelled == [("riffusion_test", "1", "ref")]
-
-    def test_its_slot_is_given_back_at_once(self, hook, monkeypatch):
-        async def cancelled(*_):
-            pass
-
-        monkeypatch.setattr("airflow_riffusion.triggers.job.cancel_job", cancelled)
+    def ended(self, **arguments):
+        ends = trigger(end_from_trigger=True, **arguments)
+        ends.task_instance = TASK
 
         async def scenario():
-            gate = CapacityGate.of("riffusion_test")
-            async for event in submission().run():
-                song = {**SONG, "grant_id": event.payload["result"]["grant_id"]}
-            await watching(cancel_on_kill=True, song=song).on_kill()
-            return gate.needs_readings()
+            events = [event async for event in ends.run()]
+            await asyncio.sleep(60)
+            return events
 
-        hook.answer = FREE
-        assert run(scenario()) is False
+        return run(scenario())
 
-    @needs_airflow_3
-    def test_a_triggerer_that_lost_its_triggers_to_another_one_cancels_nothing(self, cancelled, monkeypatch):
-        self.airflow_says(monkeypatch, "deferred")
-        trigger = watching(cancel_on_kill=True)
-        trigger.task_instance = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=3)
+    def test_end_from_trigger_job_is_done_ends_the_task_with_its_xcom(self, steps, xcoms, deferred):
 
-        asyncio.run(trigger.on_kill())
+        (event,) = self.ended()
 
-        assert cancelled == []
+        assert isinstance(event, TaskSuccessEvent)
+        assert xcoms["return_value"] == NOTE.to_xcom(None)
 
-    @needs_airflow_3
-    @pytest.mark.parametrize("state", ["failed", "success", None, OSError("no database")])
-    def test_a_task_that_no_longer_waits_was_ended_by_a_person(self, cancelled, monkeypatch, state):
-        self.airflow_says(monkeypatch, state)
-        trigger = watching(cancel_on_kill=True)
-        trigger.task_instance = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=3)
+    def test_end_from_trigger_note_is_deleted_when_airflow_has_the_end(self, steps, xcoms, deferred):
+        xcoms[JOB_KEY] = NOTE.to_json()
 
-        asyncio.run(trigger.on_kill())
+        self.ended()
 
-        assert cancelled == [("riffusion_test", "1", None)]
+        assert (JOB_KEY in xcoms, len(deferred)) == (False, 3)
+
+    def test_end_from_trigger_without_xcom_pushes_none(self, steps, xcoms, deferred):
+
+        self.ended(do_xcom_push=False)
+
+        assert xcoms.written == []
+
+    def test_end_from_trigger_job_has_failed_ends_in_a_worker(self, steps, xcoms):
+        steps.watch = RiffusionJobFailed("Job 1 failed: too loud")
+
+        (event,) = self.ended()
+
+        assert event.payload["status"] == "failed"
+
+
+class TestOnKill:
+    def killed(self, task_instance):
+        killed = trigger()
+        killed.task_instance = task_instance
+
+        async def scenario():
+            async for _ in killed.run():
+                pass
+            await killed.on_kill()
+
+        run(scenario())
 
     def airflow_says(self, monkeypatch, state):
         def get_task_states(**which):
@@ -362,39 +248,29 @@ class TestBeingKilled:
             "airflow.sdk.execution_time.task_runner.RuntimeTaskInstance.get_task_states", get_task_states
         )
 
-    def test_somebody_elses_job_is_not(self, cancelled):
-        asyncio.run(watching().on_kill())
+    def test_on_kill_outside_of_a_task_stops_the_job(self, steps):
+        self.killed(None)
 
-        assert cancelled == []
+        assert steps.stopped == 1
 
-    def test_a_job_that_may_be_on_its_way_is_cancelled(self, cancelled):
-        asyncio.run(submission(in_doubt=True).on_kill())
+    @needs_airflow_3
+    def test_on_kill_another_triggerer_has_the_task_stops_nothing(self, steps, monkeypatch):
+        self.airflow_says(monkeypatch, "deferred")
 
-        assert cancelled == [("riffusion_test", None, "ref")]
+        self.killed(TASK)
 
-    @pytest.mark.parametrize(("next_answer", "expected"), [(FULL, []), (RUNNING, ["ref"])])
-    def test_who_looked_in_two_readings_cancels_only_what_a_later_one_shows(
-        self, hook, monkeypatch, next_answer, expected
-    ):
-        hook.next_answers = [FULL, FULL, FULL]
-        hook.answer = next_answer
-        cancelled = []
+        assert steps.stopped == 0
 
-        async def cancel_job(conn_id, *, reply_ref):
-            cancelled.append(reply_ref)
+    @needs_airflow_3
+    @pytest.mark.parametrize("state", ["failed", "success", None, OSError("no database")])
+    def test_on_kill_person_has_ended_the_task_stops_the_job(self, steps, monkeypatch, state):
+        self.airflow_says(monkeypatch, state)
 
-        async def scenario():
-            trigger = submission(in_doubt=True)
-            waiting = asyncio.create_task(anext(trigger.run()))
-            await asyncio.sleep(60)
-            await cancel(waiting)
-            await trigger.on_kill()
+        self.killed(TASK)
 
-        monkeypatch.setattr("airflow_riffusion.triggers.submission.cancel_job", cancel_job)
-        run(scenario())
-        assert cancelled == expected
+        assert steps.stopped == 1
 
-    def test_who_only_waits_for_a_slot_has_nothing_to_cancel(self, cancelled):
-        asyncio.run(submission().on_kill())
+    def test_on_kill_before_it_has_begun_stops_nothing(self, steps):
+        asyncio.run(trigger().on_kill())
 
-        assert cancelled == []
+        assert steps.stopped == 0
