@@ -32,9 +32,10 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit tests/integration
 
-# What test_versions.py looks at on older Airflows, other system tests see on this one.
+# What test_versions.py looks at on older Airflows, other system tests see on this one. They mostly wait, so that two
+# Airflows at a time need no more cores.
 test-system: $(VENV)/.cluster
-	$(BIN)/python -m pytest tests/system --ignore tests/system/test_versions.py
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/system --ignore tests/system/test_versions.py
 
 test-scale: export SCALE := full
 test-scale: test-system

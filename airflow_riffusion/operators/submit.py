@@ -115,6 +115,7 @@ class RiffusionSubmitOperator(StartsInTriggerer, BaseOperator):
         end_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
+        kwargs.pop("start_trigger_args", None)  # a mapped operator's: a worker computes its own
         super().__init__(**kwargs)
         self.json: Any = json
         self.endpoint = endpoint

@@ -93,6 +93,7 @@ class CapacitySensor(StartsInTriggerer, RiffusionSensor):
         end_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
+        kwargs.pop("start_trigger_args", None)  # a mapped sensor's: a worker computes its own
         super().__init__(
             riffusion_conn_id=riffusion_conn_id,
             poke_interval=poke_interval,

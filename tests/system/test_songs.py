@@ -228,7 +228,7 @@ def test_submit_all_tasks_share_one_request_per_interval(beside_others):
 
 STORY = (
     r"Waiting for 1 slot on connection 'songs_beside_others'\.",
-    r"Still waiting since .* UTC: 0 of 10 slots free on 5 accounts, \d+ held, \d+ tasks? ahead",
+    r"Still waiting since .* UTC: \d+ of 10 slots free on 5 accounts, \d+ held, \d+ tasks? ahead",
     r"Granted 1 slot on account \S+ after [\d.]+ s; the grant is \w+\.",
     r"Submitted job \S+ on account \S+\.",
     r"Watching job \S+ on connection 'songs_beside_others'\.",
@@ -328,7 +328,7 @@ def test_outcome_comes_late_is_fetched_by_the_first_try(airflow_stack, play, tok
         ended = play("songs_with_late_outcomes", emulator)
 
     assert [(task["state"], task["try_number"]) for task in ended.tasks] == [("success", 1)]
-    assert airflow_stack.xcom(ended.run, "song", map_index=0)["result"]["status"] == "completed"
+    assert airflow_stack.xcom(ended.run, "song", map_index=0)["result"][0]["status"] == "completed"
 
 
 def test_outcome_cant_be_had_is_fetched_by_the_retry_and_no_other_song_is_made(airflow_stack, play, token):
@@ -345,7 +345,7 @@ def test_outcome_cant_be_had_is_fetched_by_the_retry_and_no_other_song_is_made(a
         ended = play("songs_with_outcomes_by_a_retry", emulator, mend)
 
     assert [(task["state"], task["try_number"]) for task in ended.tasks] == [("success", 2)]
-    assert airflow_stack.xcom(ended.run, "song", map_index=0)["result"]["status"] == "completed"
+    assert airflow_stack.xcom(ended.run, "song", map_index=0)["result"][0]["status"] == "completed"
     assert ended.stats.accepted == 1
 
 
@@ -361,7 +361,7 @@ def test_outcome_cant_be_had_is_fetched_when_the_task_is_cleared(airflow_stack, 
         ended = play("songs_without_outcomes", emulator, clear)
 
     assert [task["state"] for task in ended.tasks] == ["success"]
-    assert airflow_stack.xcom(ended.run, "song", map_index=0)["result"]["status"] == "completed"
+    assert airflow_stack.xcom(ended.run, "song", map_index=0)["result"][0]["status"] == "completed"
     assert ended.stats.accepted == 1
 
 

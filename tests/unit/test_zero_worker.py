@@ -6,6 +6,7 @@ import pytest
 from airflow.providers.common.compat.sdk import (
     DAG,
     Asset,
+    TaskDeferred,
 )
 from airflow.triggers.base import StartTriggerArgs
 
@@ -252,3 +253,18 @@ class TestMapped:
             )
 
         assert not mapped.start_from_trigger
+
+    @pytest.mark.parametrize("event", [None, {"status": "unread", "since": 1.0, "message": "why"}])
+    def test_mapped_task_in_a_worker_defers_with_all_of_its_arguments(self, event):
+        with DAG("d"):
+            mapped = CapacitySensor.partial(
+                task_id="t", start_from_trigger=True, end_from_trigger=True, hold=60, timeout=90
+            ).expand(slots=[1, 2])
+        waiting = mapped.unmap({"slots": 2})
+
+        with pytest.raises(TaskDeferred) as caught:
+            waiting.execute_complete({}, event) if event else waiting.execute({})
+
+        trigger = caught.value.trigger
+        assert (trigger.slots, trigger.hold, trigger.end_from_trigger) == (2, 60.0, True)
+        assert caught.value.timeout.total_seconds() <= 90
