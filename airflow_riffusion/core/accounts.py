@@ -42,7 +42,7 @@ class ConfiguredAccounts:
         :raises CapacityFormatError: if it is no list of accounts. The error quotes nothing of the body.
         """
         try:
-            payload = from_json(body)
+            payload = from_json(body, cache_strings="keys")  # not ids, of which there are ever more
         except ValueError:
             raise CapacityFormatError("not JSON") from None
         if not isinstance(payload, dict):

@@ -164,7 +164,7 @@ class Capacity(_Frozen):
         :raises CapacityFormatError: if it is no capacity answer.
         """
         try:
-            payload = from_json(body)
+            payload = from_json(body, cache_strings="keys")  # not ids, of which there are ever more
         except ValueError as error:
             raise CapacityFormatError(f"not JSON ({error})") from None
         return cls.parse(payload, service=service, observed_at=observed_at)

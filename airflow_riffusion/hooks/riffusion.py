@@ -199,7 +199,7 @@ class RiffusionHook(BaseHook):
         if not body.strip():
             return {}
         try:
-            answer = from_json(body)
+            answer = from_json(body, cache_strings="keys")
         except ValueError as error:
             raise bad_response(self.settings, endpoint, f"not JSON ({error})") from None
         if not isinstance(answer, dict | list):

@@ -24,14 +24,14 @@ from airflow_riffusion.triggers.capacity import CapacityTrigger
 from tests.system.dags import scale
 from tests.virtual_time import run
 
-MINUTES = 30
+MINUTES = 45
 WAITING = scale.WAITING_IN_THE_SOAK
 SLOTS = 20
 JOB_SECONDS = 45.0
 POKE_INTERVAL = 5.0
 _FRAMES = 5  # enough to see that the emulator made a record
-WARM, LATE = 5, (20, 29)
-"""The minutes after which the memory is measured."""
+WARM, LATE = 28, (36, 44)
+"""The minutes after which the memory is measured: each kind of fault has been met once before the first."""
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 BAD_MINUTES = {
@@ -43,6 +43,10 @@ BAD_MINUTES = {
     19: Fault(endpoint="available", status=500, every=3, times=20),
     22: Fault(endpoint="available", body="empty", times=2),
     25: Fault(endpoint="create-prompt", status=503, times=10),
+    30: Fault(endpoint="available", status=503, times=2),
+    32: Fault(endpoint="available", drop=True, times=2),
+    38: Fault(endpoint="available", body="html", times=2),
+    40: Fault(endpoint="create-prompt", status=503, times=5),
 }
 """What goes wrong from which minute on."""
 
@@ -136,7 +140,7 @@ class Triggerer:
 
 @pytest.fixture(scope="module")
 def soak():
-    """Let a triggerer run for half an hour, in one event loop whose time jumps."""
+    """Let a triggerer run for three quarters of an hour, in one event loop whose time jumps."""
     soak = Soak()
     loop_time = {"loop": None, "began": 0.0}
 
