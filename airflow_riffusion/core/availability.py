@@ -1,5 +1,5 @@
 """
-How many free slots nobody has claimed, and whether they have just become enough for a request.
+How many free slots are unclaimed, and whether they have just become enough for a request.
 
 Pure, as :mod:`airflow_riffusion.core.ledger` is.
 """
@@ -27,7 +27,7 @@ class Availability:
     A reading, and how many of its free slots a new task could have.
 
     :param slots: the unclaimed slots, by account: free, and neither held nor waited for.
-    :param configured: the accounts that the service has; None if nobody asked.
+    :param configured: the accounts that the service has; None if they were not requested.
     """
 
     reading: Capacity
