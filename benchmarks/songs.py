@@ -157,7 +157,7 @@ def _granted_by_trigger(airflow: MeasuredAirflow, dag_id: str) -> dict[int, floa
 
 def _granted_to_sensor(airflow: MeasuredAirflow, dag_id: str) -> dict[int, float]:
     granted = {}
-    for index, value in airflow.rows(_GRANTS, dag_id, "return_value"):
+    for index, value in airflow.rows(_GRANTS, dag_id):
         xcom = json.loads(value)
         xcom = json.loads(xcom) if isinstance(xcom, str) else xcom
         granted[index] = _time(xcom["observed_at"])
