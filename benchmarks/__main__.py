@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             module = import_module(f"benchmarks.{part}")
             rows += module.measure()
             notes.append(module.NOTE)
+            print(render(rows), file=sys.stderr, flush=True)  # not lost if a later part fails
     command = shlex.join(["python", "-m", "benchmarks", *arguments])
     print("\n\n".join([render(rows), f"Machine: {where}.\nCommand: `{command}`.", *notes]))
     return 0

@@ -140,6 +140,8 @@ def _run(airflow: MeasuredAirflow, service: Service, dag_id: str, count: int) ->
 def _delays(airflow: MeasuredAirflow, dag_id: str, jobs: list[dict[str, Any]]) -> list[float]:
     """Return how long it took from each song's grant to the start of its job; empty without grants."""
     granted = _granted_by_trigger(airflow, dag_id) or _granted_to_sensor(airflow, dag_id)
+    if not granted:
+        return []
     started = {int(job["prompt"].removeprefix("song ")): _time(job["started"]) for job in jobs}
     return [started[index] - at for index, at in granted.items() if index in started]
 

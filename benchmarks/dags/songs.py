@@ -70,7 +70,8 @@ def http_sensor_and_operator(prompts: list[str]) -> None:
             endpoint="v1/riffusion/music/create-prompt",
             method="POST",
             headers={"Content-Type": "application/json"},
-            data=f'{{"prompt": "{prompt}"}}',
+            # An f-string would have the name of the group's argument, which is known only once it is mapped.
+            data='{"prompt": "song {{ ti.map_index }}"}',
             retries=100,
             retry_delay=timedelta(seconds=10),
         )
