@@ -55,7 +55,7 @@ def http_sensor_and_operator(prompts: list[str]) -> None:
     from airflow.providers.http.sensors.http import HttpSensor
 
     @task_group
-    def song(prompt: str) -> None:
+    def song(prompt: str) -> None:  # noqa: ARG001 - it only maps the group
         free = HttpSensor(
             task_id="wait",
             endpoint="v1/riffusion/scheduler/available",
