@@ -35,7 +35,7 @@ class Service:
 
     def readings(self) -> int:
         """Return how many readings were asked for, since it began or was freed."""
-        return int(self.stats()["requests_by_endpoint"]["available"])
+        return int(self.stats()["requests_by_endpoint"]["capacity"])
 
     def stats(self) -> dict[str, Any]:
         """Return what the emulator has counted since it began or was freed."""

@@ -127,7 +127,7 @@ def _run(airflow: MeasuredAirflow, service: Service, dag_id: str, count: int) ->
         "s makespan": makespan,
         "slots busy, %": busy(jobs, stats["slots"]),
         "refused submissions": stats["refusals"],
-        "status requests": stats["requests_by_endpoint"]["available"],
+        "status requests": stats["requests_by_endpoint"]["capacity"],
         "worker processes": airflow.worker_processes(dag_id),
         "CPU s of all Airflow": cpu,
     }

@@ -165,7 +165,7 @@ def summary(stats: Stats, seconds: float) -> str:
     lines = {
         "Songs made": f"{stats.completed} of {len(SONGS)}",
         "Submissions refused": stats.refusals,
-        "Status requests sent": f"{stats.requests_by_endpoint['available']} in all",
+        "Status requests sent": f"{stats.requests_by_endpoint['capacity']} in all",
         "Most jobs at once": f"{stats.peak} on {stats.slots} slots",
         "Time in all": f"{seconds:.0f} s",
     }

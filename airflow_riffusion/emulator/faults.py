@@ -29,7 +29,8 @@ class Fault(BaseModel):
     With an answer of its own, or none (``drop``), the request never reaches the service and takes no
     slot. Any other fault lets it through, after its delay.
 
-    :param endpoint: the endpoint it applies to; without one, to every request for the service.
+    :param endpoint: the endpoint it applies to, by the name that ``requests_by_endpoint`` counts it under;
+        without one, to every request for the service.
     :param status: the HTTP status to answer with; 200 if only a body is given.
     :param retry_after: the ``Retry-After`` to answer with: seconds, or any text.
     :param delay_seconds: how long the request waits first, in seconds.
@@ -40,8 +41,8 @@ class Fault(BaseModel):
     :param drop: whether the connection closes without an answer.
     :param lose_answer: whether the connection closes without an answer after the service has done what was
         asked, or refused it: a submission takes its slot, and the client can't know.
-    :param job_error: for ``create-prompt`` only: the submission is accepted as usual, but its job ends as
-        failed, with this text. A submission that is refused counts for ``every`` and ``times`` as well.
+    :param job_error: for ``submit`` only: the submission is accepted as usual, but its job ends as failed,
+        with this text. A submission that is refused counts for ``every`` and ``times`` as well.
     :param every: apply to every n-th of the matching requests.
     :param times: apply so many times at most; without it, for good.
     """
@@ -85,8 +86,8 @@ class Fault(BaseModel):
             raise ValueError("an answer that is lost is the service's own: it has no status, body or drop")
         if self.job_error is not None and self.stops:
             raise ValueError("a job can't fail if its submission has a status, a body or drop")
-        if self.job_error is not None and self.endpoint != "create-prompt":
-            raise ValueError("job_error needs the endpoint create-prompt")
+        if self.job_error is not None and self.endpoint != "submit":
+            raise ValueError("job_error needs the endpoint submit")
         if not (self.stops or self.delay_seconds or self.lose_answer or self.job_error):
             raise ValueError("a fault needs a status, body, delay_seconds, drop, lose_answer or job_error")
         return self

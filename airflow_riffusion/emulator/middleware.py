@@ -24,11 +24,11 @@ CONTROL_PREFIX = "/emulator/"
 OPENAPI_PATH = "/openapi.json"
 
 _ENDPOINTS: dict[tuple[str, str], Endpoint] = {
-    ("GET", "scheduler/available"): "available",
+    ("GET", "scheduler/available"): "capacity",
     ("GET", "accounts"): "accounts",
-    ("GET", "scheduler"): "scheduler",
-    ("POST", "music/create-prompt"): "create-prompt",
-    ("GET", "music"): "result",
+    ("GET", "scheduler"): "jobs",
+    ("POST", "music/create-prompt"): "submit",
+    ("GET", "music"): "outcome",
 }
 
 
@@ -79,7 +79,7 @@ class RequestMiddleware:
     def _endpoint(self, scope: Scope) -> str:
         method, path = scope["method"], scope["path"].removeprefix(self.service_prefix)
         if method == "DELETE" and path.startswith("scheduler/"):
-            return "cancel"
+            return "stop"
         return _ENDPOINTS.get((method, path), OTHER_ENDPOINT)
 
     def _is_authorized(self, scope: Scope) -> bool:

@@ -27,7 +27,7 @@ def _encodable(text: str) -> str:
 # JSON can escape half a surrogate pair, which no answer could then repeat.
 Text = Annotated[str, AfterValidator(_encodable)]
 Timestamp = Annotated[datetime, PlainSerializer(timestamp, return_type=str, when_used="json-unless-none")]
-Endpoint = Literal["available", "accounts", "scheduler", "create-prompt", "result", "cancel"]
+Endpoint = Literal["capacity", "accounts", "jobs", "submit", "outcome", "audio", "stop"]
 
 
 class UnknownAccount(Exception):

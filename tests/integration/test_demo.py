@@ -65,7 +65,7 @@ def a_job(song, started, ended=None, status="executing"):
 
 
 def stats(**counted):
-    counted = {"completed": 8, "peak": 4, "requests_by_endpoint": {"available": 5}} | counted
+    counted = {"completed": 8, "peak": 4, "requests_by_endpoint": {"capacity": 5}} | counted
     return replace(SchedulerService(ACCOUNTS, new_job_id=a_job).stats(), **counted)
 
 

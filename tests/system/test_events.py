@@ -77,9 +77,9 @@ class Stage:
         os.utime(self.dag_file)  # Airflow looks for a DAG's watchers when it parses its file.
 
     def await_readings(self, number):
-        wanted = self.service.stats().requests_by_endpoint["available"] + number
+        wanted = self.service.stats().requests_by_endpoint["capacity"] + number
         for _ in attempts(120):
-            if self.service.stats().requests_by_endpoint["available"] >= wanted:
+            if self.service.stats().requests_by_endpoint["capacity"] >= wanted:
                 return
         pytest.fail("nobody reads")
 
@@ -157,7 +157,7 @@ def story(stage, statsd):
     taken = stage.take_slots(4)
     stage.unpause()
     note("while full")
-    stage.emulator.faults.add(Fault(endpoint="create-prompt", status=400))
+    stage.emulator.faults.add(Fault(endpoint="submit", status=400))
     stage.end(taken)
     stage.await_run()
     story.states = [stage.airflow.wait(run) for run in stage.runs()]

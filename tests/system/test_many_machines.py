@@ -67,7 +67,7 @@ class Ended:
 
     @property
     def submissions(self) -> int:
-        return self.stats.requests_by_endpoint["create-prompt"]
+        return self.stats.requests_by_endpoint["submit"]
 
     @property
     def slots_in_use(self) -> float:
@@ -81,7 +81,7 @@ class Ended:
             "songs made": f"{self.stats.completed} of {SONGS}",
             "submissions in all": self.submissions,
             "submissions refused": self.stats.refusals,
-            "status requests": self.stats.requests_by_endpoint["available"],
+            "status requests": self.stats.requests_by_endpoint["capacity"],
             "makespan": f"{self.seconds:.0f} s",
             "slots in use": f"{self.slots_in_use:.0%} of {SLOTS}",
             "triggers at the most": _listed(self.waited_in),

@@ -21,7 +21,7 @@ def tasks(airflow_stack, store_connection, token):
         run = airflow_stack.trigger("token_is_replaced")
         for _ in attempts(120):
             waiting = [task for task in airflow_stack.task_instances(run) if task["state"] == "deferred"]
-            read = emulator.service.stats().requests_by_endpoint["available"]  # with the old token
+            read = emulator.service.stats().requests_by_endpoint["capacity"]  # with the old token
             if len(waiting) == 50 and all(task["triggerer_job"] for task in waiting) and read > 1:
                 break
         else:

@@ -35,18 +35,18 @@ WARM, LATE = 28, (36, 44)
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 BAD_MINUTES = {
-    4: Fault(endpoint="available", status=503, times=4),
-    7: Fault(endpoint="available", drop=True, times=3),
-    10: Fault(endpoint="available", status=429, retry_after=40, times=2),
-    13: Fault(endpoint="available", body="html", times=2),
-    16: Fault(endpoint="available", body="truncated", times=2),
-    19: Fault(endpoint="available", status=500, every=3, times=20),
-    22: Fault(endpoint="available", body="empty", times=2),
-    25: Fault(endpoint="create-prompt", status=503, times=10),
-    30: Fault(endpoint="available", status=503, times=2),
-    32: Fault(endpoint="available", drop=True, times=2),
-    38: Fault(endpoint="available", body="html", times=2),
-    40: Fault(endpoint="create-prompt", status=503, times=5),
+    4: Fault(endpoint="capacity", status=503, times=4),
+    7: Fault(endpoint="capacity", drop=True, times=3),
+    10: Fault(endpoint="capacity", status=429, retry_after=40, times=2),
+    13: Fault(endpoint="capacity", body="html", times=2),
+    16: Fault(endpoint="capacity", body="truncated", times=2),
+    19: Fault(endpoint="capacity", status=500, every=3, times=20),
+    22: Fault(endpoint="capacity", body="empty", times=2),
+    25: Fault(endpoint="submit", status=503, times=10),
+    30: Fault(endpoint="capacity", status=503, times=2),
+    32: Fault(endpoint="capacity", drop=True, times=2),
+    38: Fault(endpoint="capacity", body="html", times=2),
+    40: Fault(endpoint="submit", status=503, times=5),
 }
 """What goes wrong from which minute on."""
 

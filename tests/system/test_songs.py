@@ -123,7 +123,7 @@ def lost_answers(play, token):
     with EmulatorServer(
         accounts=5, max_jobs=SLOTS // 5, job_seconds=20, hide_full_accounts=True, token=token
     ) as emulator:
-        emulator.faults.add(Fault(endpoint="create-prompt", lose_answer=True, every=5))
+        emulator.faults.add(Fault(endpoint="submit", lose_answer=True, every=5))
         ended = play("songs_with_lost_answers", emulator)
         assert emulator.faults.all()[0].fired >= scale.SONGS // 5
         return ended
@@ -173,11 +173,11 @@ def killed_triggerer(airflow_stack, play, token):
 def killed_while_submitting(airflow_stack, play, token):
     """Kill the triggerer while the service has its submission, and has not answered."""
     with EmulatorServer(accounts=1, max_jobs=2, job_seconds=90, token=token) as emulator:
-        emulator.faults.add(Fault(endpoint="create-prompt", delay_seconds=8, times=1))
+        emulator.faults.add(Fault(endpoint="submit", delay_seconds=8, times=1))
 
         def kill_triggerer(run: DagRun) -> None:
             for _ in attempts(60):
-                if emulator.service.stats().requests_by_endpoint["create-prompt"]:
+                if emulator.service.stats().requests_by_endpoint["submit"]:
                     break
             else:
                 pytest.fail("nothing is submitted")
@@ -221,7 +221,7 @@ def test_submit_all_tasks_share_one_request_per_interval(beside_others):
 
     One more is left to the song that finds an empty queue, which may have a reading of its own.
     """
-    readings = beside_others.stats.requests_by_endpoint["available"]
+    readings = beside_others.stats.requests_by_endpoint["capacity"]
 
     assert readings <= beside_others.seconds / POKE_INTERVAL + 2
 
@@ -318,7 +318,8 @@ def test_song_worker_was_killed_is_made_once_by_the_second_try(airflow_stack, pl
     assert airflow_stack.xcom(ended.run, "song", map_index=0)["job_id"] == ended.jobs[0].job_id
 
 
-MISSING, HTML = Fault(endpoint="result", status=404, times=2), Fault(endpoint="result", body="html", times=2)
+MISSING = Fault(endpoint="outcome", status=404, times=2)
+HTML = Fault(endpoint="outcome", body="html", times=2)
 
 
 def test_outcome_comes_late_is_fetched_by_the_first_try(airflow_stack, play, token):
@@ -333,7 +334,7 @@ def test_outcome_comes_late_is_fetched_by_the_first_try(airflow_stack, play, tok
 
 def test_outcome_cant_be_had_is_fetched_by_the_retry_and_no_other_song_is_made(airflow_stack, play, token):
     with EmulatorServer(accounts=1, max_jobs=1, job_seconds=3, token=token) as emulator:
-        emulator.faults.add(Fault(endpoint="result", body="html"))
+        emulator.faults.add(Fault(endpoint="outcome", body="html"))
 
         def mend(run: DagRun) -> None:
             for _ in attempts(120):
@@ -351,7 +352,7 @@ def test_outcome_cant_be_had_is_fetched_by_the_retry_and_no_other_song_is_made(a
 
 def test_outcome_cant_be_had_is_fetched_when_the_task_is_cleared(airflow_stack, play, token):
     with EmulatorServer(accounts=1, max_jobs=1, job_seconds=3, token=token) as emulator:
-        emulator.faults.add(Fault(endpoint="result", status=404))
+        emulator.faults.add(Fault(endpoint="outcome", status=404))
 
         def clear(run: DagRun) -> None:
             assert airflow_stack.wait(run) == "failed"
@@ -396,7 +397,7 @@ def killed(airflow_stack, play, token):
         count_request = emulator.service.count_request
 
         def note_readings(endpoint: str) -> None:
-            if endpoint == "available":
+            if endpoint == "capacity":
                 readings.append(datetime.now(UTC))
             count_request(endpoint)
 

@@ -102,9 +102,9 @@ def test_version_event_dag_starts_once_for_each_rise(ended, airflow, service):
     await_event_runs(airflow, 1)
 
     taken = service.service.submit("another client's job")
-    read = service.service.stats().requests_by_endpoint["available"]
+    read = service.service.stats().requests_by_endpoint["capacity"]
     for _ in attempts(60):
-        if service.service.stats().requests_by_endpoint["available"] >= read + 3:
+        if service.service.stats().requests_by_endpoint["capacity"] >= read + 3:
             break
     await_event_runs(airflow, 1)
     service.service.cancel(str(taken.job_id))

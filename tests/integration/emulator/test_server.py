@@ -48,7 +48,7 @@ def test_emulator_cancel_takes_the_ids_of_each_service(service, http):
 
 
 def test_emulator_lost_answer_takes_the_slot(emulator, http):
-    emulator.faults.add(Fault(lose_answer=True, endpoint="create-prompt", times=1))
+    emulator.faults.add(Fault(lose_answer=True, endpoint="submit", times=1))
     with pytest.raises(requests.ConnectionError, match="Connection aborted"):
         http.post(emulator.url + SUBMIT, json={"prompt": "a prompt", "replyRef": "mine"})
     assert [job.reply_ref for job in emulator.service.read().jobs] == ["mine"]
@@ -125,7 +125,7 @@ def test_emulator_with_ipv6_host_answers(http):
 
 
 def test_emulator_dropped_request_gets_no_answer(emulator, http):
-    emulator.faults.add(Fault(drop=True, endpoint="create-prompt"))
+    emulator.faults.add(Fault(drop=True, endpoint="submit"))
     with pytest.raises(requests.ConnectionError, match="Connection aborted"):
         http.post(emulator.url + SUBMIT, json={"prompt": "a prompt"})
     assert emulator.service.jobs() == []
@@ -164,7 +164,7 @@ def test_emulator_delayed_request_is_served(emulator, http):
 
 
 def test_emulator_delayed_request_delays_no_other(emulator, http):
-    emulator.faults.add(Fault(delay_seconds=300, endpoint="available"))
+    emulator.faults.add(Fault(delay_seconds=300, endpoint="capacity"))
     with pytest.raises(requests.ReadTimeout):
         http.get(emulator.url + AVAILABLE, timeout=(30, 0.05))
     assert http.get(f"{emulator.url}/v1/riffusion/scheduler").status_code == 200

@@ -50,7 +50,7 @@ def test_account_field_of_each_service_chooses_the_account(emulator):
 @pytest.mark.parametrize("emulator", ["riffusion"], indirect=True)
 def test_cancel_job_unavailable_service_is_retried(emulator, naps):
     job = emulator.service.submit("a prompt")
-    emulator.faults.add(Fault(endpoint="cancel", status=503, times=2))
+    emulator.faults.add(Fault(endpoint="stop", status=503, times=2))
 
     assert RiffusionHook("riffusion_test", retries=2).cancel_job(str(job.job_id)) is True
 
@@ -58,7 +58,7 @@ def test_cancel_job_unavailable_service_is_retried(emulator, naps):
 @pytest.mark.parametrize("emulator", ["riffusion"], indirect=True)
 def test_cancel_job_lost_answer_returns_false_after_a_retry(emulator, naps):
     job = emulator.service.submit("a prompt")
-    emulator.faults.add(Fault(endpoint="cancel", lose_answer=True, times=1))
+    emulator.faults.add(Fault(endpoint="stop", lose_answer=True, times=1))
 
     assert RiffusionHook("riffusion_test", retries=2).cancel_job(str(job.job_id)) is False
     assert emulator.service.stats().cancelled == 1
@@ -66,7 +66,7 @@ def test_cancel_job_lost_answer_returns_false_after_a_retry(emulator, naps):
 
 @pytest.mark.parametrize("emulator", ["riffusion"], indirect=True)
 def test_run_post_with_lost_answer_is_not_sent_again(emulator, naps):
-    emulator.faults.add(Fault(endpoint="create-prompt", lose_answer=True))
+    emulator.faults.add(Fault(endpoint="submit", lose_answer=True))
 
     with pytest.raises(RiffusionUnavailable):
         RiffusionHook("riffusion_test", retries=3).run("music/create-prompt", "POST", {"prompt": "a prompt"})
@@ -75,7 +75,7 @@ def test_run_post_with_lost_answer_is_not_sent_again(emulator, naps):
 
 @pytest.mark.parametrize("emulator", ["riffusion"], indirect=True)
 def test_cancel_job_answered_403_is_rejected(emulator):
-    emulator.faults.add(Fault(endpoint="cancel", status=403))
+    emulator.faults.add(Fault(endpoint="stop", status=403))
 
     with pytest.raises(RiffusionRejected, match="403"):
         RiffusionHook("riffusion_test").cancel_job("1")

@@ -22,12 +22,13 @@ def test_stats_after_requests_count_them_and_their_jobs(client, clock):
         "slots": 4,
         "requests": 11,
         "requests_by_endpoint": {
-            "available": 1,
+            "capacity": 1,
             "accounts": 1,
-            "scheduler": 1,
-            "create-prompt": 5,
-            "result": 1,
-            "cancel": 1,
+            "jobs": 1,
+            "submit": 5,
+            "outcome": 1,
+            "audio": 0,
+            "stop": 1,
             "other": 1,
         },
         "unauthorized": 0,
@@ -98,7 +99,7 @@ def test_fault_with_status_answers_instead_of_the_service(client, service):
 
 
 def test_fault_for_some_requests_leaves_others_alone(client):
-    client.post("/emulator/faults", json={"endpoint": "available", "status": 503, "every": 2, "times": 1})
+    client.post("/emulator/faults", json={"endpoint": "capacity", "status": 503, "every": 2, "times": 1})
     assert [client.get(AVAILABLE).status_code for _ in range(4)] == [200, 503, 200, 200]
 
 

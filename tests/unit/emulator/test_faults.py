@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from airflow_riffusion.emulator.faults import Fault, FaultList
 
 
-def meetings(*faults, endpoint="available", requests=6):
+def meetings(*faults, endpoint="capacity", requests=6):
     fault_list = FaultList()
     for fault in faults:
         fault_list.add(fault)
@@ -29,14 +29,14 @@ def test_meet_with_times_applies_so_often_at_most():
 
 
 def test_meet_at_another_endpoint_does_not_apply():
-    assert meetings(Fault(status=503, endpoint="create-prompt")) == [None] * 6
+    assert meetings(Fault(status=503, endpoint="submit")) == [None] * 6
 
 
 def test_meet_at_another_endpoint_is_not_counted():
     faults = FaultList()
-    fault = Fault(status=503, endpoint="available", every=2)
+    fault = Fault(status=503, endpoint="capacity", every=2)
     faults.add(fault)
-    met = [faults.meet(endpoint) for endpoint in ("available", "scheduler", "available")]
+    met = [faults.meet(endpoint) for endpoint in ("capacity", "jobs", "capacity")]
     assert met == [None, None, fault]
 
 
@@ -49,7 +49,7 @@ def test_meet_counts_requests_met_and_fired():
     faults = FaultList()
     counted = faults.add(Fault(drop=True, every=2))
     for _ in range(5):
-        faults.meet("scheduler")
+        faults.meet("jobs")
     assert (counted.met, counted.fired) == (5, 2)
 
 
@@ -57,7 +57,7 @@ def test_clear_lifts_all_faults():
     faults = FaultList()
     faults.add(Fault(drop=True))
     faults.clear()
-    assert (faults.meet("available"), faults.all()) == (None, ())
+    assert (faults.meet("capacity"), faults.all()) == (None, ())
 
 
 @pytest.mark.parametrize(
@@ -91,13 +91,13 @@ def test_clear_lifts_all_faults():
         {"lose_answer": False},
         {"lose_answer": 1},
         {"job_error": "moderated"},
-        {"job_error": "moderated", "endpoint": "available"},
-        {"job_error": "moderated", "endpoint": "create-prompt", "status": 503},
-        {"job_error": "moderated", "endpoint": "create-prompt", "body": "cut"},
-        {"job_error": "moderated", "endpoint": "create-prompt", "drop": True},
-        {"job_error": "", "endpoint": "create-prompt"},
-        {"job_error": "x" * 1001, "endpoint": "create-prompt"},
-        {"job_error": True, "endpoint": "create-prompt"},
+        {"job_error": "moderated", "endpoint": "capacity"},
+        {"job_error": "moderated", "endpoint": "submit", "status": 503},
+        {"job_error": "moderated", "endpoint": "submit", "body": "cut"},
+        {"job_error": "moderated", "endpoint": "submit", "drop": True},
+        {"job_error": "", "endpoint": "submit"},
+        {"job_error": "x" * 1001, "endpoint": "submit"},
+        {"job_error": True, "endpoint": "submit"},
         {"body": "x" * 1_000_001},
         {"body": "html", "status": 204},
         {"status": 503, "stauts": 503},
@@ -116,12 +116,12 @@ def test_fault_with_senseless_fields_is_an_error(fields):
         {"status": 204},
         {"body": ""},
         {"delay_seconds": 2, "drop": True},
-        {"delay_seconds": 300, "endpoint": "cancel"},
-        {"status": 503, "endpoint": "result"},
+        {"delay_seconds": 300, "endpoint": "stop"},
+        {"status": 503, "endpoint": "outcome"},
         {"status": 503, "endpoint": "accounts"},
         {"lose_answer": True},
-        {"delay_seconds": 2, "lose_answer": True, "endpoint": "create-prompt", "every": 2, "times": 1},
-        {"job_error": "moderated", "endpoint": "create-prompt", "lose_answer": True, "delay_seconds": 2},
+        {"delay_seconds": 2, "lose_answer": True, "endpoint": "submit", "every": 2, "times": 1},
+        {"job_error": "moderated", "endpoint": "submit", "lose_answer": True, "delay_seconds": 2},
     ],
 )
 def test_fault_with_odd_but_sensible_fields_is_valid(fields):

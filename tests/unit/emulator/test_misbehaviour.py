@@ -51,7 +51,7 @@ def ask(service, faults):
 
 
 def test_lose_answer_submission_takes_its_slot(ask, service, faults):
-    faults.add(Fault(lose_answer=True, endpoint="create-prompt"))
+    faults.add(Fault(lose_answer=True, endpoint="submit"))
     assert ask(*SUBMIT, {"prompt": "a prompt", "user_id": "one", "replyRef": "mine"}) is None
     (job,) = service.read().jobs
     assert (job.prompt, job.user_id, job.reply_ref) == ("a prompt", "one", "mine")
@@ -59,7 +59,7 @@ def test_lose_answer_submission_takes_its_slot(ask, service, faults):
 
 def test_lose_answer_cancellation_frees_the_slot(ask, service, faults):
     service.submit("a prompt")
-    faults.add(Fault(lose_answer=True, endpoint="cancel"))
+    faults.add(Fault(lose_answer=True, endpoint="stop"))
     assert ask("DELETE", "/v1/riffusion/scheduler/job-1") is None
     assert (service.read().jobs, service.stats().cancelled) == ((), 1)
 
@@ -87,7 +87,7 @@ def test_lose_answer_invalid_submission_takes_no_slot(ask, service, faults):
 
 
 def test_lose_answer_every_and_times_limit_the_losses(ask, service, faults):
-    faults.add(Fault(lose_answer=True, endpoint="create-prompt", every=2, times=1))
+    faults.add(Fault(lose_answer=True, endpoint="submit", every=2, times=1))
     assert [ask(*SUBMIT, {"prompt": "a prompt"}) for _ in range(4)] == [200, None, 200, 200]
     assert service.stats().accepted == 4
 
@@ -99,7 +99,7 @@ def test_lose_answer_with_delay_loses_it_afterwards(ask, service, faults):
 
 
 def test_lose_answer_with_job_error_fails_the_job(ask, service, faults, clock):
-    faults.add(Fault(lose_answer=True, endpoint="create-prompt", job_error="moderated"))
+    faults.add(Fault(lose_answer=True, endpoint="submit", job_error="moderated"))
     assert ask(*SUBMIT, {"prompt": "a prompt"}) is None
     clock.advance(20)
     assert [job.status for job in service.jobs()] == ["failed"]

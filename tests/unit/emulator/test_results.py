@@ -12,7 +12,7 @@ from airflow_riffusion.emulator.service import SchedulerService
 RESULT = "/v1/riffusion/music"
 SCHEDULER = "/v1/riffusion/scheduler"
 SUBMIT = "/v1/riffusion/music/create-prompt"
-MODERATED = {"endpoint": "create-prompt", "job_error": "moderated"}
+MODERATED = {"endpoint": "submit", "job_error": "moderated"}
 
 
 def result(client, job_id="job-1"):
@@ -145,9 +145,9 @@ def test_find_after_reset_raises_unknown_job(service):
 
 
 def test_result_is_an_endpoint_of_its_own(client):
-    client.post("/emulator/faults", json={"endpoint": "result", "status": 503})
+    client.post("/emulator/faults", json={"endpoint": "outcome", "status": 503})
     assert (client.get(f"{RESULT}/?id=job-1").status_code, client.get(SCHEDULER).status_code) == (503, 200)
-    assert client.get("/emulator/stats").json()["requests_by_endpoint"]["result"] == 1
+    assert client.get("/emulator/stats").json()["requests_by_endpoint"]["outcome"] == 1
 
 
 def test_job_error_submission_is_accepted(client):

@@ -271,7 +271,7 @@ def test_reset_makes_the_service_as_new(clock):
     service = new_service(clock)
     as_new = service.stats()
     service.submit("a prompt")
-    service.count_request("available")
+    service.count_request("capacity")
     service.count_unauthorized()
     service.reset()
     assert (service.stats(), service.jobs(), free(service)) == (as_new, [], ACCOUNTS)
