@@ -1,29 +1,19 @@
 """The emulator as an ASGI application."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from fastapi import FastAPI
 
+from airflow_riffusion.emulator.audio import audio_routes
 from airflow_riffusion.emulator.callbacks import report_ended_jobs
 from airflow_riffusion.emulator.control import control_routes
-from airflow_riffusion.emulator.dialects import Dialect
+from airflow_riffusion.emulator.dialects.base import Context, Dialect
+from airflow_riffusion.emulator.errors import answer_errors_like_the_service
 from airflow_riffusion.emulator.faults import FaultList
 from airflow_riffusion.emulator.middleware import OPENAPI_PATH, RequestMiddleware
-from airflow_riffusion.emulator.misbehaviour import error_answer
-from airflow_riffusion.emulator.records import (
-    LoginExpired,
-    NoFreeSlot,
-    NotExecuting,
-    UnknownAccount,
-    UnknownJob,
-)
-from airflow_riffusion.emulator.routes import service_routes
+from airflow_riffusion.emulator.routes import endpoint_finder, service_routes
 from airflow_riffusion.emulator.service import SchedulerService
 
 
@@ -32,16 +22,21 @@ def create_app(
     dialect: Dialect,
     *,
     token: Callable[[], str | None] = lambda: None,
+    base_url: Callable[[], str] = lambda: "http://127.0.0.1",
     faults: FaultList | None = None,
     closing: asyncio.Event | None = None,
+    jobs_per_submission: int = 1,
+    audio_delay: float = 0.0,
 ) -> FastAPI:
     """Build the application; only EmulatorServer can serve faults that close the connection."""
     faults = FaultList() if faults is None else faults
-    service_prefix = f"/v1/{dialect.service}"
+    closing = closing or asyncio.Event()  # once set, no request is delayed or held
+    context = Context(service, closing, jobs_per_submission, audio_delay)
+    endpoints = service_routes(dialect, context)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        reports = asyncio.create_task(report_ended_jobs(service, dialect))
+        reports = asyncio.create_task(report_ended_jobs(service, dialect, base_url))
         yield
         reports.cancel()
         with suppress(asyncio.CancelledError):
@@ -60,53 +55,12 @@ def create_app(
         RequestMiddleware,
         service=service,
         faults=faults,
-        service_prefix=f"{service_prefix}/",
+        endpoint_of=endpoint_finder(endpoints),
         token=token,
-        closing=closing or asyncio.Event(),  # once set, no request is delayed
+        closing=closing,
     )
-    app.include_router(service_routes(service, dialect), prefix=service_prefix)
+    app.include_router(endpoints)
     app.include_router(control_routes(service, faults))
-    _answer_errors_like_the_service(app, dialect)
+    app.include_router(audio_routes(service))
+    answer_errors_like_the_service(app, service, dialect)
     return app
-
-
-def _answer_errors_like_the_service(app: FastAPI, dialect: Dialect) -> None:
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        return error_answer(400, _explain(error.errors()))
-
-    @app.exception_handler(HTTPException)
-    async def no_route(_request: Request, error: HTTPException) -> JSONResponse:
-        known = f" (known here: /v1/{dialect.service}/ and /emulator/)" if error.status_code == 404 else ""
-        answer = error_answer(error.status_code, f"{error.detail}{known}")
-        answer.headers.update(error.headers or {})
-        return answer
-
-    async def refused(_request: Request, error: Exception) -> JSONResponse:
-        return error_answer(*refusals[type(error)])
-
-    refusals = {
-        NoFreeSlot: (429, "No free slot: wait 10..30 seconds and retry"),
-        UnknownAccount: (400, f"{dialect.account_field}: no such account (GET accounts lists them)"),
-        LoginExpired: (596, "The account's login has expired: renew it (GET accounts says which)"),
-        UnknownJob: (404, f"Unable to locate {dialect.job_field}"),
-        NotExecuting: (404, f"Unable to locate running {dialect.job_field}"),
-    }
-    for refusal in refusals:
-        app.add_exception_handler(refusal, refused)
-
-
-def _explain(errors: Sequence[Any]) -> str:
-    # The name of a field that is not known may be as long as the request.
-    return "; ".join(_explain_one(error) for error in errors)[:500]
-
-
-def _explain_one(error: dict[str, Any]) -> str:
-    if error["type"] == "json_invalid":
-        return "the body is not valid JSON"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if len(error["loc"]) > 1:
-        return f"{error['loc'][1]}: {message}"
-    if error["type"] == "value_error":
-        return message
-    return "a JSON object is expected as body, with Content-Type: application/json"

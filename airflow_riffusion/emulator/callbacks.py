@@ -6,12 +6,14 @@ import asyncio
 import logging
 from concurrent.futures import Future
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import requests
 
 if TYPE_CHECKING:
-    from airflow_riffusion.emulator.dialects import Dialect, JsonObject
+    from collections.abc import Callable
+
+    from airflow_riffusion.emulator.dialects.base import Dialect
     from airflow_riffusion.emulator.service import SchedulerService
 
 CALLBACK_SECONDS = 5.0
@@ -20,21 +22,22 @@ _TICK_SECONDS = 0.05
 _log = logging.getLogger(__name__)
 
 
-async def report_ended_jobs(service: SchedulerService, dialect: Dialect) -> None:
-    """Call the ``replyUrl`` of each job soon after its end, until cancelled."""
+async def report_ended_jobs(service: SchedulerService, dialect: Dialect, base_url: Callable[[], str]) -> None:
+    """Call the ``replyUrl`` of each job soon after its end, with its outcome, until cancelled."""
     async with asyncio.TaskGroup() as calls:
         while True:
             for job in service.take_ended():
                 if job.reply_url is not None:
-                    calls.create_task(_call(job.reply_url, dialect.ended(job), job.job_id))
+                    outcome = dialect.outcome(job, base_url())
+                    calls.create_task(_call(job.reply_url, outcome, job.job_id))
             await asyncio.sleep(_TICK_SECONDS)
 
 
-async def _call(url: str, report: JsonObject, job_id: str | int) -> None:
+async def _call(url: str, outcome: Any, job_id: str | int) -> None:
     status: Future[int] = Future()
     status.set_running_or_notify_cancel()
     # A thread each, as a daemon: a receiver that never answers delays no other call, nor the emulator's end.
-    Thread(target=_post, args=(url, report, status), daemon=True).start()
+    Thread(target=_post, args=(url, outcome, status), daemon=True).start()
     try:
         async with asyncio.timeout(CALLBACK_SECONDS):
             code = await asyncio.wrap_future(status)
@@ -47,13 +50,13 @@ async def _call(url: str, report: JsonObject, job_id: str | int) -> None:
         _log.log(level, "Job %s: its replyUrl answered %d", job_id, code)
 
 
-def _post(url: str, report: JsonObject, status: Future[int]) -> None:
+def _post(url: str, outcome: Any, status: Future[int]) -> None:
     try:
         with requests.Session() as session:
             session.trust_env = False
             # With stream=True, no body is read.
             with session.post(
-                url, json=report, timeout=CALLBACK_SECONDS, allow_redirects=False, stream=True
+                url, json=outcome, timeout=CALLBACK_SECONDS, allow_redirects=False, stream=True
             ) as answer:
                 status.set_result(answer.status_code)
     except requests.Timeout:

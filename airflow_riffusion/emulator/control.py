@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter
 
+from airflow_riffusion.emulator.errors import errors
 from airflow_riffusion.emulator.faults import CountedFault, Fault, FaultList
 from airflow_riffusion.emulator.records import Job, Stats
-from airflow_riffusion.emulator.routes import bearer_token, errors
+from airflow_riffusion.emulator.routes import bearer_token
 from airflow_riffusion.emulator.service import SchedulerService
 
 

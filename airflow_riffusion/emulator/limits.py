@@ -7,9 +7,10 @@ import socket
 from contextlib import suppress
 
 MAX_ACCOUNTS = 1000
-MAX_SLOTS = 10
+MAX_SLOTS = 10  # of an account, on most services
 MAX_JOB_SECONDS = 7 * 24 * 3600
 MAX_OTHER_CLIENTS = 1000
+MAX_PAUSE_SECONDS = 3600
 
 
 def check_between(name: str, value: float, least: int, most: int) -> None:

@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from airflow_riffusion.emulator.audio import AUDIO_PREFIX
 from airflow_riffusion.emulator.misbehaviour import JOB_ERROR, error_answer, lose_answer, misbehave
-from airflow_riffusion.emulator.service import OTHER_ENDPOINT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,35 +17,30 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from airflow_riffusion.emulator.faults import FaultList
-    from airflow_riffusion.emulator.records import Endpoint
     from airflow_riffusion.emulator.service import SchedulerService
 
 CONTROL_PREFIX = "/emulator/"
 OPENAPI_PATH = "/openapi.json"
 
-_ENDPOINTS: dict[tuple[str, str], Endpoint] = {
-    ("GET", "scheduler/available"): "capacity",
-    ("GET", "accounts"): "accounts",
-    ("GET", "scheduler"): "jobs",
-    ("POST", "music/create-prompt"): "submit",
-    ("GET", "music"): "outcome",
-}
-
 
 @dataclass
 class RequestMiddleware:
-    """Counts requests, checks their token and applies faults; those to ``/emulator/`` are only checked."""
+    """
+    Counts requests, checks their token and applies faults.
+
+    Those to ``/emulator/`` are only checked, and those for audio not even that.
+    """
 
     app: ASGIApp
     service: SchedulerService
     faults: FaultList
-    service_prefix: str
+    endpoint_of: Callable[[Scope], str]
     token: Callable[[], str | None]
     closing: asyncio.Event
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it."""
-        if scope["type"] != "http" or scope["path"] == OPENAPI_PATH:
+        if scope["type"] != "http" or self._is_open(scope["path"]):
             await self.app(scope, receive, send)
         elif not scope["path"].startswith(CONTROL_PREFIX):
             await self._serve(scope, receive, send)
@@ -57,7 +52,7 @@ class RequestMiddleware:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The service takes its paths with a slash at the end, too.
         scope = {**scope, "path": scope["path"].rstrip("/")}
-        endpoint = self._endpoint(scope)
+        endpoint = self.endpoint_of(scope)
         self.service.count_request(endpoint)
         if not self._is_authorized(scope):
             self.service.count_unauthorized()
@@ -76,11 +71,8 @@ class RequestMiddleware:
         else:
             await self.app(scope, receive, send)
 
-    def _endpoint(self, scope: Scope) -> str:
-        method, path = scope["method"], scope["path"].removeprefix(self.service_prefix)
-        if method == "DELETE" and path.startswith("scheduler/"):
-            return "stop"
-        return _ENDPOINTS.get((method, path), OTHER_ENDPOINT)
+    def _is_open(self, path: str) -> bool:
+        return path == OPENAPI_PATH or path.startswith(AUDIO_PREFIX)
 
     def _is_authorized(self, scope: Scope) -> bool:
         header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")

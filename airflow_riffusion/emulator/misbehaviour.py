@@ -55,9 +55,9 @@ async def lose_answer(app: ASGIApp, scope: Scope, receive: Receive) -> None:
     await _close_connection(scope, receive)
 
 
-def error_answer(status: int, message: str) -> JSONResponse:
+def error_answer(status: int, message: str, **more: str) -> JSONResponse:
     """Make an error in the service's own shape."""
-    return JSONResponse({"error": message, "code": status}, status)
+    return JSONResponse({"error": message, "code": status, **more}, status)
 
 
 def _response(fault: Fault) -> Response:

@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_riffusion.emulator.dialects import DIALECTS
+from airflow_riffusion.emulator.dialects import TITLES
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -18,7 +18,11 @@ DESCRIPTION = "useapi.net's scheduler service on your own machine."
 
 OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
     ("--accounts",): {"type": int, "default": 2, "help": "how many accounts there are (%(default)s)"},
-    ("--max-jobs",): {"type": int, "default": 2, "help": "slots per account, 1 to 10 (%(default)s)"},
+    ("--max-jobs",): {
+        "type": int,
+        "default": 2,
+        "help": "slots per account, up to 10 on most services (%(default)s)",
+    },
     ("--job-seconds",): {"type": float, "default": 20, "help": "how long a job takes (%(default)s s)"},
     ("--other-clients-per-minute",): {
         "type": float,
@@ -26,11 +30,15 @@ OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
         "metavar": "R",
         "help": "how many other clients come for a slot, on average (%(default)s)",
     },
-    ("--hide-full-accounts",): {"action": "store_true", "help": "list no account without a free slot"},
+    ("--hide-full-accounts",): {
+        "action": "store_true",
+        "default": None,
+        "help": "list no account without a free slot, as tempolor does anyway",
+    },
     ("--port",): {"type": int, "default": 8099, "help": "port to listen on; 0 for any free (%(default)s)"},
     ("--host",): {"default": "127.0.0.1", "help": "where to listen; beyond loopback with a --token only"},
     ("--token",): {"help": "the one API token to accept; without it, any will do"},
-    ("--service",): {"choices": list(DIALECTS), "default": "riffusion", "help": "which one (%(default)s)"},
+    ("--service",): {"choices": list(TITLES), "default": "riffusion", "help": "which one (%(default)s)"},
     ("--seed",): {"type": int, "help": "makes all that is random repeat itself"},
 }
 """The options as ``argparse`` has them: flags, and the arguments of ``add_argument``."""
@@ -80,7 +88,7 @@ def _announce(url: str, options: Namespace) -> None:
     hidden = ", full accounts are not listed" if options.hide_full_accounts else ""
     with suppress(OSError):  # It serves also with a closed or full stdout.
         sys.stdout.write(
-            f"{DIALECTS[options.service].title} emulator ready on {url} "
+            f"{TITLES[options.service]} emulator ready on {url} "
             f"({accounts} x {slots}, jobs take {options.job_seconds:g} s{others}{hidden})\n"
         )
         sys.stdout.flush()

@@ -34,6 +34,10 @@ class UnknownAccount(Exception):
     """A submission names an account that the service does not have."""
 
 
+class AccountRequired(Exception):
+    """A submission names no account, though there are several, and the service chooses none."""
+
+
 class LoginExpired(Exception):
     """Every account that a submission could have used needs its login renewed."""
 
@@ -48,6 +52,18 @@ class NotExecuting(UnknownJob):
 
 class NoFreeSlot(Exception):
     """Every slot that a submission could have used is taken."""
+
+
+class TooSoon(Exception):
+    """A submission comes too soon after the previous one."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"to be sent again in {seconds:g} s")
+        self.seconds = seconds
+
+
+class NoAudio(Exception):
+    """There is no such audio, or it is not there yet."""
 
 
 class Job(BaseModel):
@@ -85,7 +101,7 @@ class Stats:
     """
     What the service has counted since it started or was reset.
 
-    ``requests`` has none to ``/emulator/``. ``accepted`` submissions are ``completed``, ``failed``,
+    ``requests`` has none to ``/emulator/``. The ``accepted`` jobs are ``completed``, ``failed``,
     ``cancelled`` or still executing. ``executing`` and both peaks include the jobs of other clients.
     """
 

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from airflow_riffusion.emulator import limits
 from airflow_riffusion.emulator.app import create_app
 from airflow_riffusion.emulator.clock import Clock, utc_now
-from airflow_riffusion.emulator.dialects import DIALECTS
+from airflow_riffusion.emulator.dialects import TITLES, dialect_of
 from airflow_riffusion.emulator.faults import FaultList
 from airflow_riffusion.emulator.misbehaviour import CLOSE_CONNECTION
 from airflow_riffusion.emulator.service import SchedulerService
@@ -41,13 +41,20 @@ class EmulatorServer:
     ``service`` takes slots and has the counts, ``faults`` takes faults.
 
     :param accounts: how many accounts there are; or, for each account by name, its number of slots.
-    :param max_jobs: the slots of each account, 1 to 10, where ``accounts`` does not say it.
+    :param max_jobs: the slots of each account, where ``accounts`` does not say it: 1 to 10, or to what the
+        service allows (flowmusic 16, pixverse 8, acemusic 4).
     :param job_seconds: how long a job takes, in seconds, or a function that returns it for each job.
     :param other_clients_per_minute: how many other clients of the accounts come, on average. Each takes a
         free slot for a job of its own, or goes away if there is none.
-    :param hide_full_accounts: whether ``GET scheduler/available`` lists only accounts with a free slot, as
-        some services do.
-    :param service: the service to speak like: ``riffusion``, ``tempolor``, ``kling`` or ``ltxstudio``.
+    :param hide_full_accounts: whether ``GET scheduler/available`` lists only accounts with a free slot; by
+        default where the service is known to do so (tempolor).
+    :param jobs_per_submission: how many jobs a submission makes, and slots it takes: 2 on tempolor only.
+    :param submission_pause: the least time between two submissions over HTTP, in seconds: one that comes
+        sooner is answered with 429. By default what the service wants (mureka 3).
+    :param audio_delay: how long after a job's end its audio is not there yet, in seconds, where audio has an
+        endpoint of its own (tempolor).
+    :param service: the service to speak like: ``riffusion``, ``flowmusic``, ``tempolor``, ``acemusic``,
+        ``mureka``, ``pixverse`` or ``kling``.
     :param token: the one API token to accept; without it, any that is not empty.
     :param host: the address or name to listen on, in any spelling. Only with a token may it be another than
         loopback.
@@ -64,7 +71,10 @@ class EmulatorServer:
         max_jobs: int = 2,
         job_seconds: float | Callable[[], float] = 20.0,
         other_clients_per_minute: float = 0.0,
-        hide_full_accounts: bool = False,
+        hide_full_accounts: bool | None = None,
+        jobs_per_submission: int = 1,
+        submission_pause: float | None = None,
+        audio_delay: float = 0.0,
         service: str = "riffusion",
         token: str | None = None,
         host: str = "127.0.0.1",
@@ -72,9 +82,9 @@ class EmulatorServer:
         seed: int | None = None,
         clock: Clock = utc_now,
     ) -> None:
-        if service not in DIALECTS:
-            raise ValueError(f"service: must be one of {', '.join(DIALECTS)}, not {service!r}")
-        self._dialect = DIALECTS[service]
+        if service not in TITLES:
+            raise ValueError(f"service: must be one of {', '.join(TITLES)}, not {service!r}")
+        self._dialect = dialect = dialect_of(service)
         self.token = token
         self._host = limits.plain_host(host)
         limits.check_reach(self._host, token)
@@ -83,20 +93,30 @@ class EmulatorServer:
         number = accounts if isinstance(accounts, int) else len(accounts)
         limits.check_between("accounts", number, 1, limits.MAX_ACCOUNTS)
         if isinstance(accounts, int):
-            accounts = {self._dialect.account_name(number): max_jobs for number in range(1, accounts + 1)}
+            accounts = {dialect.account_name(number): max_jobs for number in range(1, accounts + 1)}
         for slots in accounts.values():
-            limits.check_between("max_jobs", slots, 1, limits.MAX_SLOTS)
+            limits.check_between("max_jobs", slots, 1, dialect.most_slots)
         if not callable(job_seconds):
             limits.check_job_seconds(job_seconds)
         limits.check_between(
             "other_clients_per_minute", other_clients_per_minute, 0, limits.MAX_OTHER_CLIENTS
         )
+        limits.check_between("jobs_per_submission", jobs_per_submission, 1, dialect.most_jobs_per_submission)
+        self._jobs_per_submission = jobs_per_submission
+        limits.check_between("audio_delay", audio_delay, 0, limits.MAX_JOB_SECONDS)
+        self._audio_delay = audio_delay
+        if submission_pause is None:
+            submission_pause = dialect.submission_pause
+        limits.check_between("submission_pause", submission_pause, 0, limits.MAX_PAUSE_SECONDS)
+        if hide_full_accounts is None:
+            hide_full_accounts = dialect.hides_full_accounts
         self.service = SchedulerService(
             accounts,
-            new_job_id=self._dialect.new_job_id,
+            new_job_id=dialect.new_job_id,
             job_seconds=job_seconds,
             other_clients_per_minute=other_clients_per_minute,
             hide_full_accounts=hide_full_accounts,
+            submission_pause=submission_pause,
             clock=clock,
             random=Random(seed),
         )
@@ -152,7 +172,14 @@ class EmulatorServer:
     def _new_server(self, when_ready: Callable[[], object]) -> _Server:
         closing = asyncio.Event()
         app = create_app(
-            self.service, self._dialect, token=lambda: self._token, faults=self.faults, closing=closing
+            self.service,
+            self._dialect,
+            token=lambda: self._token,
+            base_url=lambda: self.url,
+            faults=self.faults,
+            closing=closing,
+            jobs_per_submission=self._jobs_per_submission,
+            audio_delay=self._audio_delay,
         )
         return _Server(app, closing, when_ready)
 

@@ -18,7 +18,7 @@ from typing import Any, get_args
 from airflow_riffusion.core.capacity import AccountCapacity
 from airflow_riffusion.emulator.arrivals import Arrivals
 from airflow_riffusion.emulator.clock import Clock, utc_now
-from airflow_riffusion.emulator.limits import MAX_SLOTS
+from airflow_riffusion.emulator.pace import Pace
 from airflow_riffusion.emulator.records import (
     Endpoint,
     Job,
@@ -50,6 +50,7 @@ class SchedulerService:
         job_seconds: float | Callable[[], float] = 20.0,
         other_clients_per_minute: float = 0.0,
         hide_full_accounts: bool = False,
+        submission_pause: float = 0.0,
         clock: Clock = utc_now,
         random: Random | None = None,
     ) -> None:
@@ -58,6 +59,7 @@ class SchedulerService:
         self._job_seconds = job_seconds if callable(job_seconds) else repeat(job_seconds).__next__
         self._other_clients_per_minute = other_clients_per_minute
         self._hide_full_accounts = hide_full_accounts
+        self._submission_pause = submission_pause
         self._clock = clock
         self._random = random or Random()
         self._other_clients_seed = self._random.getrandbits(64)
@@ -71,6 +73,7 @@ class SchedulerService:
             self._other_clients_random = Random(self._other_clients_seed)
             coming = Random(self._other_clients_random.getrandbits(64))
             self._arrivals = Arrivals(self._other_clients_per_minute, self._clock(), coming)
+            self._pace = Pace(self._submission_pause)
             self._login_errors: dict[str, str] = {}
             self._jobs: dict[str, Job] = {}
             self._executing: dict[str, Job] = {}
@@ -81,8 +84,14 @@ class SchedulerService:
             self._peak = 0
             self._peak_by_account = dict.fromkeys(self._accounts, 0)
 
-    def submit(
+    def submit(self, prompt: str, **options: Any) -> Job:
+        """Take a slot for a new job; the options are those of :meth:`submit_jobs`."""
+        (job,) = self.submit_jobs(1, prompt, **options)
+        return job
+
+    def submit_jobs(
         self,
+        number: int,
         prompt: str,
         *,
         user_id: str | None = None,
@@ -91,25 +100,29 @@ class SchedulerService:
         reply_ref: str | None = None,
         max_jobs: int | None = None,
         error: str | None = None,
-    ) -> Job:
+    ) -> list[Job]:
         """
-        Take a slot for a new job, of any account unless one is named.
+        Take slots for so many new jobs, all of one account: of any, unless one is named.
 
-        With ``max_jobs``, only an account that executes fewer jobs is used; with ``error``, the job fails in
-        the end. Raises UnknownAccount, LoginExpired or NoFreeSlot.
+        With ``max_jobs``, only an account that executes no more than so many jobs afterwards is used; with
+        ``error``, the jobs fail in the end. Raises UnknownAccount, LoginExpired or NoFreeSlot.
         """
+        job = {
+            "prompt": prompt,
+            "instrumental": instrumental,
+            "reply_url": reply_url,
+            "reply_ref": reply_ref,
+            "fails_with": error,
+        }
         with self._lock:
             now = self._settle()
-            return self._start(
-                self._choose_account(user_id, max_jobs or MAX_SLOTS),
-                now,
-                self._random,
-                prompt=prompt,
-                instrumental=instrumental,
-                reply_url=reply_url,
-                reply_ref=reply_ref,
-                fails_with=error,
-            )
+            account = self._choose_account(user_id, number, max_jobs)
+            return [self._start(account, now, self._random, **job) for _ in range(number)]
+
+    def keep_pause(self) -> None:
+        """Note that a submission comes now; raise TooSoon if it comes too soon after the previous one."""
+        with self._lock:
+            self._pace.keep(self._clock())
 
     def log_out(self, user_id: str, error: str = LOGIN_EXPIRED) -> None:
         """Let the login of an account expire: it takes no new jobs; those that execute go on."""
@@ -213,18 +226,18 @@ class SchedulerService:
 
     def _let_in(self, moment: datetime) -> None:
         """Let another client take a slot, if one is free."""
-        if accounts := self._with_free_slot(self._accounts, MAX_SLOTS):
+        if accounts := self._with_free_slots(self._accounts):
             account = self._other_clients_random.choice(accounts)
             job = {"prompt": OTHER_CLIENTS_PROMPT, "other_client": True}
             self._start(account, moment, self._other_clients_random, **job)
 
-    def _choose_account(self, user_id: str | None, max_jobs: int) -> str:
+    def _choose_account(self, user_id: str | None, number: int, max_jobs: int | None) -> str:
         if user_id is not None:
             self._check_account(user_id)
         candidates = self._accounts if user_id is None else (user_id,)
         if self._login_errors.keys() >= set(candidates):
             raise LoginExpired(user_id)
-        accounts = self._with_free_slot(candidates, max_jobs)
+        accounts = self._with_free_slots(candidates, number, max_jobs)
         if not accounts:
             self._refusals += 1
             raise NoFreeSlot(user_id)
@@ -265,12 +278,15 @@ class SchedulerService:
             and (executing < max_jobs or not self._hide_full_accounts),
         )
 
-    def _with_free_slot(self, candidates: Iterable[str], max_jobs: int) -> list[str]:
+    def _with_free_slots(
+        self, candidates: Iterable[str], number: int = 1, max_jobs: int | None = None
+    ) -> list[str]:
         busy = self._busy()
         return [
             account
             for account in candidates
-            if account not in self._login_errors and busy[account] < min(self._accounts[account], max_jobs)
+            if account not in self._login_errors
+            and busy[account] + number <= min(self._accounts[account], max_jobs or self._accounts[account])
         ]
 
     def _busy(self) -> Counter[str]:

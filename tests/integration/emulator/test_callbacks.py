@@ -58,15 +58,31 @@ def endless_receiver():
         thread.join()
 
 
-def test_callback_completed_job_is_reported(emulator, receiver):
+def test_callback_completed_job_is_reported(emulator, receiver, http):
     job = emulator.service.submit("a prompt", reply_url=f"{receiver.url}/done?key=1&%20=2", reply_ref="mine")
     assert receiver.next_call() == (
         "/done?key=1&%20=2",
-        {"job_id": job.job_id, "user_id": job.user_id, "status": "completed", "replyRef": "mine"},
+        http.get(f"{emulator.url}/v1/riffusion/music/?id={job.job_id}").json(),
     )
 
 
-def test_callback_uses_the_names_of_its_service(receiver):
+@pytest.mark.parametrize(
+    ("service", "path"),
+    [
+        ("tempolor", "v1/tempolor/music"),
+        ("flowmusic", "v1/flowmusic/jobs"),
+        ("acemusic", "v1/acemusic/jobs"),
+        ("mureka", "v1/mureka/jobs"),
+        ("pixverse", "v2/pixverse/music"),
+    ],
+)
+def test_callback_has_what_asking_for_the_job_says(service, path, receiver, http):
+    with EmulatorServer(service=service, job_seconds=0.001) as emulator:
+        job = emulator.service.submit("a prompt", reply_url=f"{receiver.url}/", reply_ref="mine")
+        assert receiver.next_call()[1] == http.get(f"{emulator.url}/{path}/{job.job_id}").json()
+
+
+def test_callback_of_a_service_without_outcomes_names_the_job(receiver):
     with EmulatorServer(service="kling", job_seconds=0.001) as emulator:
         job = emulator.service.submit("a prompt", reply_url=f"{receiver.url}/")
         assert receiver.next_call()[1] == {"id": job.job_id, "email": job.user_id, "status": "completed"}

@@ -13,6 +13,7 @@ import requests
 
 from airflow_riffusion.emulator import EmulatorServer
 from airflow_riffusion.emulator.__main__ import main
+from airflow_riffusion.emulator.dialects import TITLES
 from dev.airflow_client import attempts
 
 PROGRAM = (sys.executable, "-m", "airflow_riffusion.emulator")
@@ -77,6 +78,12 @@ def test_program_with_service_and_token_serves_by_them(build, http):
             "executing": [],
             "available": [{"email": "account1@example.com", "maxJobs": 2, "executing": 0, "available": 2}],
         }
+
+
+@pytest.mark.parametrize("service", TITLES)
+def test_program_with_any_service_names_it(build, service):
+    _, line = build("--port", "1", "--service", service)
+    assert line.startswith(f"{TITLES[service]} emulator ready on ")
 
 
 def test_program_with_host_in_brackets_takes_the_address(build):

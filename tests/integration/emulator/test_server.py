@@ -8,7 +8,6 @@ import pytest
 import requests
 
 from airflow_riffusion.emulator import EmulatorServer
-from airflow_riffusion.emulator.dialects import DIALECTS
 from airflow_riffusion.emulator.faults import Fault
 from airflow_riffusion.emulator.misbehaviour import HUGE_BYTES
 
@@ -38,13 +37,39 @@ def test_emulator_submission_over_http_executes(emulator, http):
     ]
 
 
-@pytest.mark.parametrize("service", DIALECTS)
-def test_emulator_cancel_takes_the_ids_of_each_service(service, http):
+@pytest.mark.parametrize("safe", ["", ":@"])
+@pytest.mark.parametrize(
+    ("service", "path"),
+    [
+        ("riffusion", "v1/riffusion/scheduler"),
+        ("tempolor", "v1/tempolor/scheduler"),
+        ("flowmusic", "v1/flowmusic/jobs"),
+        ("pixverse", "v2/pixverse/scheduler"),
+        ("kling", "v1/kling/scheduler"),
+    ],
+)
+def test_emulator_stop_takes_quoted_ids_of_each_service(service, path, safe, http):
     with EmulatorServer(service=service) as emulator:
-        job = emulator.service.submit("a prompt")
-        job_id = quote(str(job.job_id), safe="")
-        answer = http.delete(f"{emulator.url}/v1/{service}/scheduler/{job_id}")
+        job_id = quote(str(emulator.service.submit("a prompt").job_id), safe=safe)
+        answer = http.delete(f"{emulator.url}/{path}/{job_id}")
         assert (answer.status_code, emulator.service.stats().cancelled) == (204, 1)
+
+
+@pytest.mark.parametrize("service", ["flowmusic", "acemusic"])
+def test_emulator_submission_that_waits_leads_to_audio(service, http):
+    with EmulatorServer(service=service, job_seconds=0.05) as emulator:
+        answer = http.post(f"{emulator.url}/v1/{service}/music", json={"prompt": "a prompt"}).json()
+        url = answer["clips"][0]["audio_url"] if service == "flowmusic" else answer["songs"][0]["audioUrl"]
+        assert url.startswith(f"{emulator.url}/emulator/audio/")
+        audio = requests.get(url, timeout=30)
+        assert (audio.status_code, audio.content[:4]) == (200, b"RIFF")
+
+
+def test_emulator_submission_that_waits_delays_no_other(http):
+    with EmulatorServer(service="flowmusic", job_seconds=300) as emulator:
+        with pytest.raises(requests.ReadTimeout):
+            http.post(f"{emulator.url}/v1/flowmusic/music", json={}, timeout=(30, 0.05))
+        assert len(http.get(f"{emulator.url}/v1/flowmusic/jobs").json()) == 1
 
 
 def test_emulator_lost_answer_takes_the_slot(emulator, http):
@@ -81,7 +106,7 @@ def test_emulator_service_submission_takes_a_slot(emulator, http):
 
 def test_emulator_beside_another_keeps_its_own_jobs(emulator, http):
     with EmulatorServer(service="kling") as other:
-        assert http.get(f"{other.url}/v1/kling/scheduler").json() == []
+        assert http.get(f"{other.url}/v1/kling/scheduler/available").json()["executing"] == []
         assert http.get(emulator.url + AVAILABLE).json()["executing"] == []
 
 

@@ -32,7 +32,7 @@ def test_get_capacity_sends_the_documented_request(connect, answering, contract)
     assert "Accept-Encoding: identity" in lines
 
 
-@pytest.mark.parametrize("service", ["tempolor", "kling", "ltxstudio"])
+@pytest.mark.parametrize("service", ["tempolor", "kling"])
 def test_get_capacity_asks_the_service_of_the_connection(connect, answering, contract, service):
     server = answering(contract(service))
 

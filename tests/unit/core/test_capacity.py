@@ -36,12 +36,6 @@ def test_capacity_documented_answer_is_read_whole(contract):
     [
         ("tempolor", {"12345": 9, "67890": 5}, "user:12345-tempolor:12345-job:abcdef123456789", None),
         ("kling", {"one@example.com": 4, "two@example.com": 3}, "123456789", "one@example.com"),
-        (
-            "ltxstudio",
-            {"one@example.com": 4, "two@example.com": 3},
-            "email:one@example.com:7a34b821-9fd0-205e-d21b-4abc6f7839e7-type:image",
-            "one@example.com",
-        ),
     ],
 )
 def test_capacity_other_services_are_read_by_their_own_field_names(

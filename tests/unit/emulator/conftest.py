@@ -8,7 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from airflow_riffusion.emulator.app import create_app
-from airflow_riffusion.emulator.dialects import DIALECTS
+from airflow_riffusion.emulator.dialects import dialect_of
 from airflow_riffusion.emulator.service import SchedulerService
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def client_for(service: SchedulerService) -> Callable[..., TestClient]:
     """Make clients of the service, in any of the dialects."""
 
     def make(dialect: str = "riffusion", *, token: str | None = None, sends: str = "any token") -> TestClient:
-        app = create_app(service, DIALECTS[dialect], token=lambda: token)
+        app = create_app(service, dialect_of(dialect), token=lambda: token)
         return TestClient(app, headers={"Authorization": f"Bearer {sends}"})
 
     return make

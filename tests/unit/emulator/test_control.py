@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_riffusion.emulator.dialects import TITLES
+
 AVAILABLE = "/v1/riffusion/scheduler/available"
 SUBMIT = "/v1/riffusion/music/create-prompt"
 
@@ -56,7 +58,7 @@ def test_stats_request_with_wrong_token_is_counted(client_for):
     assert (stats["requests"], stats["unauthorized"]) == (1, 1)
 
 
-@pytest.mark.parametrize("dialect", ["riffusion", "tempolor", "kling", "ltxstudio"])
+@pytest.mark.parametrize("dialect", TITLES)
 def test_jobs_of_any_service_have_the_same_fields(client_for, service, clock, dialect):
     service.submit("first", user_id="one", reply_ref="mine")
     clock.advance(20)

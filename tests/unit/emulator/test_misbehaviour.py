@@ -6,7 +6,7 @@ import json
 import pytest
 
 from airflow_riffusion.emulator.app import create_app
-from airflow_riffusion.emulator.dialects import DIALECTS
+from airflow_riffusion.emulator.dialects import dialect_of
 from airflow_riffusion.emulator.faults import Fault, FaultList
 from airflow_riffusion.emulator.misbehaviour import CLOSE_CONNECTION
 
@@ -21,7 +21,7 @@ def faults():
 @pytest.fixture
 def ask(service, faults):
     """Send a request over a connection that can be closed; return the status, or None for a lost answer."""
-    app = create_app(service, DIALECTS["riffusion"], faults=faults)
+    app = create_app(service, dialect_of("riffusion"), faults=faults)
 
     def run(method, url, body=None):
         path, _, query = url.partition("?")

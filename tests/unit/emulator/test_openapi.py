@@ -13,7 +13,7 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 
 from airflow_riffusion.emulator.app import create_app
-from airflow_riffusion.emulator.dialects import DIALECTS
+from airflow_riffusion.emulator.dialects import dialect_of
 from airflow_riffusion.emulator.faults import FaultList
 from airflow_riffusion.emulator.service import SchedulerService
 
@@ -24,17 +24,33 @@ NOT_CHECKED = [
     schemathesis.checks.allow_header_conformance,
 ]
 
-riffusion = DIALECTS["riffusion"]
-faults = FaultList()
-service = SchedulerService({"one": 10, "two": 10}, new_job_id=riffusion.new_job_id, random=Random(7))
-app = create_app(service, riffusion, token=lambda: "right", faults=faults)
-schema = schemathesis.openapi.from_asgi("/openapi.json", app)
+
+def fuzzed(name, *, paths="", job_seconds=20.0, examples=20):
+    """Make a test that fuzzes a service's routes."""
+    dialect = dialect_of(name)
+    faults = FaultList()
+    service = SchedulerService(
+        {"one": 10, "two": 10}, new_job_id=dialect.new_job_id, job_seconds=job_seconds, random=Random(7)
+    )
+    app = create_app(service, dialect, token=lambda: "right", faults=faults)
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app).include(path_regex=paths or dialect.prefix)
+
+    @schema.parametrize()
+    @settings(max_examples=examples, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+    def test(case):
+        faults.clear()
+        service.reset()
+        service.log_out("two")
+        case.call_and_validate(headers={"Authorization": "Bearer right"}, excluded_checks=NOT_CHECKED)
+
+    return test
 
 
-@schema.parametrize()
-@settings(max_examples=50, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
-def test_openapi_any_request_gets_an_answer_it_describes(case):
-    faults.clear()
-    service.reset()
-    service.log_out("two")
-    case.call_and_validate(headers={"Authorization": "Bearer right"}, excluded_checks=NOT_CHECKED)
+# Where a submission may be held until its job is over, the job is short.
+test_openapi_any_request_gets_an_answer_it_describes = fuzzed("riffusion", paths=".", examples=50)
+test_openapi_of_flowmusic_describes_every_answer = fuzzed("flowmusic", job_seconds=0.001)
+test_openapi_of_tempolor_describes_every_answer = fuzzed("tempolor")
+test_openapi_of_acemusic_describes_every_answer = fuzzed("acemusic", job_seconds=0.001)
+test_openapi_of_mureka_describes_every_answer = fuzzed("mureka", job_seconds=0.001)
+test_openapi_of_pixverse_describes_every_answer = fuzzed("pixverse")
+test_openapi_of_kling_describes_every_answer = fuzzed("kling")

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from airflow_riffusion.emulator import EmulatorServer
 from airflow_riffusion.emulator.app import create_app
 from airflow_riffusion.emulator.arrivals import Arrivals
-from airflow_riffusion.emulator.dialects import DIALECTS
+from airflow_riffusion.emulator.dialects import dialect_of
 from airflow_riffusion.emulator.records import NoFreeSlot
 from airflow_riffusion.emulator.service import SchedulerService
 
@@ -204,7 +204,7 @@ def test_emulator_with_a_rate_has_other_clients(clock):
 
 def test_other_clients_jobs_are_marked_under_emulator_only(clock):
     service = new_service(clock, rate=60, job_seconds=3600)
-    app = create_app(service, DIALECTS["riffusion"])
+    app = create_app(service, dialect_of("riffusion"))
     client = TestClient(app, headers={"Authorization": "Bearer any token"})
     service.submit("mine")
     clock.advance(60)

@@ -21,7 +21,15 @@ from airflow_riffusion.emulator import EmulatorServer
         ({"job_seconds": float("nan")}, "job_seconds: must be above 0"),
         ({"job_seconds": float("inf")}, "job_seconds: must be above 0"),
         ({"job_seconds": 8 * 24 * 3600}, "job_seconds: must be above 0"),
-        ({"service": "suno"}, "service: must be one of riffusion, tempolor, kling, ltxstudio, not 'suno'"),
+        ({"service": "suno"}, "service: must be one of riffusion, flowmusic, "),
+        ({"service": "flowmusic", "max_jobs": 17}, "max_jobs: must be between 1 and 16, not 17"),
+        ({"service": "pixverse", "max_jobs": 9}, "max_jobs: must be between 1 and 8, not 9"),
+        ({"service": "acemusic", "max_jobs": 5}, "max_jobs: must be between 1 and 4, not 5"),
+        ({"jobs_per_submission": 2}, "jobs_per_submission: must be between 1 and 1, not 2"),
+        ({"service": "tempolor", "jobs_per_submission": 3}, "jobs_per_submission: must be between 1 and 2"),
+        ({"audio_delay": -1}, "audio_delay: must be between 0 and"),
+        ({"audio_delay": float("nan")}, "audio_delay: must be between 0 and"),
+        ({"submission_pause": -1}, "submission_pause: must be between 0 and 3600"),
         ({"token": ""}, "token: must be printable ASCII"),
         ({"token": "two words"}, "token: must be printable ASCII"),
         ({"token": "tokén"}, "token: must be printable ASCII"),
@@ -88,3 +96,15 @@ def test_accounts_by_name_have_their_own_slots():
         ("one", 1),
         ("two", 10),
     ]
+
+
+def listed_when_one_is_full(**options):
+    emulator = EmulatorServer(accounts={"one": 1, "two": 1}, **options)
+    emulator.service.submit("a prompt", user_id="one")
+    return [account.user_id for account in emulator.service.read().accounts if account.listed]
+
+
+def test_full_accounts_are_hidden_by_default_where_the_service_does_so():
+    assert listed_when_one_is_full() == ["one", "two"]
+    assert listed_when_one_is_full(service="tempolor") == ["two"]
+    assert listed_when_one_is_full(service="tempolor", hide_full_accounts=False) == ["one", "two"]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_riffusion.emulator.records import LoginExpired, NoFreeSlot, UnknownAccount, UnknownJob
+from airflow_riffusion.emulator.records import LoginExpired, NoFreeSlot, TooSoon, UnknownAccount, UnknownJob
 from airflow_riffusion.emulator.service import SchedulerService
 
 ACCOUNTS = {"one": 2, "two": 2}
@@ -275,6 +275,61 @@ def test_reset_makes_the_service_as_new(clock):
     service.count_unauthorized()
     service.reset()
     assert (service.stats(), service.jobs(), free(service)) == (as_new, [], ACCOUNTS)
+
+
+def test_find_job_with_numeric_id_takes_text(clock):
+    service = SchedulerService({"one": 1}, new_job_id=lambda *_arguments: 100_000_001, clock=clock)
+    service.submit("a prompt")
+    assert service.find("100000001").status == "executing"
+
+
+def test_find_after_reset_raises_unknown_job(service):
+    service.submit("a prompt")
+    service.reset()
+    with pytest.raises(UnknownJob):
+        service.find("job-1")
+
+
+def test_job_error_failed_job_is_counted_apart(service, clock):
+    service.submit("a prompt", error="moderated")
+    service.submit("a prompt")
+    clock.advance(20)
+    stats = service.stats()
+    assert (stats.accepted, stats.completed, stats.failed, stats.executing) == (2, 1, 1, 0)
+
+
+def test_job_error_failed_job_frees_its_slot(service, clock):
+    service.submit("a prompt", user_id="one", error="moderated")
+    clock.advance(20)
+    assert [account.available for account in service.read().accounts] == [2, 2]
+
+
+def test_submit_jobs_takes_slots_of_one_account(service):
+    jobs = service.submit_jobs(2, "a prompt")
+    assert [job.job_id for job in jobs] == ["job-1", "job-2"]
+    assert sorted(free(service).values()) == [0, 2]
+
+
+def test_submit_jobs_with_too_few_slots_on_each_account_takes_none(service):
+    service.submit("a prompt", user_id="one")
+    service.submit("a prompt", user_id="two")
+    with pytest.raises(NoFreeSlot):
+        service.submit_jobs(2, "a prompt")
+    assert free(service) == {"one": 1, "two": 1}
+
+
+def test_submit_jobs_with_too_low_max_jobs_takes_none(service):
+    with pytest.raises(NoFreeSlot):
+        service.submit_jobs(2, "a prompt", max_jobs=1)
+
+
+def test_keep_pause_too_soon_raises_until_a_reset(clock):
+    service = new_service(clock, submission_pause=3)
+    service.keep_pause()
+    with pytest.raises(TooSoon):
+        service.keep_pause()
+    service.reset()
+    service.keep_pause()
 
 
 steps = st.lists(
