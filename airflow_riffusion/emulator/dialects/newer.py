@@ -12,6 +12,7 @@ from airflow_riffusion.emulator.records import Job
 ACCEPTED: dict[str, Any] = {"description": "Accepted; the job is executing"}
 
 _TICK_SECONDS = 0.02
+_GRACE_SECONDS = 1.0
 
 
 class NewerContract(Dialect):
@@ -43,7 +44,7 @@ async def wait_for_end(context: Context, job: Job) -> Job:
     """
     seconds = (job.over_at - job.started).total_seconds()
     with suppress(TimeoutError):
-        async with asyncio.timeout(seconds + 1):
+        async with asyncio.timeout(seconds + _GRACE_SECONDS):
             while not context.closing.is_set():
                 found = tracked(context.service, str(job.job_id))
                 if found.status != "executing":

@@ -8,6 +8,7 @@ import pytest
 import requests
 
 from airflow_riffusion.emulator import EmulatorServer
+from airflow_riffusion.emulator.clock import utc_now
 from airflow_riffusion.emulator.faults import Fault
 from airflow_riffusion.emulator.misbehaviour import HUGE_BYTES
 
@@ -63,6 +64,30 @@ def test_emulator_submission_that_waits_leads_to_audio(service, http):
         assert url.startswith(f"{emulator.url}/emulator/audio/")
         audio = requests.get(url, timeout=30)
         assert (audio.status_code, audio.content[:4]) == (200, b"RIFF")
+
+
+def test_emulator_of_two_jobs_per_submission_answers_with_both(http):
+    with EmulatorServer(service="tempolor", jobs_per_submission=2) as emulator:
+        jobs = http.post(f"{emulator.url}/v1/tempolor/music/song", json={}).json()["jobs"]
+        assert jobs == [job.job_id for job in emulator.service.jobs()]
+        assert len(jobs) == 2
+
+
+@pytest.mark.parametrize(("delay", "status"), [(0, 200), (300, 404)])
+def test_emulator_with_audio_delay_has_the_audio_later(http, delay, status):
+    with EmulatorServer(service="tempolor", job_seconds=1e-6, audio_delay=delay) as emulator:
+        job_id = emulator.service.submit("a prompt").job_id
+        assert http.get(f"{emulator.url}/v1/tempolor/music/{job_id}").json()["status_final"]
+        assert http.get(f"{emulator.url}/v1/tempolor/music/download/{job_id}").status_code == status
+
+
+@pytest.mark.parametrize(("options", "status"), [({}, 429), ({"submission_pause": 0}, 201)])
+def test_emulator_of_mureka_wants_a_pause_unless_told_otherwise(http, options, status):
+    song = {"prompt": "a prompt", "async": True}
+    now = utc_now()
+    with EmulatorServer(service="mureka", accounts=1, clock=lambda: now, **options) as emulator:
+        url = f"{emulator.url}/v1/mureka/music/create"
+        assert [http.post(url, json=song).status_code for _ in range(2)] == [201, status]
 
 
 def test_emulator_submission_that_waits_delays_no_other(http):
