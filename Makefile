@@ -6,8 +6,9 @@
 # make test-matrix  unit and integration tests on each Airflow from 2.11 to 3.3, and a run on a real 2.11 and 3.1;
 #                   tests that need no Airflow run once on each Python, without the one that `make test` uses
 # make lint         ruff and mypy
+# make docs         builds the documentation as a site, in .work/docs/html, and checks its links
 # make wheel        builds the wheel and looks at it in a venv of its own
-# make bench        the figures of the README, in a quarter of an hour; SMOKE=1 only tries the benchmarks out
+# make bench        the figures of docs/costs.md, in a quarter of an hour; SMOKE=1 only tries the benchmarks out
 # make constraints  resolves the pinned versions anew
 # make clean        removes all that the others made
 
@@ -15,7 +16,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DELETE_ON_ERROR:
-.PHONY: install demo test test-system test-scale test-matrix lint wheel bench constraints clean
+.PHONY: install demo test test-system test-scale test-matrix lint docs wheel bench constraints clean
 
 PYTHON ?= python3
 WORK := .work
@@ -47,8 +48,18 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check --preview --select AIR example_dags
-	$(BIN)/python -m tests.readme | $(BIN)/ruff check --preview --select AIR --stdin-filename README.md.py -
+	rm -rf $(WORK)/docs-python
+	$(BIN)/python -m tests.docs $(WORK)/docs-python
+	$(BIN)/ruff check --preview --select AIR $(WORK)/docs-python
 	$(BIN)/mypy
+
+# autodoc imports Airflow, which makes a home for itself.
+docs: $(VENV)/.docs
+	rm -rf $(WORK)/docs
+	export AIRFLOW_HOME=$$PWD/$(WORK)/docs/airflow AIRFLOW__LOGGING__LOGGING_LEVEL=WARNING
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet \
+	    --doctree-dir $(WORK)/docs/doctrees docs $(WORK)/docs/html
+	$(BIN)/python -m dev.site $(WORK)/docs/html
 
 wheel: $(VENV)/.dev
 	rm -rf dist $(WORK)/wheel
@@ -75,7 +86,7 @@ constraints: $(VENV)/.uv
 	        $$compile --python-version 3.12 --exclude-newer $$day $(WORK)/pins.txt |
 	            grep -E '^(cadwyn|fastapi|pydantic|pyjwt|starlette)==' >>$(WORK)/pins.txt
 	    fi
-	    $$compile pyproject.toml --extra emulator --group dev --group cluster --universal \
+	    $$compile pyproject.toml --extra emulator --group dev --group cluster --group docs --universal \
 	        --python-version 3.11 --upgrade \
 	        --constraint $(WORK)/pins.txt --output-file $(WORK)/compiled.txt
 	    { [ -z "$$day" ] || echo "# web stack of $$day"; cat $(WORK)/compiled.txt; } >$$file
@@ -99,6 +110,10 @@ $(VENV)/.demo: $(VENV)/.uv pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.demo
 	@$(INSTALL) --group dev
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.dev
+	@$(INSTALL) --group docs
 	touch $@
 
 $(VENV)/.cluster: $(VENV)/.dev

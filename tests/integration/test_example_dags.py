@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 
 from airflow_riffusion.emulator import EmulatorServer
-from tests import readme
+from tests import docs
 from tests.versions import needs_airflow_3
 
 pytestmark = needs_airflow_3
 
-EVENT_EXAMPLE = readme.ROOT / "example_dags" / "riffusion_on_capacity.py"
+EVENT_EXAMPLE = docs.ROOT / "example_dags" / "riffusion_on_capacity.py"
 
 
 @pytest.fixture
@@ -41,9 +41,9 @@ def songs(triggering_asset_events):
 
 
 def how_many(triggering_asset_events):
-    (block,) = [block for block in readme.dags() if "AssetWatcher" in block]
+    (block,) = [block for block in docs.dags() if "AssetWatcher" in block.text]
     names = {}
-    exec(compile(block, "README.md", "exec"), names)  # the README is ours
+    exec(block.compile(), names)
     return names["on_capacity"]().task_dict["how_many"].python_callable(triggering_asset_events)
 
 

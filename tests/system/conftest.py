@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from airflow_riffusion.emulator import EmulatorServer
 from dev.airflow_stack import AirflowStack
-from tests import readme
+from tests import docs
 from tests.browser import BROWSERS, FLAGS, find_browser, log_in
 
 if TYPE_CHECKING:
@@ -42,12 +42,12 @@ def browser() -> str:
 
 @pytest.fixture(scope="session")
 def airflow_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowStack]:
-    """Start one Airflow with the example DAGs, the README's and the tests' own; it has no connections yet."""
+    """Start one Airflow with the example DAGs, the pages' and the tests' own; it has no connections yet."""
     dags = tmp_path_factory.mktemp("dags")
     for folder in (EXAMPLE_DAGS, TEST_DAGS):
         shutil.copytree(folder, dags, dirs_exist_ok=True)
-    for number, example in enumerate(readme.dags()):
-        (dags / f"readme_{number}.py").write_text(example)
+    for number, example in enumerate(docs.dags()):
+        (dags / f"docs_{number}.py").write_text(example.text)
     home = tmp_path_factory.mktemp("airflow")
     with AirflowStack(home, dags_folder=dags, roles={"viewer": "viewer"}) as airflow:
         yield airflow
@@ -79,9 +79,9 @@ def emulator(token: str, store_connection: Callable[..., None]) -> Iterator[Emul
 
 
 @dataclass(frozen=True)
-class ReadmeRuns:
+class DocsRuns:
     """
-    What became of the README's DAGs.
+    What became of the DAGs in README.md and on the site's pages.
 
     :param runs: the runs by DAG, all of which have succeeded.
     :param shown: what processes showed of the API token meanwhile.
@@ -92,15 +92,15 @@ class ReadmeRuns:
 
 
 @pytest.fixture(scope="session")
-def readme_runs(airflow_stack: AirflowStack, emulator: EmulatorServer, token: str) -> ReadmeRuns:
-    """Run the README's DAGs at once; they want more slots than there are."""
-    dag_ids = ("songs", "album", "capacity_report", "no_worker_at_all")
+def docs_runs(airflow_stack: AirflowStack, emulator: EmulatorServer, token: str) -> DocsRuns:
+    """Run the DAGs of the pages at once; they want more slots than there are."""
+    dag_ids = ("songs", "songs_of_the_day", "album", "capacity_report", "no_worker_at_all")
     runs = {dag_id: airflow_stack.trigger(dag_id) for dag_id in dag_ids}
     shown = []
     for run in runs.values():
         shown += processes_that_show(token)
         assert airflow_stack.wait(run, 240) == "success"
-    return ReadmeRuns(runs, shown)
+    return DocsRuns(runs, shown)
 
 
 def processes_that_show(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The README's DAGs, and the examples that ``make demo`` does not run: each of them runs once."""
+"""The DAGs of README.md and the pages, and the examples that ``make demo`` does not run: each runs once."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ def jobs_of(emulator, reference):
     return {job.prompt: job for job in emulator.service.jobs() if reference(job.reply_ref or "")}
 
 
-def test_readme_dags_make_every_job_without_a_refusal(emulator, readme_runs):
+def test_docs_dags_make_every_job_without_a_refusal(emulator, docs_runs):
     made = Counter(job.prompt for job in emulator.service.jobs())
 
     assert [made[prompt] for prompt in PROMPTS] == [3, 3, 2]  # by `songs`, `album` and `no_worker_at_all`
     assert emulator.service.stats().refusals == 0
 
 
-def test_readme_album_submits_each_job_to_the_account_of_its_grant(airflow_stack, emulator, readme_runs):
+def test_docs_album_submits_each_job_to_the_account_of_its_grant(airflow_stack, emulator, docs_runs):
     jobs = jobs_of(emulator, lambda reference: reference and "/" not in reference)
     for index, prompt in enumerate(PROMPTS):
-        grant = airflow_stack.xcom(readme_runs.runs["album"], "song.wait_for_slot", map_index=index)
+        grant = airflow_stack.xcom(docs_runs.runs["album"], "song.wait_for_slot", map_index=index)
         assert (jobs[prompt].user_id, jobs[prompt].reply_ref) == (grant["user_id"], grant["grant_id"])
         assert grant["granted"] == {grant["user_id"]: 1}
 
 
-def test_readme_songs_return_the_job_of_each_task(airflow_stack, emulator, readme_runs):
-    run = readme_runs.runs["songs"]
+def test_docs_songs_return_the_job_of_each_task(airflow_stack, emulator, docs_runs):
+    run = docs_runs.runs["songs"]
     jobs = jobs_of(emulator, lambda reference: reference.startswith("songs/"))
     for index, prompt in enumerate(PROMPTS):
         song = airflow_stack.xcom(run, "song", map_index=index)
@@ -44,8 +44,15 @@ def test_readme_songs_return_the_job_of_each_task(airflow_stack, emulator, readm
         assert song["reply_ref"] == jobs[prompt].reply_ref == f"songs/{run.run_id}/song/{index}"
 
 
-def test_readme_report_reads_the_operators_xcom(airflow_stack, readme_runs):
-    report = airflow_stack.xcom(readme_runs.runs["capacity_report"], "report")
+def test_docs_songs_of_the_day_pass_on_the_outcome_of_each_job(airflow_stack, docs_runs):
+    outcomes = airflow_stack.xcom(docs_runs.runs["songs_of_the_day"], "outcomes")
+
+    assert [each["job"] for each in outcomes] == [each["outcome"][0]["id"] for each in outcomes]
+    assert {each["outcome"][0]["status"] for each in outcomes} == {"completed"}
+
+
+def test_docs_report_reads_the_operators_xcom(airflow_stack, docs_runs):
+    report = airflow_stack.xcom(docs_runs.runs["capacity_report"], "report")
 
     assert " free, most of them on " in report
 

@@ -9,13 +9,13 @@ def files_that_hold(text: str, folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
 
 
-def test_token_while_dags_run_is_shown_by_no_process(airflow_stack, readme_runs):
+def test_token_while_dags_run_is_shown_by_no_process(airflow_stack, docs_runs):
     assert processes_that_show(str(airflow_stack.home))  # the search does find what is there
-    assert readme_runs.shown == []
+    assert docs_runs.shown == []
 
 
 def test_token_after_runs_is_in_no_log_xcom_field_or_trigger(
-    airflow_stack, emulator, readme_runs, store_connection, token
+    airflow_stack, emulator, docs_runs, store_connection, token
 ):
     """Airflow's whole home is searched: every log, and the database with all that was ever stored in it."""
     store_connection("riffusion_default", emulator, password=f"{token}wrong")

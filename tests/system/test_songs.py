@@ -235,7 +235,7 @@ STORY = (
     r"Job \S+ is executing on account \S+; next reading in \d+ s\.",
     r"Job \S+ is over after [\d.]+ s\.",
 )
-"""What README shows of a song's log."""
+"""What docs/songs.md shows of a song's log."""
 
 
 def test_song_log_of_its_one_try_tells_the_whole_story(airflow_stack, beside_others):
