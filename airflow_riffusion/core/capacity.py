@@ -263,7 +263,7 @@ class Capacity(_Frozen):
         return self.model_copy(update={"accounts": accounts, "logged_out": logged_out})
 
     def to_xcom(self) -> dict[str, Any]:
-        """Return the reading as plain JSON, totals first; the README shows an example."""
+        """Return the reading as plain JSON, totals first, as the XComs have it."""
         best = self.best_account()
         return {
             "available": self.available,

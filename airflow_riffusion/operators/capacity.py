@@ -25,9 +25,9 @@ class CapacityOperator(BaseOperator):
     Read once which jobs run and how many slots are free, and push it to XCom.
 
     The whole reading is the ``return_value``; each of its keys is an XCom of its own as well, so
-    ``capacity.output["available"]`` works. The README shows an example. If the service is unavailable, the
-    task tries three times more, then it fails and Airflow's ``retries`` apply. A rejection (wrong token,
-    unknown connection) is not retried.
+    ``capacity.output["available"]`` works. If the service is unavailable, the task tries three times more,
+    then it fails and Airflow's ``retries`` apply. A rejection (wrong token, unknown connection) is not
+    retried.
 
     :param riffusion_conn_id: the Airflow connection. (templated)
     :param user_ids: only these accounts count; None for all. (templated)
