@@ -56,7 +56,7 @@ lint: $(VENV)/.dev
 # autodoc imports Airflow, which makes a home for itself.
 docs: $(VENV)/.docs
 	rm -rf $(WORK)/docs
-	export AIRFLOW_HOME=$$PWD/$(WORK)/docs/airflow AIRFLOW__LOGGING__LOGGING_LEVEL=WARNING
+	export AIRFLOW_HOME=$$PWD/$(WORK)/docs/airflow
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet \
 	    --doctree-dir $(WORK)/docs/doctrees docs $(WORK)/docs/html
 	$(BIN)/python -m dev.site $(WORK)/docs/html

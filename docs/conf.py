@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 # The emulator must be imported before autodoc looks at a pydantic model: autodoc changes the annotations of
 # pydantic's own base class, which FastAPI can't be imported with then.
 import airflow_riffusion.emulator.server  # noqa: F401
 from airflow_riffusion import __version__
+
+# The theme's highlighter makes the root logger print what Airflow says while it is imported.
+logging.getLogger("airflow").setLevel(logging.WARNING)
 
 project = "airflow-riffusion"
 copyright = "the authors of airflow-riffusion"  # noqa: A001 - Sphinx's name
