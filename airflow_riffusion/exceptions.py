@@ -13,6 +13,9 @@ from airflow.providers.common.compat.sdk import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Self
+
+    from airflow_riffusion.core.capacity import ExecutingJob
 
 
 class RiffusionError(AirflowException):
@@ -108,6 +111,23 @@ def checking_arguments() -> Iterator[None]:
 
 class RiffusionJobFailed(RiffusionError):
     """The service says that a job has failed; a retry of its task submits another one."""
+
+
+class RiffusionJobAmbiguous(RiffusionRejected):
+    """A job is executing that may be the one that is looked for, and the service does not tell."""
+
+    @classmethod
+    def of(cls, wanted: object, job: ExecutingJob) -> Self:
+        """
+        Return the error.
+
+        :param wanted: what is looked for.
+        :param job: the job that is executing.
+        """
+        return cls(
+            f"Job {job.job_id} on account {job.user_id} may be {wanted}: the service does not tell with "
+            "which replyRef it was submitted."
+        )
 
 
 class RiffusionBadResponse(RiffusionError):

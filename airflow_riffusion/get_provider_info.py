@@ -15,7 +15,7 @@ def get_provider_info() -> dict:  # type: ignore[type-arg]
     return {
         "package-name": "airflow-riffusion",
         "name": "Riffusion",
-        "description": "Makes songs on the free job slots of Riffusion accounts on useapi.net.",
+        "description": "Makes songs on the free job slots of your accounts at useapi.net.",
         "integrations": [
             {
                 "integration-name": "Riffusion",
@@ -55,6 +55,7 @@ def get_provider_info() -> dict:  # type: ignore[type-arg]
                 ],
             },
         ],
+        "extra-links": ["airflow_riffusion.operators.links.AudioLink"],
         "cli": ["airflow_riffusion.cli.definition.get_riffusion_cli_commands"],
         "connection-types": [
             {
@@ -73,11 +74,37 @@ def get_provider_info() -> dict:  # type: ignore[type-arg]
                 "conn-fields": {
                     "service": {
                         "label": "Service",
-                        "description": "The useapi.net service whose job slots count.",
+                        "description": (
+                            "The useapi.net service whose job slots count. riffusion: Riffusion, which "
+                            "useapi.net has switched off. flowmusic: Google Flow Music, in its place. "
+                            "tempolor: TemPolor. acemusic: ACE Music. mureka: Mureka. pixverse: PixVerse, "
+                            "music and video. kling: Kling, video."
+                        ),
                         "schema": {
                             "type": ["string", "null"],
-                            "enum": ["riffusion", "tempolor", "kling", "ltxstudio"],
+                            "enum": [
+                                "riffusion",
+                                "flowmusic",
+                                "tempolor",
+                                "acemusic",
+                                "mureka",
+                                "pixverse",
+                                "kling",
+                            ],
                             "default": "riffusion",
+                        },
+                    },
+                    "max_jobs": {
+                        "label": "Slots per account",
+                        "description": (
+                            "Where the service does not say it. Needed for mureka, where an account makes up "
+                            "to 10 songs at once."
+                        ),
+                        "schema": {
+                            "type": ["integer", "null"],
+                            "minimum": 1,
+                            "maximum": 100,
+                            "default": None,
                         },
                     },
                     "timeout": {

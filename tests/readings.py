@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_riffusion.core.accounts import ConfiguredAccounts, KnownAccounts
-from airflow_riffusion.core.capacity import Capacity
+from airflow_riffusion.services import SERVICES
+
+if TYPE_CHECKING:
+    from airflow_riffusion.core.capacity import Capacity
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -30,7 +33,12 @@ def reading(*jobs: dict[str, Any], **free: int | tuple[int, int]) -> Capacity:
             }
         )
     payload = {"executing": list(jobs), "available": accounts}
-    return Capacity.parse(payload, service="riffusion", observed_at=NOON)
+    return parsed(payload)
+
+
+def parsed(payload: object, service: str = "riffusion") -> Capacity:
+    """Return what a service reads in an answer."""
+    return SERVICES[service].parse_capacity(payload, observed_at=NOON)
 
 
 def configured(*logged_out: str, **slots: int | None) -> ConfiguredAccounts:

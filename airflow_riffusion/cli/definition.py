@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from airflow.cli.cli_config import CLICommand
 
-GROUP_HELP = "Look at the job slots of Riffusion accounts"
+GROUP_HELP = "Look at the job slots of your accounts at useapi.net"
 
 
 @dataclass(frozen=True)

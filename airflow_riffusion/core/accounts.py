@@ -2,8 +2,9 @@
 Which accounts there are, also those that a reading does not list.
 
 A reading may list only "the healthy accounts with a free slot" (https://useapi.net/docs/api-tempolor-v1): an
-account that is missing from it is full, or needs its login renewed, or is not configured. ``GET accounts``
-says which. Pure, as :mod:`airflow_riffusion.core.ledger` is.
+account that is missing from it is full, or needs its login renewed, or is not configured. With other
+services it lists only those with running jobs, and the others are idle. ``GET accounts`` says which there
+are. Pure, as :mod:`airflow_riffusion.core.ledger` is.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ class ConfiguredAccounts:
     logged_out: tuple[str, ...] = ()
 
     @classmethod
-    def from_json(cls, body: bytes, *, account_field: str) -> ConfiguredAccounts:
+    def from_json(cls, body: bytes, *, account_field: str, max_jobs: int | None = None) -> ConfiguredAccounts:
         """
-        Read an answer's body.
+        Read an answer's body; ``max_jobs``: the slots of accounts that don't say.
 
         :raises CapacityFormatError: if it is no list of accounts. The error quotes nothing of the body.
         """
@@ -60,14 +61,20 @@ class ConfiguredAccounts:
             if entry.get("error"):
                 logged_out.append(user_id)
             else:
-                slots.setdefault(user_id, count(entry.get("maxJobs")))
+                own = entry.get("maxJobs")
+                slots.setdefault(user_id, count(max_jobs if own is None else own))
         return cls(slots, tuple(logged_out))
 
 
 class KnownAccounts:
-    """Remembers the accounts of one connection, and adds those to a reading that it does not list."""
+    """
+    Remembers the accounts of one connection, and adds those to a reading that it does not list.
 
-    def __init__(self) -> None:
+    :param are_idle: whether accounts that are not listed are idle; otherwise they count as full.
+    """
+
+    def __init__(self, *, are_idle: bool = False) -> None:
+        self._are_idle = are_idle
         self._slots: dict[str, int | None] = {}
         self._logged_out: tuple[str, ...] = ()
         self._last_answer: ConfiguredAccounts | None = None
@@ -92,8 +99,20 @@ class KnownAccounts:
             return None
         return ConfiguredAccounts(dict(self._slots), answer.logged_out)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no account is known, not even one that takes no jobs."""
+        return not self._slots and not self._logged_out
+
+    def unknown(self, reading: Capacity) -> set[str]:
+        """Return the accounts that a reading shows and that are not known."""
+        shown = {*reading.slots, *(job.user_id for job in reading.jobs if job.user_id is not None)}
+        return shown - self._slots.keys() - set(self._logged_out)
+
     def complete(self, reading: Capacity) -> Capacity:
-        """Return a reading with the known accounts that it does not list, as full ones."""
+        """Return a reading with the known accounts that it does not list."""
+        if self._are_idle:
+            return reading.with_idle_accounts(self._slots, logged_out=self._logged_out)
         listed = reading.listed_slots
         for name, most in listed.items():
             self._slots[name] = most if most is not None else self._slots.get(name)

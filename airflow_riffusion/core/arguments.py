@@ -128,11 +128,20 @@ def checked_endpoint(value: object) -> str:
 
     :raises ValueError: if it leads elsewhere.
     """
-    path = unquote(value.partition("?")[0]) if isinstance(value, str) else ""
-    leads_out = "://" in path or ".." in path.split("/") or set(path) & set("#\\")
+    quoted = value.partition("?")[0] if isinstance(value, str) else ""
+    path = unquote(quoted)
+    # A quoted "#" is part of an id: an e-mail address may have one.
+    leads_out = "://" in path or ".." in path.replace("\\", "/").split("/") or set(quoted) & set("#\\")
     if not isinstance(value, str) or not path.strip("/") or leads_out or not value.isprintable():
-        raise ValueError(f"an endpoint is a path below v1/<service>/, not {value!r:.200}")
+        raise ValueError(
+            f"an endpoint is a path below that of the service, such as 'music', not {value!r:.200}"
+        )
     return value
+
+
+def optional_endpoint(value: object) -> str | None:
+    """Return :func:`checked_endpoint`, or None for the service's own."""
+    return None if value is None else checked_endpoint(value)
 
 
 def account_ids(value: object) -> frozenset[str] | None:

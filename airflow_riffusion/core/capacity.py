@@ -1,28 +1,32 @@
 """
-The answer of ``GET v1/<service>/scheduler/available``, parsed and typed.
+A reading of a service: which jobs run, and how many slots each account has free.
 
-Every field of the answer is optional (https://useapi.net/docs/api-riffusion-v1/get-riffusion-scheduler-available),
-and four services name them differently, so nothing is taken for granted: what makes no sense is noted and
-never counts as a free slot. Pure: no Airflow, no clock, no I/O.
+How each service's answers become one is said in :mod:`airflow_riffusion.services`. Pure: no Airflow, no
+clock, no I/O.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
-from pydantic_core import from_json
 
-from airflow_riffusion.core.coerce import count, duration, instant, names, shown, text, without_secrets
+from airflow_riffusion.core.coerce import names
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
+
+ReferenceStatus = Literal["known", "found", "unknown", "withheld"]
+"""
+Whether a job's ``replyRef`` is known, or that it has none: by the reading, or found by asking the job. If
+not, it is unknown yet, or withheld: the job was asked in vain.
+"""
 
 
 class CapacityFormatError(ValueError):
-    """The answer is no capacity answer at all: not JSON, not an object, or without both of its lists."""
+    """The answer is no capacity answer at all: not JSON, or nothing that the service is known to answer."""
 
 
 class _Frozen(BaseModel):
@@ -34,12 +38,13 @@ class ExecutingJob(_Frozen):
     A job that the service says is running.
 
     :param job_id: the service's id of the job.
-    :param user_id: the account it runs on; None where the service names none (tempolor).
+    :param user_id: the account it runs on; None where the service names none.
     :param started: when it started, with a time zone.
     :param elapsed: how long it has been running.
     :param reply_url: where the service will report its end, without query string and user info
         (callback addresses carry secrets).
     :param reply_ref: the reference given when the job was submitted.
+    :param reference_status: whether that is known: ``known``, ``found``, ``unknown`` or ``withheld``.
     """
 
     job_id: str | None = None
@@ -48,18 +53,12 @@ class ExecutingJob(_Frozen):
     elapsed: timedelta | None = None
     reply_url: str | None = None
     reply_ref: str | None = None
+    reference_status: ReferenceStatus = "known"
 
-    @classmethod
-    def parse(cls, raw: Mapping[str, Any]) -> ExecutingJob:
-        """Read one entry of ``executing`` in any service's spelling; what can't be read is None."""
-        return cls(
-            job_id=_first_text(raw, "job_id", "jobId", "id"),
-            user_id=_first_text(raw, "user_id", "email"),
-            started=instant(raw.get("started")),
-            elapsed=duration(raw.get("elapsed")),
-            reply_url=without_secrets(raw.get("replyUrl")),
-            reply_ref=text(raw.get("replyRef")),
-        )
+    @property
+    def is_identified(self) -> bool:
+        """Whether it is known with which reference it was submitted, or that it has none."""
+        return self.reference_status in ("known", "found")
 
     def to_xcom(self) -> dict[str, Any]:
         """Return the job as plain JSON; ``elapsed`` becomes ``elapsed_seconds``."""
@@ -77,11 +76,11 @@ class AccountCapacity(_Frozen):
     """
     The slots of one account.
 
-    :param user_id: the account; an e-mail address on kling and ltxstudio.
+    :param user_id: the account; with some services an e-mail address.
     :param max_jobs: how many slots it has; None if the service did not say.
     :param executing: how many of them are in use.
     :param available: how many are free: never more than any of the service's numbers supports.
-    :param listed: whether the reading names the account. One that is known and not listed counts as full.
+    :param listed: whether the service said how it fares. One that is known and not listed counts as full.
     """
 
     user_id: str
@@ -91,41 +90,16 @@ class AccountCapacity(_Frozen):
     listed: bool = True
 
     @classmethod
-    def parse(cls, user_id: str, raw: Mapping[str, Any]) -> tuple[AccountCapacity, list[str]]:
-        """
-        Read one entry of ``available``; return the account, and what about it made no sense.
-
-        An account with a number that makes no sense has no free slot.
-        """
-        numbers: dict[str, int | None] = {}
-        nonsense: list[str] = []
-        for name in ("maxJobs", "executing", "available"):
-            value = raw.get(name)
-            numbers[name] = count(value)
-            if value is not None and numbers[name] is None:
-                nonsense.append(f"account {shown(user_id)}: {name} is {shown(value)}")
-        max_jobs, executing, available = numbers["maxJobs"], numbers["executing"], numbers["available"]
-        if executing is None:
-            executing = max(0, max_jobs - available) if max_jobs is not None and available is not None else 0
-            unused = max_jobs if available is not None else None
-        else:
-            unused = max(0, max_jobs - executing) if max_jobs is not None else None
-        supported = [number for number in (available, unused) if number is not None]
-        if not supported and not nonsense:
-            nonsense.append(f"account {shown(user_id)}: nothing says how many slots are free")
-        account = cls(
-            user_id=user_id,
-            max_jobs=max_jobs,
-            executing=executing,
-            available=0 if nonsense else min(supported),
-        )
-        return account, nonsense
-
-    @classmethod
     def full(cls, user_id: str, max_jobs: int | None, running: int) -> AccountCapacity:
         """Return an account that the reading does not list, and on which it shows ``running`` jobs."""
         executing = running if max_jobs is None else max_jobs
         return cls(user_id=user_id, max_jobs=max_jobs, executing=executing, available=0, listed=False)
+
+    @classmethod
+    def idle(cls, user_id: str, max_jobs: int | None, running: int) -> AccountCapacity:
+        """Return an account of which the service shows only the ``running`` jobs."""
+        available = 0 if max_jobs is None else max(0, max_jobs - running)
+        return cls(user_id=user_id, max_jobs=max_jobs, executing=running, available=available)
 
     def to_xcom(self) -> dict[str, Any]:
         """Return the account as plain JSON."""
@@ -155,41 +129,6 @@ class Capacity(_Frozen):
     jobs: tuple[ExecutingJob, ...]
     warnings: tuple[str, ...] = ()
     logged_out: tuple[str, ...] = ()
-
-    @classmethod
-    def from_json(cls, body: bytes, *, service: str, observed_at: datetime) -> Capacity:
-        """
-        Read an answer's body.
-
-        :raises CapacityFormatError: if it is no capacity answer.
-        """
-        try:
-            payload = from_json(body, cache_strings="keys")  # not ids, of which there are ever more
-        except ValueError as error:
-            raise CapacityFormatError(f"not JSON ({error})") from None
-        return cls.parse(payload, service=service, observed_at=observed_at)
-
-    @classmethod
-    def parse(cls, payload: object, *, service: str, observed_at: datetime) -> Capacity:
-        """
-        Read an answer that is already decoded from JSON.
-
-        :raises CapacityFormatError: if it is no capacity answer.
-        """
-        if not isinstance(payload, dict):
-            raise CapacityFormatError(f"a JSON object was expected, not {shown(payload)}")
-        if payload.get("executing") is None and payload.get("available") is None:
-            raise CapacityFormatError("neither 'executing' nor 'available' is in it")
-        warnings: list[str] = []
-        jobs = tuple(ExecutingJob.parse(raw) for raw in _objects(payload, "executing", warnings))
-        accounts = _accounts(_objects(payload, "available", warnings), warnings)
-        return cls(
-            service=service,
-            observed_at=observed_at,
-            accounts=accounts,
-            jobs=jobs,
-            warnings=tuple(warnings),
-        )
 
     @property
     def available(self) -> int:
@@ -262,6 +201,34 @@ class Capacity(_Frozen):
             )
         return self.model_copy(update={"accounts": accounts, "logged_out": logged_out})
 
+    def with_idle_accounts(self, slots: Mapping[str, int | None], *, logged_out: tuple[str, ...]) -> Capacity:
+        """Return the reading with these accounts, idle unless it lists them; no others take jobs."""
+        listed = {account.user_id: account for account in self.accounts}
+        running = Counter(job.user_id for job in self.jobs)
+        anywhere = running[None]  # A job without an account may use a slot of any.
+        accounts = [
+            listed.get(user_id) or AccountCapacity.idle(user_id, max_jobs, running[user_id] + anywhere)
+            for user_id, max_jobs in slots.items()
+        ]
+        accounts += [
+            account.model_copy(update={"available": 0})
+            for user_id, account in listed.items()
+            if user_id not in slots
+        ]
+        silent = [user_id for user_id, max_jobs in slots.items() if max_jobs is None]
+        warnings = [f"nothing says how many slots account {names([user_id])} has" for user_id in silent]
+        return self.model_copy(
+            update={
+                "accounts": tuple(accounts),
+                "logged_out": logged_out,
+                "warnings": tuple(dict.fromkeys([*self.warnings, *warnings])),
+            }
+        )
+
+    def with_references(self, found: Mapping[str, str | None], withheld: Collection[str] = ()) -> Capacity:
+        """Return the reading with the references of jobs that were asked for them, by the jobs' ids."""
+        return self.model_copy(update={"jobs": tuple(_identified(job, found, withheld) for job in self.jobs)})
+
     def to_xcom(self) -> dict[str, Any]:
         """Return the reading as plain JSON, totals first, as the XComs have it."""
         best = self.best_account()
@@ -288,31 +255,11 @@ def login_needed(user_ids: Collection[str]) -> str:
     return f"accounts {names(user_ids)} need their logins renewed at useapi.net"
 
 
-def _accounts(entries: Iterable[Mapping[str, Any]], warnings: list[str]) -> tuple[AccountCapacity, ...]:
-    accounts: dict[str, AccountCapacity] = {}
-    for raw in entries:
-        user_id = _first_text(raw, "user_id", "email")
-        if user_id is None:
-            warnings.append("an account without id: its slots don't count")
-        elif user_id in accounts:
-            warnings.append(f"account {shown(user_id)} is listed twice: the first counts")
-        else:
-            accounts[user_id], nonsense = AccountCapacity.parse(user_id, raw)
-            warnings.extend(nonsense)
-    return tuple(accounts.values())
-
-
-def _objects(payload: Mapping[str, Any], name: str, warnings: list[str]) -> list[dict[str, Any]]:
-    entries = payload.get(name)
-    if entries is None:
-        return []
-    if not isinstance(entries, list):
-        raise CapacityFormatError(f"'{name}' must be a list, not {shown(entries)}")
-    objects = [entry for entry in entries if isinstance(entry, dict)]
-    if len(objects) < len(entries):
-        warnings.append(f"'{name}' holds something that is no object")
-    return objects
-
-
-def _first_text(raw: Mapping[str, Any], *names: str) -> str | None:
-    return next((found for name in names if (found := text(raw.get(name))) is not None), None)
+def _identified(
+    job: ExecutingJob, found: Mapping[str, str | None], withheld: Collection[str]
+) -> ExecutingJob:
+    if job.job_id is not None and job.job_id in found:
+        return job.model_copy(update={"reply_ref": found[job.job_id], "reference_status": "found"})
+    if job.job_id in withheld:
+        return job.model_copy(update={"reference_status": "withheld"})
+    return job

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 # No service has accounts with so many slots: a larger number is a fault, not capacity.
 _MOST_SLOTS = 1_000_000
+_MOST_SECONDS = 1e9
 _ELAPSED = re.compile(r"(?:([0-9]{1,6}):)?([0-9]{1,4}):([0-9]{1,2})")
 _MOST_NAMES = 20
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
@@ -26,6 +27,13 @@ def count(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or value > _MOST_SLOTS:
         return None
     return max(0, value)
+
+
+def positive(value: object) -> float | None:
+    """Return a number above 0; None if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _MOST_SECONDS:
+        return None
+    return float(value)
 
 
 def text(value: object) -> str | None:

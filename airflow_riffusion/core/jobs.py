@@ -21,23 +21,40 @@ class WantedJob:
     """
     Which job to watch: by its id if that is known, else by the reference that it was submitted with.
 
+    :param job_ids: its id, or those of all jobs that one submission has made.
+    :param reply_ref: the reference.
+    :param user_ids: the accounts on which it may be; None for all.
     :param until_seen: stop as soon as it is seen executing; otherwise when it is over.
     """
 
-    job_id: str | None = None
+    job_ids: tuple[str, ...] = ()
     reply_ref: str | None = None
+    user_ids: frozenset[str] | None = None
     until_seen: bool = False
 
+    def may_be(self, job: ExecutingJob) -> bool:
+        """Return whether a job whose reference is not known may be this one."""
+        on_account = self.user_ids is None or job.user_id is None or job.user_id in self.user_ids
+        return not self.job_ids and not job.is_identified and on_account
+
     def __str__(self) -> str:
-        return f"job {self.job_id}" if self.job_id is not None else f"a job with replyRef {self.reply_ref!r}"
+        if not self.job_ids:
+            return f"a job with replyRef {self.reply_ref!r}"
+        return f"job {' and '.join(self.job_ids)}"
 
 
 @dataclass(frozen=True, slots=True)
 class JobUpdate:
-    """The end of a watch: the job as it was seen last, None if it never was."""
+    """
+    The end of a watch.
+
+    :param job: the job as it was seen last; None if it never was.
+    :param ambiguous: another job that may be the one, if the service does not tell.
+    """
 
     watcher_id: str
     job: ExecutingJob | None
+    ambiguous: ExecutingJob | None = None
 
 
 @dataclass(slots=True)
@@ -92,15 +109,27 @@ class JobLedger:
         """Return the job as it was seen last."""
         return self._watches[watcher_id].job
 
+    def seeks(self, job: ExecutingJob) -> bool:
+        """Return whether a job whose reference is not known may be one that is watched by its reference."""
+        return any(watch.wanted.may_be(job) for watch in self._watches.values())
+
     def observe(self, reading: Capacity, now: float) -> list[JobUpdate]:
         """Take in a new reading, and return the watches that it ends."""
         by_id = {job.job_id: job for job in reading.jobs}
         by_ref: dict[str | None, ExecutingJob] = {job.reply_ref: job for job in reading.jobs if job.reply_ref}
+        nameless = [job for job in reading.jobs if not job.is_identified]
         ended = []
         for watcher_id, watch in list(self._watches.items()):
             wanted = watch.wanted
-            watch.look(by_id.get(wanted.job_id) if wanted.job_id else by_ref.get(wanted.reply_ref))
+            ids = wanted.job_ids
+            job = next((by_id[each] for each in ids if each in by_id), None) or (
+                None if ids else by_ref.get(wanted.reply_ref)
+            )
+            candidates = [each for each in nameless if wanted.may_be(each)] if job is None else []
+            if any(each.reference_status == "unknown" for each in candidates):
+                continue  # The service was not asked yet, or did not answer: this reading tells nothing.
+            watch.look(job)
             if watch.is_over(now):
-                ended.append(JobUpdate(watcher_id, watch.job))
+                ended.append(JobUpdate(watcher_id, watch.job, next(iter(candidates), None)))
                 self.leave(watcher_id)
         return ended

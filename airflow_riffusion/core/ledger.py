@@ -17,7 +17,7 @@ from airflow_riffusion.core.holds import Holds
 from airflow_riffusion.core.request import Grant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from airflow_riffusion.core.accounts import ConfiguredAccounts
     from airflow_riffusion.core.capacity import Capacity
@@ -197,6 +197,14 @@ class SlotLedger:
     def expire(self, now: float) -> None:
         """Release the holds that have expired."""
         self._holds.expire(now)
+
+    def assign(self, grant_id: str, job_ids: Iterable[str]) -> None:
+        """Note which jobs a grant has become, so that they settle its hold."""
+        self._holds.assign(grant_id, job_ids)
+
+    def renew(self, grant_id: str, expires: float) -> bool:
+        """Let a hold expire later; return whether there is one."""
+        return self._holds.renew(grant_id, expires)
 
     def give_back(self, grant_id: str) -> None:
         """Release a grant that will not be used, if it is still held; the next reading grants its slots."""

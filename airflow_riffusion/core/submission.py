@@ -11,7 +11,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_riffusion.core.arguments import account_ids, checked_endpoint, identifier, plain, reference
+from airflow_riffusion.core.arguments import account_ids, identifier, optional_endpoint, plain, reference
+
+# What the services call an account.
+_ACCOUNT_FIELDS = ("user_id", "email", "account")
 
 LONGEST_REPLY_REF = 1024
 """Characters that a ``replyRef`` may have (https://useapi.net/docs/api-riffusion-v1)."""
@@ -40,11 +43,11 @@ class Submission:
     """
     What a DAG author wants to submit.
 
-    :param endpoint: where to, relative to ``v1/<service>/``.
+    :param endpoint: where to, relative to the service's path; None for the service's own.
     :param json: the body, without what the operator adds.
     """
 
-    endpoint: str
+    endpoint: str | None
     json: Mapping[str, Any]
 
     @classmethod
@@ -68,7 +71,7 @@ class Submission:
             json.dumps(what, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ValueError(f"json can't be sent as JSON: {error}") from None
-        return cls(checked_endpoint(endpoint), what)
+        return cls(optional_endpoint(endpoint), what)
 
     @property
     def account(self) -> str | None:
@@ -77,7 +80,7 @@ class Submission:
 
         :raises ValueError: if it can't be one.
         """
-        named = self.json.get("user_id") or self.json.get("email")
+        named = next((self.json[field] for field in _ACCOUNT_FIELDS if self.json.get(field)), None)
         return identifier("json's account", named) if named else None
 
     def among(self, user_ids: object) -> Collection[str] | None:
@@ -97,7 +100,9 @@ class Submission:
         """Return the ``replyRef`` of the job: the json's, or our own if that is missing or empty."""
         return self.json.get("replyRef") or own
 
-    def body(self, reply_ref: str, account_field: str, user_id: str) -> dict[str, Any]:
-        """Return what is sent."""
+    def body(
+        self, reply_ref: str, account_field: str, user_id: str, fields: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return what is sent; ``fields``: what the service needs besides, unless the json says otherwise."""
         account = {account_field: user_id} if self.account is None else {}
-        return {**self.json, **account, "replyRef": reply_ref}
+        return {**fields, **self.json, **account, "replyRef": reply_ref}

@@ -8,7 +8,8 @@ from urllib3.exceptions import HTTPError
 
 from airflow_riffusion import metrics
 from airflow_riffusion.exceptions import RiffusionBadResponse
-from airflow_riffusion.hooks.errors import error_of_answer, error_of_network, without_token
+from airflow_riffusion.hooks.errors import error_of_answer, without_token
+from airflow_riffusion.hooks.network_errors import error_of_network
 
 if TYPE_CHECKING:
     import requests

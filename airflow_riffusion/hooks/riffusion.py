@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import BaseHook
 from pydantic_core import from_json
@@ -15,17 +14,19 @@ from pydantic_core import from_json
 from airflow_riffusion import clock, metrics
 from airflow_riffusion.core.accounts import ConfiguredAccounts
 from airflow_riffusion.core.backoff import Backoff
-from airflow_riffusion.core.capacity import Capacity, CapacityFormatError
+from airflow_riffusion.core.capacity import CapacityFormatError
 from airflow_riffusion.exceptions import RiffusionError, RiffusionRejected, RiffusionUnavailable
 from airflow_riffusion.get_provider_info import get_provider_info
 from airflow_riffusion.hooks.accounts import GOOD_FOR_GIVING_UP, GOOD_FOR_WAITING, AccountDirectory
 from airflow_riffusion.hooks.exchange import bad_response, exchange
 from airflow_riffusion.hooks.lookup import alook_up, look_up
 from airflow_riffusion.hooks.session import open_session
-from airflow_riffusion.hooks.settings import CAPACITY_ENDPOINT, ConnectionSettings
 
 if TYPE_CHECKING:
     import requests
+
+    from airflow_riffusion.core.capacity import Capacity, ExecutingJob
+    from airflow_riffusion.hooks.settings import ConnectionSettings
 
 # A DELETE that is repeated finds nothing to delete.
 _HARMLESS_TWICE = ("GET", "DELETE")
@@ -104,22 +105,28 @@ class RiffusionHook(BaseHook):
         Read which jobs run and how many slots each account has free.
 
         A service may list only accounts with a free slot. Accounts that this hook knows from earlier are
-        added as full.
+        added as full. Another may list only accounts with running jobs: then ``GET accounts`` says which
+        others there are. It is asked at most once a minute, unless an unknown account appears.
 
         :raises RiffusionUnavailable: no answer could be had, and waiting helps.
         :raises RiffusionRejected: the service or the connection says no.
         :raises RiffusionBadResponse: the answer is no capacity answer.
         """
-        endpoint = CAPACITY_ENDPOINT
+        settings = self.settings
+        endpoint = settings.service.capacity_endpoint
         body = self._send("GET", endpoint)
         try:
-            capacity = Capacity.from_json(body, service=self.settings.service, observed_at=clock.utc_now())
+            capacity = settings.service.read_capacity(
+                body, observed_at=clock.utc_now(), max_jobs=settings.max_jobs
+            )
         except CapacityFormatError as error:
-            raise bad_response(self.settings, endpoint, f"no capacity answer: {error}") from None
+            raise bad_response(settings, endpoint, f"no capacity answer: {error}") from None
+        if settings.service.lists_busy_accounts_only:
+            self._accounts().ensure_known(capacity)
         capacity = self.complete(capacity)
         metrics.reading(self.riffusion_conn_id, capacity)
         for warning in capacity.warnings:
-            self._log_once(warning, self.settings.url(endpoint))
+            self._log_once(warning, settings.url(endpoint))
         return capacity
 
     async def aget_capacity(self) -> Capacity:
@@ -177,6 +184,10 @@ class RiffusionHook(BaseHook):
         await self.aload()
         return await asyncio.to_thread(self.configured_accounts, max_age)
 
+    def doubt_accounts(self) -> None:
+        """Ask for the accounts anew at the next reading that needs them: one was just said to be unwell."""
+        self._accounts().doubt()
+
     @property
     def accounts_retry_after(self) -> float:
         """Seconds for which the service wants not to be asked for its accounts."""
@@ -186,14 +197,14 @@ class RiffusionHook(BaseHook):
         """
         Ask one of the service's other endpoints.
 
-        :param endpoint: relative to ``v1/<service>/``, for example ``music/create-prompt``.
+        :param endpoint: relative to the service's own path (``v1/flowmusic/``), for example ``music``.
         :param method: the HTTP method.
         :param json: the body, as plain JSON.
         :return: the decoded answer, a dict or a list, as the endpoint has it; ``{}`` for an empty one.
         :raises RiffusionUnavailable: no answer could be had. The service may have done what was asked.
         :raises RiffusionRejected: the service or the connection says no.
         :raises RiffusionBadResponse: the answer is no JSON object or list.
-        :raises ValueError: the endpoint leads out of ``v1/<service>/``.
+        :raises ValueError: the endpoint leads out of the service's path.
         """
         body = self._send(method.upper(), endpoint, json)
         if not body.strip():
@@ -210,32 +221,68 @@ class RiffusionHook(BaseHook):
         """
         Stop an executing job, which frees its slot.
 
-        That ends the tracking. A service may still make the song, and bill it (as useapi.net's page for
-        Tempolor says).
+        That ends the tracking. The service still makes the song, and bills it (as useapi.net's pages for
+        TemPolor and Flow Music say).
 
         :param job_id: the job's id.
-        :param reply_ref: without an id, the reference it was submitted with.
+        :param reply_ref: without an id, the reference it was submitted with. Where a reading does not name
+            references, each executing job is asked for its own.
         :return: whether there was one; False if none such is executing (any more).
         :raises RiffusionUnavailable: no answer could be had. The job may be stopped all the same.
         :raises RiffusionRejected: the service or the connection says no.
         """
-        if job_id is None:
-            jobs = self.get_capacity().jobs
-            job_id = next((job.job_id for job in jobs if reply_ref and job.reply_ref == reply_ref), None)
-            if job_id is None:
-                return False
+        if job_id is not None:
+            return self._stop_job(job_id)
+        stopped = [self._stop_job(found) for found in self._jobs_with(reply_ref)] if reply_ref else []
+        return any(stopped)
+
+    def _stop_job(self, job_id: str) -> bool:
         try:
-            self.run(f"scheduler/{quote(job_id, safe='')}", "DELETE")
+            self.run(self.settings.service.stop_endpoint(job_id), "DELETE")
         except RiffusionRejected as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
             return False
         return True
 
+    def reference_of(self, job_id: str) -> str | None:
+        """
+        Ask the service with which ``replyRef`` a job was submitted.
+
+        :param job_id: the job's id.
+        :return: the reference; None if the job was submitted without one.
+        :raises LookupError: the service does not say.
+        :raises RiffusionUnavailable: no answer could be had, and waiting helps.
+        :raises RiffusionRejected: the service or the connection says no; 404 if there is no such job.
+        :raises RiffusionBadResponse: the answer is no JSON object.
+        """
+        service = self.settings.service
+        endpoint = service.outcome_endpoint(job_id, None, "")
+        if endpoint is None:
+            raise LookupError(f"no page of {service.title} says where a job's replyRef is")
+        return service.reference_of(self.run(endpoint))
+
+    def _jobs_with(self, reply_ref: str) -> list[str]:
+        """Return the ids of the executing jobs with a reference: one submission may have made two."""
+        return [
+            job.job_id
+            for job in self.get_capacity().jobs
+            if job.job_id is not None and self._reference(job) == reply_ref
+        ]
+
+    def _reference(self, job: ExecutingJob) -> str | None:
+        if job.is_identified or job.job_id is None:
+            return job.reply_ref
+        try:
+            return self.reference_of(job.job_id)
+        except (LookupError, RiffusionRejected):
+            return None  # It may have ended meanwhile.
+
     def test_connection(self) -> tuple[bool, str]:
         """Say in one sentence what a reading shows, or what to fix; Airflow's *Test* button calls it."""
         try:
-            return True, str(self.get_complete_capacity())
+            capacity = self.get_complete_capacity()
+            return True, "; ".join([f"{self.settings.service.title}: {capacity}", *capacity.notes])
         except RiffusionError as error:
             return False, _without_id(str(error), self.riffusion_conn_id)
 
@@ -250,7 +297,12 @@ class RiffusionHook(BaseHook):
     def _accounts(self) -> AccountDirectory:
         """Return what is known by these settings: another token may be for other accounts."""
         if self._directory is None or self._directory[0] != self.settings:
-            directory = AccountDirectory(self.riffusion_conn_id, self._get_accounts, clock.monotonic)
+            directory = AccountDirectory(
+                self.riffusion_conn_id,
+                self._get_accounts,
+                clock.monotonic,
+                are_idle=self.settings.service.lists_busy_accounts_only,
+            )
             self._directory = self.settings, directory
         return self._directory[1]
 
@@ -258,7 +310,9 @@ class RiffusionHook(BaseHook):
         settings = replace(self.settings, timeout=min(_ACCOUNTS_TIMEOUT, self.settings.timeout))
         body = exchange(self._session, settings, "GET", _ACCOUNTS_ENDPOINT, secret=True)
         try:
-            return ConfiguredAccounts.from_json(body, account_field=settings.account_field)
+            return ConfiguredAccounts.from_json(
+                body, account_field=settings.service.account_field, max_jobs=settings.max_jobs
+            )
         except CapacityFormatError as error:
             raise bad_response(settings, _ACCOUNTS_ENDPOINT, str(error)) from None
 

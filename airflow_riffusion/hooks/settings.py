@@ -11,18 +11,20 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
-from airflow_riffusion.core.arguments import checked_endpoint, seconds
+from airflow_riffusion.core.arguments import checked_endpoint, seconds, whole_number
 from airflow_riffusion.exceptions import RiffusionRejected
+from airflow_riffusion.services import DEFAULT_SERVICE, GONE, SERVICES
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
+    from airflow_riffusion.services.base import Service
+
 DEFAULT_HOST = "https://api.useapi.net"
 DEFAULT_TIMEOUT = 30.0
 LONGEST_TIMEOUT = 600.0
-SERVICES = ("riffusion", "tempolor", "kling", "ltxstudio")
-CAPACITY_ENDPOINT = "scheduler/available"
-EXTRAS = ("service", "timeout", "allow_http", "separate_triggerers")
+MOST_SLOTS = 100
+EXTRAS = ("service", "max_jobs", "timeout", "allow_http", "separate_triggerers")
 _LONGEST_HOST = 253
 _LABEL = re.compile("[a-z0-9_-]{1,63}")
 
@@ -34,8 +36,9 @@ class ConnectionSettings:
     conn_id: str
     origin: str  # scheme, host and port of the service, for example https://api.useapi.net
     token: str = field(repr=False)
-    service: str  # one of SERVICES
+    service: Service
     timeout: float  # seconds that one request may take in all
+    max_jobs: int | None = None  # slots of an account, where the service does not say it
     separate_triggerers: bool = False  # whether each triggerer grants slots without asking the others
 
     @classmethod
@@ -45,25 +48,22 @@ class ConnectionSettings:
             _no_login(connection.login)
             _no_schema(connection.schema)
             extra = _extra(connection.extra)
+            service = _service(extra.get("service"))
             return cls(
                 conn_id=conn_id,
                 origin=_origin(connection.host, connection.port, _flag("allow_http", extra)),
                 token=_token(connection.password),
-                service=_service(extra.get("service")),
+                service=service,
                 timeout=_timeout(extra.get("timeout")),
+                max_jobs=_max_jobs(extra.get("max_jobs"), service),
                 separate_triggerers=_flag("separate_triggerers", extra),
             )
         except ValueError as error:
             raise RiffusionRejected(f"Connection '{conn_id}': {error}") from None
 
-    @property
-    def account_field(self) -> str:
-        """What a submission calls the account: ``user_id``, or ``email`` on kling and ltxstudio."""
-        return "email" if self.service in ("kling", "ltxstudio") else "user_id"
-
     def url(self, endpoint: str) -> str:
         """Return the address of one of the service's endpoints; ValueError if it leads elsewhere."""
-        return f"{self.origin}/v1/{self.service}/{checked_endpoint(endpoint).lstrip('/')}"
+        return f"{self.origin}/{self.service.path}/{checked_endpoint(endpoint).lstrip('/')}"
 
 
 def _extra(extra: str | None) -> dict[str, Any]:
@@ -173,12 +173,28 @@ def _is_this_machine(name: str) -> bool:
         return name == "localhost" or name.endswith(".localhost")
 
 
-def _service(service: object) -> str:
-    if service in (None, ""):
-        return SERVICES[0]
-    if service not in SERVICES:
-        raise ValueError(f"service must be one of {', '.join(SERVICES)}, not {service!r:.60}")
-    return str(service)
+def _service(name: object) -> Service:
+    if name in (None, ""):
+        return DEFAULT_SERVICE
+    if isinstance(name, str) and name in GONE:
+        raise ValueError(f"there is no service {name}: {GONE[name]}; {', '.join(SERVICES)} are there")
+    if not isinstance(name, str) or name not in SERVICES:
+        raise ValueError(f"service must be one of {', '.join(SERVICES)}, not {name!r:.60}")
+    return SERVICES[name]
+
+
+def _max_jobs(value: object, service: Service) -> int | None:
+    if value in (None, ""):
+        if not service.says_slots:
+            raise ValueError(
+                f"{service.title} does not say how many slots an account has, so the extra field 'max_jobs' "
+                "must"
+            )
+        return service.slots_by_default
+    number = whole_number("max_jobs", value)
+    if number > MOST_SLOTS:
+        raise ValueError(f"max_jobs must be at most {MOST_SLOTS}, not {number}")
+    return number
 
 
 def _timeout(timeout: object) -> float:

@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[2] / "airflow_riffusion"
 # From the bottom up: a layer may import itself and those below it.
 LAYERS = (
     {"core"},
+    {"services"},
     {"exceptions", "compat", "clock", "get_provider_info"},
     {"metrics", "xcoms", "zero_worker"},
     {"hooks"},

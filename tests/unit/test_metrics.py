@@ -11,7 +11,6 @@ import requests_mock
 
 from airflow_riffusion import metrics
 from airflow_riffusion.core.accounts import KnownAccounts
-from airflow_riffusion.core.capacity import Capacity
 from airflow_riffusion.exceptions import (
     RiffusionBadResponse,
     RiffusionError,
@@ -21,7 +20,7 @@ from airflow_riffusion.exceptions import (
 from airflow_riffusion.gate.gate import CapacityGate
 from airflow_riffusion.hooks.riffusion import RiffusionHook
 from tests.gates import FULL, cancel, wait, watch
-from tests.readings import job, reading
+from tests.readings import job, parsed, reading
 from tests.virtual_time import run
 
 read_hostname = metrics._hostname.__wrapped__
@@ -132,7 +131,7 @@ def test_reading_with_long_ids_sends_names_of_at_most_250_characters(stats):
 
 def test_reading_with_unknown_max_sends_no_max(stats):
     payload = {"available": [{"user_id": "a", "available": 1}]}
-    metrics.reading("conn", Capacity.parse(payload, service="riffusion", observed_at=FULL.observed_at))
+    metrics.reading("conn", parsed(payload))
 
     assert stats.of("riffusion.slots.available")
     assert not stats.of("riffusion.slots.max")
@@ -281,7 +280,7 @@ def test_gate_waits_cancelled_in_an_outage_send_zero_waiting(stats, hook):
     hook.answer = RiffusionUnavailable("503", status=503)
 
     async def scenario():
-        watching = watch("a job", job_id="1")
+        watching = watch("a job", job_ids=("1",))
         waiters = [wait(f"w{number}") for number in range(50)]
         await asyncio.sleep(3600)
         before = stats.of("riffusion.gate.waiting")[-1][0]

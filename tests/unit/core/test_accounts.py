@@ -5,8 +5,8 @@ import json
 import pytest
 
 from airflow_riffusion.core.accounts import ConfiguredAccounts, KnownAccounts
-from airflow_riffusion.core.capacity import Capacity, CapacityFormatError
-from tests.readings import NOON, configured, job, reading
+from airflow_riffusion.core.capacity import CapacityFormatError
+from tests.readings import configured, job, parsed, reading
 
 
 def parse(payload, account_field="user_id"):
@@ -122,9 +122,7 @@ class TestKnownAccounts:
     def test_known_number_of_slots_outlasts_a_reading_without_it(self):
         known = KnownAccounts()
         known.learn(configured(a=4))
-        silent = Capacity.parse(
-            {"available": [{"user_id": "a", "available": 1}]}, service="riffusion", observed_at=NOON
-        )
+        silent = parsed({"available": [{"user_id": "a", "available": 1}]})
         known.complete(silent)
 
         assert known.complete(reading()).slots == {"a": 4}
@@ -151,3 +149,53 @@ class TestKnownAccounts:
         assert known.learn(configured("b", a=10)) == configured("b", a=10)
 
         assert known.complete(reading(a=1)).slots == {"a": 10}
+
+
+class TestIdleAccounts:
+    """Services that list only accounts with running jobs."""
+
+    def known(self, *logged_out, **slots):
+        known = KnownAccounts(are_idle=True)
+        known.learn(configured(*logged_out, **slots))
+        return known
+
+    def busy(self, *job_ids, running=1, email="a"):
+        jobs = [{"jobid": each} for each in job_ids]
+        return parsed({email: {"running": running, "maxJobs": 3, "jobs": jobs}}, "flowmusic")
+
+    def available(self, known, reading):
+        return {account.user_id: account.available for account in known.complete(reading).accounts}
+
+    def test_accounts_without_jobs_are_idle(self):
+        assert self.available(self.known(a=3, b=4), self.busy()) == {"a": 2, "b": 4}
+
+    def test_accounts_of_an_idle_service_are_all_free(self):
+        assert self.available(self.known(a=3, b=4), parsed({}, "flowmusic")) == {"a": 3, "b": 4}
+
+    def test_accounts_that_need_their_login_take_no_jobs_though_one_runs(self):
+        known = self.known("a", b=4)
+
+        assert self.available(known, self.busy()) == {"b": 4, "a": 0}
+        assert known.complete(self.busy()).logged_out == ("a",)
+
+    def test_accounts_with_an_unknown_number_of_slots_have_none_free(self):
+        assert self.available(self.known(b=None), parsed({}, "flowmusic")) == {"b": 0}
+
+    def test_accounts_are_counted_by_their_jobs_where_readings_have_nothing_else(self):
+        jobs = [{"jobid": "1", "email": "a"}, {"jobid": "2", "email": "a"}, {"jobid": "3", "email": "b"}]
+
+        assert self.available(self.known(a=4, b=1), parsed({"jobs": jobs}, "acemusic")) == {"a": 2, "b": 0}
+
+    def test_accounts_are_all_reduced_by_a_job_without_an_account(self):
+        reading = parsed({"jobs": [{"jobid": "1"}]}, "acemusic")
+
+        assert self.available(self.known(a=4, b=1), reading) == {"a": 3, "b": 0}
+
+    def test_accounts_that_are_completed_twice_stay_the_same(self):
+        known = self.known(a=3, b=4)
+        once = known.complete(self.busy())
+
+        assert known.complete(once) == once
+
+    def test_unknown_accounts_are_those_that_only_the_reading_shows(self):
+        assert self.known(a=3).unknown(self.busy(email="new")) == {"new"}

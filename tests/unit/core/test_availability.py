@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 
 from airflow_riffusion.core.availability import Availability, RisingEdge
-from airflow_riffusion.core.capacity import Capacity
 from airflow_riffusion.core.request import SlotRequest
-from tests.readings import NOON, configured, job, reading
+from tests.readings import configured, job, parsed, reading
 
 
 def free(**slots):
@@ -75,7 +74,7 @@ class TestRisingEdge:
     )
     def test_edge_odd_reading_is_no_fall(self, account):
         accounts = [{"user_id": "a", "maxJobs": 4, "available": 0}, *([account] if account else [])]
-        odd = Capacity.parse({"available": accounts}, service="riffusion", observed_at=NOON)
+        odd = parsed({"available": accounts})
         edge = RisingEdge(SlotRequest())
 
         assert observed(edge, free(a=0, b=2), Availability(odd, Counter()), free(a=0, b=2)) == [
@@ -93,7 +92,7 @@ class TestRisingEdge:
         odd = {"user_id": "b"}
 
         def seen(*accounts):
-            now = Capacity.parse({"available": [*accounts, odd]}, service="riffusion", observed_at=NOON)
+            now = parsed({"available": [*accounts, odd]})
             return Availability(now, Counter({each.user_id: each.available for each in now.accounts}))
 
         whole = {"user_id": "a", "maxJobs": 4, "available": 2}

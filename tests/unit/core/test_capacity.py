@@ -5,13 +5,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from airflow_riffusion.core.capacity import Capacity, CapacityFormatError
-from tests.readings import NOON, job, reading
+from airflow_riffusion.services import SERVICES
+from tests.readings import NOON, job, parsed, reading
 
 LONG_TEXT = "long\n" + "x" * 1000
 
 
 def parse(payload: object) -> Capacity:
-    return Capacity.parse(payload, service="riffusion", observed_at=NOON)
+    return parsed(payload)
 
 
 def account(**fields: object) -> Capacity:
@@ -19,7 +20,7 @@ def account(**fields: object) -> Capacity:
 
 
 def test_capacity_documented_answer_is_read_whole(contract):
-    capacity = Capacity.from_json(contract(), service="riffusion", observed_at=NOON)
+    capacity = SERVICES["riffusion"].read_capacity(contract(), observed_at=NOON)
 
     assert (capacity.available, capacity.executing, capacity.max_jobs) == (18, 2, 20)
     assert [account.available for account in capacity.accounts] == [10, 8]
@@ -34,14 +35,14 @@ def test_capacity_documented_answer_is_read_whole(contract):
 @pytest.mark.parametrize(
     ("service", "accounts", "job_id", "job_account"),
     [
-        ("tempolor", {"12345": 9, "67890": 5}, "user:12345-tempolor:12345-job:abcdef123456789", None),
+        ("tempolor", {"12345": 9, "67890": 5}, "user:12345-tempolor:12345-job:abcdef123456789", "12345"),
         ("kling", {"one@example.com": 4, "two@example.com": 3}, "123456789", "one@example.com"),
     ],
 )
 def test_capacity_other_services_are_read_by_their_own_field_names(
     contract, service, accounts, job_id, job_account
 ):
-    capacity = Capacity.from_json(contract(service), service=service, observed_at=NOON)
+    capacity = SERVICES[service].read_capacity(contract(service), observed_at=NOON)
 
     assert {account.user_id: account.available for account in capacity.accounts} == accounts
     assert (capacity.jobs[0].job_id, capacity.jobs[0].user_id) == (job_id, job_account)
@@ -49,7 +50,7 @@ def test_capacity_other_services_are_read_by_their_own_field_names(
 
 
 def test_capacity_xcom_has_the_documented_fields(contract):
-    xcom = Capacity.from_json(contract(), service="riffusion", observed_at=NOON).to_xcom()
+    xcom = SERVICES["riffusion"].read_capacity(contract(), observed_at=NOON).to_xcom()
 
     assert list(xcom) == [
         "available",
@@ -217,7 +218,7 @@ def test_capacity_error_of_an_object_without_the_lists_names_them():
 )
 def test_capacity_body_that_is_no_json_object_is_an_error(body):
     with pytest.raises(CapacityFormatError, match="JSON"):
-        Capacity.from_json(body, service="riffusion", observed_at=NOON)
+        SERVICES["riffusion"].read_capacity(body, observed_at=NOON)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +295,7 @@ def test_capacity_without_free_slots_has_no_best_account_in_the_xcom():
 
 
 def test_capacity_as_text_says_how_many_slots_are_free(contract):
-    assert str(Capacity.from_json(contract(), service="riffusion", observed_at=NOON)) == (
+    assert str(SERVICES["riffusion"].read_capacity(contract(), observed_at=NOON)) == (
         "18 of 20 slots free on 2 accounts"
     )
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_riffusion.core.capacity import Capacity, CapacityFormatError
-from tests.readings import NOON
+from airflow_riffusion.services import SERVICES
+from tests.readings import NOON, parsed
 
 SCALARS = st.one_of(
     st.none(),
@@ -38,7 +39,7 @@ NEARLY_ANSWERS = st.fixed_dictionaries({}, optional={"executing": ENTRIES, "avai
 
 def parse(payload: Any) -> Capacity | None:
     with contextlib.suppress(CapacityFormatError):
-        return Capacity.parse(payload, service="riffusion", observed_at=NOON)
+        return parsed(payload)
     return None
 
 
@@ -88,7 +89,7 @@ def test_capacity_any_reading_becomes_plain_json_and_text(payload):
 @given(st.binary() | ANY_JSON.map(lambda value: json.dumps(value).encode()))
 def test_capacity_any_body_is_read_or_is_a_format_error(body):
     with contextlib.suppress(CapacityFormatError):
-        Capacity.from_json(body, service="riffusion", observed_at=NOON)
+        SERVICES["riffusion"].read_capacity(body, observed_at=NOON)
 
 
 @given(st.builds("{}://{}@{}/{}?{}#{}".format, st.sampled_from(["http", "https"]), *[st.text()] * 5))

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_riffusion.core.capacity import Capacity
+from airflow_riffusion.core.capacity import ExecutingJob
 from airflow_riffusion.core.ledger import SlotLedger
 from airflow_riffusion.core.request import Grant, SlotRequest
-from tests.readings import NOON, configured, job, reading
+from tests.readings import configured, job, parsed, reading
 
 
 class Ledger(SlotLedger):
@@ -580,7 +580,7 @@ def test_ledger_unknown_max_jobs_never_make_a_request_impossible(ledger, same_ac
     unknown = {"available": [{"user_id": "a", "available": 1}]}
     ledger.join("x", ask(slots=50, same_account=same_account))
     for now in range(5):
-        assert ledger.observe(Capacity.parse(unknown, service="riffusion", observed_at=NOON), now) == []
+        assert ledger.observe(parsed(unknown), now) == []
         assert not ledger.in_doubt
 
 
@@ -612,13 +612,13 @@ def test_ledger_two_jobs_with_one_reference_settle_one_grant(ledger):
     assert ledger.held == 1
 
 
-def test_ledger_job_of_another_client_settles_one_slot_of_a_one_job_grant(ledger):
+def test_ledger_job_of_another_client_settles_no_slot_of_a_submission(ledger):
     ledger.join("x", ask(slots=2, reply_ref="my ref"))
     ledger.at(0, reading(a=(2, 2)))
 
     ledger.at(1, reading(job("1", "a"), a=(1, 2)))
 
-    assert ledger.held == 1
+    assert ledger.held == 2
 
 
 def test_ledger_unclaimed_slots_without_waiters_are_all_free_ones(ledger):
@@ -660,3 +660,95 @@ def test_ledger_asking_for_unclaimed_slots_grants_nothing(ledger):
     ledger.unclaimed(reading(a=1))
 
     assert (len(ledger), ledger.held) == (1, 0)
+
+
+class TestAssign:
+    """Holds whose jobs are known by their ids, on services whose readings name no references."""
+
+    def granted(self, *requests):
+        ledger = SlotLedger()
+        for number, request in enumerate(requests):
+            ledger.join(f"w{number}", request)
+        ledger.observe(reading(a=(len(requests), 9)), 0.0)
+        return ledger
+
+    def test_assign_job_that_a_reading_shows_later_settles_its_hold(self):
+        ledger = self.granted(SlotRequest(reply_ref="one"), SlotRequest(reply_ref="two"))
+        ledger.assign("w1", ["7"])
+
+        ledger.observe(reading(job("7", "a"), a=(0, 9)), 1.0)
+
+        assert [hold.grant.grant_id for hold in ledger.holds] == ["w0"]
+
+    def test_assign_job_that_a_reading_has_shown_settles_its_hold_at_once(self):
+        ledger = self.granted(SlotRequest(reply_ref="one"))
+        ledger.observe(reading(job("7", "a"), a=(0, 9)), 1.0)
+
+        ledger.assign("w0", ["7"])
+
+        assert ledger.held == 0
+
+    def test_assign_job_of_another_client_settles_no_hold_of_a_submission(self):
+        ledger = self.granted(SlotRequest(reply_ref="one"))
+
+        ledger.observe(reading(job("8", "a"), a=(0, 9)), 1.0)
+
+        assert ledger.held == 1
+
+    def test_assign_unclear_submission_leaves_the_holds_of_sensors_alone(self):
+        ledger = self.granted(SlotRequest(), SlotRequest(reply_ref="one"))
+
+        ledger.observe(reading(job("8", "a"), a=(0, 9)), 1.0)
+
+        assert ledger.held == 2
+
+    def test_assign_other_jobs_are_guessed_to_be_those_of_sensors(self):
+        ledger = self.granted(SlotRequest(), SlotRequest(reply_ref="one"))
+        ledger.assign("w1", ["7"])
+
+        ledger.observe(reading(job("7", "a"), job("8", "a"), a=(0, 9)), 1.0)
+
+        assert ledger.held == 0
+
+    def test_assign_grant_that_is_not_held_any_more_does_nothing(self):
+        ledger = self.granted(SlotRequest(reply_ref="one"))
+        ledger.give_back("w0")
+
+        ledger.assign("w0", ["7"])
+
+        assert ledger.held == 0
+
+    def test_assign_reference_that_was_found_by_asking_leaves_other_jobs_to_be_guessed(self):
+        ledger = self.granted(SlotRequest(), SlotRequest(reply_ref="one"))
+        found = ExecutingJob(job_id="7", user_id="a", reply_ref="one", reference_status="found")
+        asked = reading(job("8", "a"), a=(0, 9))
+
+        ledger.observe(asked.model_copy(update={"jobs": (found,)}), 1.0)
+        ledger.observe(asked.model_copy(update={"jobs": (found, *asked.jobs)}), 2.0)
+
+        assert ledger.held == 0
+
+    def test_assign_two_jobs_of_one_grant_settle_a_slot_each(self):
+        ledger = SlotLedger()
+        ledger.join("w", SlotRequest(slots=2, reply_ref="one"))
+        ledger.observe(reading(a=(2, 9)), 0.0)
+        ledger.assign("w", ["7", "8"])
+
+        ledger.observe(reading(job("7", "a"), a=(1, 9)), 1.0)
+        first = ledger.held
+        ledger.observe(reading(job("7", "a"), job("8", "a"), a=(0, 9)), 2.0)
+
+        assert (first, ledger.held) == (1, 0)
+
+    def test_renew_hold_lasts_longer(self):
+        ledger = self.granted(SlotRequest(hold=60))
+
+        assert ledger.renew("w0", 100.0)
+        ledger.expire(99.0)
+        assert ledger.held == 1
+
+    def test_renew_hold_that_has_expired_is_not_there(self):
+        ledger = self.granted(SlotRequest(hold=60))
+        ledger.expire(61.0)
+
+        assert not ledger.renew("w0", 200.0)

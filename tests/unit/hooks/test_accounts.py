@@ -5,6 +5,7 @@ import pytest
 from airflow_riffusion.core.accounts import ConfiguredAccounts
 from airflow_riffusion.exceptions import RiffusionUnavailable
 from airflow_riffusion.hooks.accounts import AccountDirectory
+from tests.readings import parsed
 
 ALICE = ConfiguredAccounts({"alice": 4})
 BOTH = ConfiguredAccounts({"alice": 4, "bob": 2})
@@ -81,3 +82,46 @@ def test_directory_first_answer_without_accounts_is_asked_for_again(service, dir
     service.now += 60
 
     assert directory.configured(max_age=600) == NONE
+
+
+class TestEnsureKnown:
+    """Services whose readings list only accounts with running jobs."""
+
+    @pytest.fixture
+    def directory(self, service):
+        return AccountDirectory("mine", service.ask, lambda: service.now, are_idle=True)
+
+    def busy(self, *user_ids):
+        return parsed({user_id: {"running": 1, "maxJobs": 4} for user_id in user_ids}, "flowmusic")
+
+    def test_ensure_known_asks_at_most_once_a_minute(self, service, directory):
+        for _ in range(13):
+            directory.ensure_known(self.busy("alice"))
+            service.now += 5
+
+        assert service.asked == 1
+        service.now += 5
+        directory.ensure_known(self.busy("alice"))
+        assert service.asked == 2
+
+    def test_ensure_known_unknown_account_is_asked_about_once(self, service, directory):
+        directory.ensure_known(self.busy("alice"))
+        for _ in range(5):
+            service.now += 5
+            directory.ensure_known(self.busy("alice", "bob"))
+
+        assert service.asked == 2
+
+    def test_ensure_known_no_account_was_ever_known_is_the_error(self, service, directory):
+        service.answer = DOWN
+
+        with pytest.raises(RiffusionUnavailable, match="503"):
+            directory.ensure_known(self.busy())
+
+    def test_ensure_known_accounts_that_were_known_outlast_a_failure(self, service, directory):
+        directory.ensure_known(self.busy())
+        service.answer, service.now = DOWN, service.now + 61
+
+        directory.ensure_known(self.busy())
+
+        assert directory.complete(self.busy()).slots == {"alice": 4}

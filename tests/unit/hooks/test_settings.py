@@ -8,6 +8,7 @@ from airflow.models import Connection
 
 from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.hooks.settings import ConnectionSettings
+from airflow_riffusion.services import SERVICES
 
 TOKEN = "user:1234-abcDEF"
 
@@ -23,14 +24,14 @@ def settings(host=None, *, port=None, login=None, schema=None, password=TOKEN, e
 def test_settings_token_alone_has_defaults_for_the_rest():
     found = settings()
 
-    assert (found.origin, found.service, found.timeout) == ("https://api.useapi.net", "riffusion", 30.0)
+    assert (found.origin, found.service.name, found.timeout) == ("https://api.useapi.net", "riffusion", 30.0)
     assert found.token == TOKEN
 
 
 def test_settings_null_extra_fields_get_the_defaults():
     found = settings(extra='{"service": null, "timeout": null, "allow_http": null}')
 
-    assert (found.service, found.timeout) == ("riffusion", 30.0)
+    assert (found.service.name, found.timeout) == ("riffusion", 30.0)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,8 @@ def test_settings_unusable_token_is_rejected_without_showing_it(password):
     [
         (
             {"service": "spotify"},
-            "service must be one of riffusion, tempolor, kling, ltxstudio, not 'spotify'",
+            "service must be one of riffusion, flowmusic, tempolor, acemusic, mureka, pixverse, kling, not "
+            "'spotify'",
         ),
         ({"timeout": 0}, "timeout must be"),
         ({"timeout": "soon"}, "timeout must be"),
@@ -152,7 +154,7 @@ def test_settings_invalid_extra_field_is_rejected(fields, message):
         ("Service", "did you mean 'service'?"),
         ("allow-http", "did you mean 'allow_http'?"),
         ("extra__riffusion__service", "did you mean 'service'?"),
-        ("region", "there are service, timeout, allow_http, separate_triggerers"),
+        ("region", "there are service, max_jobs, timeout, allow_http, separate_triggerers"),
     ],
 )
 @pytest.mark.parametrize("value", ["secret", None])
@@ -193,7 +195,7 @@ def test_settings_connection_uri_is_read_with_its_extras(uri):
     found = ConnectionSettings.of("my_conn", Connection(uri=uri))
 
     assert (found.token, found.origin) == (TOKEN, "http://localhost:8099")
-    assert (found.service, found.timeout) == ("kling", 3.0)
+    assert (found.service.name, found.timeout) == ("kling", 3.0)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +223,7 @@ def test_settings_extra_that_is_no_json_object_is_rejected(extra):
 def test_settings_extra_fields_as_text_are_read():
     found = settings("http://example.com", timeout="2.5", allow_http="True", service="kling")
 
-    assert (found.timeout, found.service) == (2.5, "kling")
+    assert (found.timeout, found.service.name) == (2.5, "kling")
 
 
 def test_settings_allow_http_as_airflow_2_sends_a_ticked_box_is_read():
@@ -253,11 +255,51 @@ def test_settings_repr_does_not_show_the_token():
     ],
 )
 def test_url_endpoint_that_leads_elsewhere_is_an_error(endpoint):
-    with pytest.raises(ValueError, match="below v1/<service>/"):
+    with pytest.raises(ValueError, match="a path below that of the service"):
         settings().url(endpoint)
 
 
 def test_url_endpoint_is_relative_to_the_service():
     assert (
         settings(service="kling").url("/scheduler/x?y=1") == "https://api.useapi.net/v1/kling/scheduler/x?y=1"
+    )
+
+
+def test_url_of_a_service_of_version_two_begins_with_it():
+    assert settings(service="pixverse").url("music/1") == "https://api.useapi.net/v2/pixverse/music/1"
+
+
+@pytest.mark.parametrize(
+    ("service", "reason"), [("ltxstudio", "switched it off in June 2025"), ("minimax", "counts videos only")]
+)
+def test_settings_service_that_is_not_there_any_more_says_why(service, reason):
+    with pytest.raises(RiffusionRejected, match=reason):
+        settings(service=service)
+
+
+def test_settings_service_that_does_not_say_its_slots_needs_max_jobs():
+    with pytest.raises(RiffusionRejected, match=r"Mureka does not say .* 'max_jobs' must"):
+        settings(service="mureka")
+
+
+@pytest.mark.parametrize(("value", "read"), [(10, 10), ("10", 10), (None, None), ("", None)])
+def test_settings_max_jobs_is_a_whole_number(value, read):
+    assert settings(max_jobs=value).max_jobs == read
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, "many", True, 101])
+def test_settings_max_jobs_that_no_account_can_have_is_rejected(value):
+    with pytest.raises(RiffusionRejected, match="max_jobs must be"):
+        settings(max_jobs=value)
+
+
+def test_settings_max_jobs_is_the_services_default_where_it_has_one():
+    assert settings(service="acemusic").max_jobs == 4
+
+
+def test_url_of_an_id_with_special_characters_is_one_of_the_service():
+    endpoint = SERVICES["flowmusic"].stop_endpoint("job:1-user:2-a#b@x.com-bot:flowmusic")
+
+    assert (
+        settings(service="flowmusic").url(endpoint).endswith("/jobs/job:1-user:2-a%23b@x.com-bot:flowmusic")
     )

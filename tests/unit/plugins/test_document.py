@@ -14,7 +14,7 @@ from airflow_riffusion.plugins.page.document import (
     WaitingTask,
     connection_document,
 )
-from tests.readings import NOON, job, reading
+from tests.readings import NOON, job, parsed, reading
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -61,11 +61,7 @@ def test_document_with_unknown_holds_has_held_none():
 
 
 def test_document_with_unreadable_available_has_unknown_slots():
-    capacity = Capacity.parse(
-        {"available": [{"user_id": "a", "maxJobs": 5, "executing": 1, "available": "many"}]},
-        service="riffusion",
-        observed_at=NOON,
-    )
+    capacity = parsed({"available": [{"user_id": "a", "maxJobs": 5, "executing": 1, "available": "many"}]})
 
     document = shown(good(capacity))
 
@@ -74,9 +70,7 @@ def test_document_with_unreadable_available_has_unknown_slots():
 
 
 def test_document_slots_without_max_jobs_are_executing_and_free_ones():
-    capacity = Capacity.parse(
-        {"available": [{"user_id": "a", "executing": 2, "available": 1}]}, service="kling", observed_at=NOON
-    )
+    capacity = parsed({"available": [{"user_id": "a", "executing": 2, "available": 1}]}, "kling")
 
     assert shown(good(capacity))["accounts"][0]["slots"] == 3
 
@@ -102,7 +96,7 @@ def test_document_jobs_have_account_reference_and_elapsed_time():
             {},
         ]
     }
-    capacity = Capacity.parse(payload, service="riffusion", observed_at=NOON)
+    capacity = parsed(payload)
 
     jobs = shown(good(capacity))["jobs"]
 
@@ -115,7 +109,7 @@ def test_document_jobs_have_account_reference_and_elapsed_time():
 
 def test_document_callback_addresses_are_left_out():
     payload = {"executing": [{"job_id": "j", "replyUrl": "https://example.com/secret-path?key=1"}]}
-    capacity = Capacity.parse(payload, service="riffusion", observed_at=NOON)
+    capacity = parsed(payload)
 
     assert "example.com" not in json.dumps(shown(good(capacity)))
 
@@ -125,7 +119,7 @@ def test_document_long_lists_are_cut_and_the_rest_is_counted():
         "executing": [{"job_id": str(number)} for number in range(MOST_JOBS + 7)],
         "available": [{"user_id": f"u{n}", "maxJobs": "?"} for n in range(MOST_ACCOUNTS + 3)],
     }
-    document = shown(good(Capacity.parse(payload, service="riffusion", observed_at=NOON)))
+    document = shown(good(parsed(payload)))
 
     assert (len(document["jobs"]), document["more_jobs"]) == (MOST_JOBS, 7)
     assert (len(document["accounts"]), document["more_accounts"]) == (MOST_ACCOUNTS, 3)
@@ -137,7 +131,7 @@ def test_document_totals_of_long_lists_count_all_accounts():
         {"user_id": f"u{number}", "maxJobs": 5, "executing": 1, "available": 3}
         for number in range(MOST_ACCOUNTS + 100)
     ]
-    capacity = Capacity.parse({"available": many}, service="riffusion", observed_at=NOON)
+    capacity = parsed({"available": many})
     document = shown(good(capacity), Counter({f"u{MOST_ACCOUNTS + 50}": 2}))
 
     assert document["slots"] == {"slots": 1500, "executing": 300, "held": 2, "free": 898, "unknown": 300}
@@ -149,7 +143,7 @@ def test_document_long_texts_are_shortened_after_1024_characters():
         "executing": [{"job_id": endless, "user_id": endless, "replyRef": longest}],
         "available": [{"user_id": endless, "maxJobs": 3, "executing": 1}],
     }
-    capacity = Capacity.parse(payload, service="riffusion", observed_at=NOON)
+    capacity = parsed(payload)
     document = shown(good(capacity), Counter({endless: 1}))
 
     (each,), (account,) = document["jobs"], document["accounts"]
@@ -218,7 +212,7 @@ def test_document_hostile_fields_become_text_or_none():
     names = ("job_id", "user_id", "started", "elapsed", "replyUrl", "replyRef")
     account = dict.fromkeys(("user_id", "maxJobs", "executing", "available"), SCRIPT)
     payload = {"executing": [dict.fromkeys(names, SCRIPT)], "available": [account, {"email": SCRIPT + "2"}]}
-    document = shown(good(Capacity.parse(payload, service="riffusion", observed_at=NOON)), Counter())
+    document = shown(good(parsed(payload)), Counter())
 
     assert document["jobs"] == [
         {"job_id": SCRIPT, "account": SCRIPT, "elapsed_seconds": None, "reference": SCRIPT}
