@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from airflow_riffusion.core.jobs import WantedJob
 from airflow_riffusion.core.request import SlotRequest
 from airflow_riffusion.gate.gate import CapacityGate
+from airflow_riffusion.services import DEFAULT_SERVICE
 from tests.readings import FakeAccounts, reading
 
 FULL = reading(a=(0, 2))
@@ -23,7 +24,11 @@ class FakeHook(FakeAccounts):
         self.next_answers = []
         self.asked_at = []
         self.tokens = ["token"]
-        self.settings = SimpleNamespace(separate_triggerers=False, account_field="user_id")
+        self.settings = SimpleNamespace(separate_triggerers=False, service=DEFAULT_SERVICE)
+        self.references = {}
+        self.asked_references = []
+        self.doubted = 0
+        self.on_post = None
         self.submission_answers = []
         self.outcomes = []
         self.sent = []
@@ -36,7 +41,7 @@ class FakeHook(FakeAccounts):
             self.lookups += 1
             self._loaded = True
         token = self.tokens[min(self.lookups, len(self.tokens)) - 1]
-        return SimpleNamespace(token=token, account_field=self.settings.account_field)
+        return SimpleNamespace(token=token, service=self.settings.service)
 
     def forget_connection(self):
         self._loaded = False
@@ -51,14 +56,27 @@ class FakeHook(FakeAccounts):
             raise answer
         return answer.model_copy()  # each reading is a new one, also if it says the same
 
+    def doubt_accounts(self):
+        self.doubted += 1
+
     def get_conn(self):
         pass
 
     def run(self, endpoint, method="GET", json=None):
         """Answer a submission or a question for an outcome with what comes next; the last is repeated."""
         self.sent.append((method, endpoint, json))
+        if method == "POST" and self.on_post is not None:
+            self.on_post(endpoint)
         answers = self.submission_answers if method == "POST" else self.outcomes
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def reference_of(self, job_id):
+        """Answer with the reference that the test has set for a job, or raise it."""
+        self.asked_references.append(job_id)
+        answer = self.references.get(job_id)
         if isinstance(answer, Exception):
             raise answer
         return answer

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import copy
 import logging
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
@@ -15,17 +15,18 @@ from airflow_riffusion import metrics
 from airflow_riffusion.core.availability import Availability
 from airflow_riffusion.core.jobs import JobLedger, JobUpdate
 from airflow_riffusion.core.ledger import SlotLedger
-from airflow_riffusion.exceptions import RiffusionRejected
+from airflow_riffusion.exceptions import RiffusionJobAmbiguous, RiffusionRejected
 from airflow_riffusion.gate.coordinator import Coordinator
 from airflow_riffusion.gate.peer_store import VariablePeerStore
 from airflow_riffusion.gate.poll_loop import SHORTEST_INTERVAL, PollLoop
+from airflow_riffusion.gate.references import JobReferences
 from airflow_riffusion.gate.source import MOST_SUBMISSIONS, ReadingSource
 from airflow_riffusion.gate.status import job_status, queue_status
 from airflow_riffusion.gate.waiters import Observers, Waiters
 from airflow_riffusion.hooks.riffusion import RiffusionHook
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
     from typing import Any
 
     from airflow_riffusion.core.accounts import ConfiguredAccounts
@@ -61,6 +62,7 @@ class CapacityGate:
         self._hook = RiffusionHook(riffusion_conn_id)
         self._source = ReadingSource(self._hook)
         self._poll = PollLoop(self._source)
+        self._references = JobReferences(self._source)
         self._ledger = SlotLedger()
         self._jobs = JobLedger()
         self._coordinator = Coordinator(self._ledger, VariablePeerStore(riffusion_conn_id), riffusion_conn_id)
@@ -70,6 +72,8 @@ class CapacityGate:
         self._task: asyncio.Task[None] | None = None
         self._is_serving = False
         self._submissions = asyncio.Semaphore(MOST_SUBMISSIONS)
+        self._next_submission_at = float("-inf")
+        self._expected: dict[str, ExecutingJob | None] = {}
 
     @classmethod
     def of(cls, riffusion_conn_id: str) -> CapacityGate:
@@ -112,6 +116,7 @@ class CapacityGate:
 
         A job that is not seen may still be on its way for ``unseen_for`` seconds.
 
+        :raises RiffusionJobAmbiguous: if another job may be the one, and the service does not tell.
         :raises RiffusionRejected: if waiting won't help.
         """
         self._jobs.join(watcher_id, wanted, _now() + unseen_for)
@@ -122,6 +127,8 @@ class CapacityGate:
             self._wake()
             status = partial(self._job_status, watcher_id)
             update: JobUpdate = await waiter.result(status, self._poll.outlook)
+            if update.ambiguous is not None:
+                raise RiffusionJobAmbiguous.of(wanted, update.ambiguous)
             return update.job
         finally:
             self._jobs.leave(watcher_id)
@@ -156,10 +163,37 @@ class CapacityGate:
         return await self._source.call(function)
 
     @asynccontextmanager
-    async def submission(self) -> AsyncIterator[Submit]:
-        """Wait for one of the threads that submit; it is free while the block runs."""
+    async def submission(self, interval: float = 0.0) -> AsyncIterator[Submit]:
+        """Wait for one of the threads that submit, at least so many seconds after the submission before."""
         async with self._submissions:
+            pause = self._next_submission_at - _now()
+            self._next_submission_at = max(self._next_submission_at, _now()) + interval
+            await asyncio.sleep(max(0.0, pause))
             yield partial(self._source.call, is_submission=True)
+
+    def accepted(self, grant_id: str | None, job_ids: Iterable[str], reply_ref: str) -> None:
+        """Learn which jobs a grant has become: they settle its hold."""
+        for job_id in job_ids:
+            self._references.learn(job_id, reply_ref)
+        if grant_id is not None:
+            self._ledger.assign(grant_id, job_ids)
+
+    @contextmanager
+    def expecting(self, reply_ref: str) -> Iterator[Callable[[], ExecutingJob | None]]:
+        """Note whether a reading shows a job while its submission is on its way: the answer may be lost."""
+        self._expected[reply_ref] = None
+        try:
+            yield lambda: self._expected[reply_ref]
+        finally:
+            del self._expected[reply_ref]
+
+    def renew(self, grant_id: str, hold: float) -> bool:
+        """Hold a grant for so many seconds more; return whether it was held at all."""
+        return self._ledger.renew(grant_id, _now() + hold)
+
+    def doubt_accounts(self) -> None:
+        """Ask for the accounts anew: one was just said to be unwell."""
+        self._hook.doubt_accounts()
 
     @property
     def has_stalled(self) -> bool:
@@ -170,9 +204,10 @@ class CapacityGate:
         """Take back a grant that will not be used."""
         self._ledger.give_back(grant_id)
 
-    def executes(self, reply_ref: str) -> bool:
-        """Return whether the last reading shows a job that was submitted with a reference."""
-        return self._reading is not None and any(job.reply_ref == reply_ref for job in self._reading.jobs)
+    def job_ids(self, reply_ref: str) -> tuple[str, ...]:
+        """Return the jobs of the last reading that were submitted with a reference."""
+        jobs = () if self._reading is None else self._reading.jobs
+        return tuple(job.job_id for job in jobs if job.reply_ref == reply_ref and job.job_id is not None)
 
     def needs_readings(self) -> bool:
         """Return whether anything waits, observes or is held, or whether there is news for peers."""
@@ -188,7 +223,7 @@ class CapacityGate:
             if not self.needs_readings():
                 break  # The last hold has expired meanwhile.
             try:
-                reading = (self._reading if reuse else None) or await self._poll.read(self._poke_interval)
+                reading = (self._reading if reuse else None) or await self._read()
                 self._is_serving = True
                 await self._serve(reading)
             except Exception as error:  # noqa: BLE001 - whatever it is, the waiters need further readings
@@ -200,6 +235,10 @@ class CapacityGate:
             self._report()
         self._stop()
 
+    async def _read(self) -> Capacity:
+        """Take a reading, with the references of jobs that somebody looks for by them."""
+        return self._references.complete(await self._poll.read(self._poke_interval), self._jobs.seeks)
+
     async def _serve(self, reading: Capacity) -> None:
         """Grant what is free in a reading, and resolve the waits that it ends."""
         if not self._is_shared():
@@ -210,7 +249,7 @@ class CapacityGate:
         granted: list[Grant] = []
         async with self._coordinator.turn(reading, shared=shared) as turn:
             if turn.needs_reading:
-                reading = await self._poll.read(self._poke_interval)
+                reading = await self._read()
                 self._take_in(reading, guess=False)
             if turn.is_open:
                 grants = self._ledger.grant(reading, _now(), turn.held_elsewhere(reading))
@@ -228,6 +267,7 @@ class CapacityGate:
         """Settle holds, and resolve the waits that a reading ends without a grant."""
         if reading is not self._reading:
             self._reading = reading
+            self._expected |= {job.reply_ref: job for job in reading.jobs if job.reply_ref in self._expected}
             for update in self._jobs.observe(reading, _now()):
                 self._waiters.resolve(update.watcher_id, update)
         self._resolve(self._ledger.take_in(reading, _now(), guess=guess))

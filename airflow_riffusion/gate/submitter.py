@@ -6,35 +6,39 @@ import asyncio
 import logging
 import math
 import uuid
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from airflow_riffusion import clock
-from airflow_riffusion.core.backoff import Backoff, capped
-from airflow_riffusion.core.capacity import ExecutingJob
+from airflow_riffusion.core.backoff import Backoff
 from airflow_riffusion.core.jobs import WantedJob
 from airflow_riffusion.core.note import JobNote
-from airflow_riffusion.core.outcome import refusal
+from airflow_riffusion.core.outcome import State, scrub
 from airflow_riffusion.core.request import Grant, grant_line
 from airflow_riffusion.exceptions import (
-    RiffusionBadResponse,
     RiffusionError,
+    RiffusionJobAmbiguous,
+    RiffusionJobFailed,
     RiffusionRejected,
     RiffusionUnavailable,
 )
+from airflow_riffusion.gate.notes import PatientNotes
+from airflow_riffusion.hooks.errors import ACCOUNT_LOGGED_OUT
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Iterable
 
+    from airflow_riffusion.core.capacity import ExecutingJob
+    from airflow_riffusion.core.outcome import Outcome
     from airflow_riffusion.core.request import SlotRequest
     from airflow_riffusion.core.submission import Submission
     from airflow_riffusion.gate.gate import CapacityGate
     from airflow_riffusion.hooks.riffusion import RiffusionHook
+    from airflow_riffusion.services.base import Service
     from airflow_riffusion.xcoms import JobNotes
-
-Returned = TypeVar("Returned")
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +49,6 @@ _CLAIM_LIFETIME = 15.0
 # Airflow gives the end of a trigger that a person has ended 30 s in all.
 _LONGEST_STOP = 15.0
 _STOP_RETRIES = 2
-
-# So many questions to Airflow may fail in a row, which take some minutes.
-_MOST_FAILURES_OF_AIRFLOW = 8
 
 
 class _ClaimExpired(Exception):
@@ -69,6 +70,8 @@ class Submitter:
     :param poke_interval: seconds between readings.
     :param noted: what an earlier try has noted.
     :param in_doubt: whether an earlier try may have made a job of which nothing was noted.
+    :param resubmit_in_doubt: whether to submit another job although an executing one may be this task's,
+        and the service does not tell.
     """
 
     def __init__(
@@ -81,22 +84,25 @@ class Submitter:
         poke_interval: float,
         noted: JobNote | None = None,
         in_doubt: bool = False,
+        resubmit_in_doubt: bool = False,
     ) -> None:
         assert request.reply_ref is not None
         self.note = JobNote(request.reply_ref)
+        # The XCom of the task, if the answer to the submission came with the song.
+        self.result: dict[str, Any] | None = None
         self._gate = gate
-        self._notes = notes
+        self._notes = PatientNotes(notes, poke_interval)
         self._submission = submission
         self._request = request
         self._poke_interval = poke_interval
         self._noted = noted
         self._in_doubt = in_doubt
+        self._resubmit_in_doubt = resubmit_in_doubt
         self._is_searched = False
         self._is_stopped = self._stops_late = False
         self._grant_id: str | None = None
         self._sending: asyncio.Task[None] | None = None
         self._backoff = Backoff(poke_interval)
-        self._not_before = float("-inf")
         self._last_error: RiffusionError | None = None
 
     async def submit(self) -> None:
@@ -108,6 +114,7 @@ class Submitter:
         """
         try:
             while not await self._find():
+                await self._check_endpoint()
                 if self._backoff.gives_up:
                     raise self._gives_up()
                 if grant := await self._wait_for_slot():
@@ -121,7 +128,7 @@ class Submitter:
         """Note what has become of the job."""
         if note != self.note:
             self.note = note
-            await self._keep_note()
+            await self._notes.keep(self.note)
 
     async def stop(self) -> None:
         """Stop the job if there may be one, and free its slot."""
@@ -134,14 +141,18 @@ class Submitter:
                 return
         self.give_back()
         # Thousands may be ended at once: only those ask the service that know of a job, or can't know yet.
-        may_exist = self._in_doubt and (not self._is_searched or self._gate.executes(self.note.reply_ref))
+        may_exist = self._in_doubt and (
+            not self._is_searched or bool(self._gate.job_ids(self.note.reply_ref))
+        )
         if not self.note.accepted and not may_exist:
             return
-        if await self._gate.call(self._stop):
-            said = "is stopped, and its slot is free. The service may still make it, and bill it"
+        try:
+            stopped = await self._gate.call(self._stop)
+        except RiffusionRejected as error:
+            log.warning("%s can't be stopped, and goes on. %s", self.note.title, error)
         else:
-            said = "was not executing"
-        log.info("%s %s.", self.note.title, said)
+            said = "is stopped, and its slot is free. The service may still make it, and bill it"
+            log.info("%s %s.", self.note.title, said if stopped else "was not executing")
         await self._notes.delete(self.note)
 
     def give_back(self) -> None:
@@ -152,28 +163,42 @@ class Submitter:
 
     def _stop(self, hook: RiffusionHook) -> bool:
         hook.retries = _STOP_RETRIES  # of this copy
-        return hook.cancel_job(self.note.job_id, self.note.reply_ref)
+        if not self.note.job_ids:
+            return hook.cancel_job(reply_ref=self.note.reply_ref)
+        stopped = [hook.cancel_job(job_id) for job_id in self.note.job_ids]
+        return any(stopped)
 
     async def _find(self) -> bool:
         """Return whether the job is made: by the notes, or, if that is in doubt, by two readings."""
         if not self.note.accepted:
             await self._recall()
-        if self._in_doubt and not self.note.accepted and not self._is_searched:
-            # At once, unless the service asked for a pause: a short job might be over after one.
-            if (pause := self._not_before - _now()) > 0:
-                self.give_back()  # A hold needs readings.
-                await asyncio.sleep(pause)
-            found = await self._gate.watch(uuid.uuid4().hex, self._unclear_job, self._poke_interval)
-            self._is_searched = True
-            if found is not None:
-                await self._adopt(found)
+        # At once, whatever pause the service asked for: a short job might be over after one.
+        is_searched = self._is_searched or not self._in_doubt or self.note.accepted
+        if not is_searched and (found := await self._look_for_job()) is not None:
+            await self._adopt(found)
         if not self.note.accepted:
             self.give_back()  # No job uses the slot of the last submission.
         return self.note.accepted
 
+    async def _look_for_job(self) -> ExecutingJob | None:
+        """Return the job of an unclear submission; None if two readings do not show it."""
+        try:
+            found = await self._gate.watch(uuid.uuid4().hex, self._unclear_job, self._poke_interval)
+        except RiffusionJobAmbiguous as error:
+            if not self._resubmit_in_doubt:
+                raise RiffusionJobAmbiguous(
+                    f"{error} Another song might be made twice, so none is submitted. Look for the job at "
+                    "useapi.net; to make another one, clear the task when the job is over, or set "
+                    "resubmit_in_doubt=True."
+                ) from None
+            log.warning("%s Another one is submitted, as resubmit_in_doubt says.", error)
+            found = None
+        self._is_searched = True
+        return found
+
     async def _recall(self) -> None:
         """Take over what an earlier try, or another triggerer, has noted."""
-        noted, is_of_earlier_try = await self._ask_airflow(self._notes.read), False
+        noted, is_of_earlier_try = await self._notes.read(), False
         if noted is None and self._noted is not None:
             noted, is_of_earlier_try = self._noted, True
         if noted is None:
@@ -182,7 +207,7 @@ class Submitter:
             self.note = noted
             log.info("%s was accepted before: no other is submitted.", noted.title)
             if is_of_earlier_try:
-                await self._keep_note()
+                await self._notes.keep(self.note)
         elif noted.submitted_by != self.note.submitted_by:
             self.note = noted
             self._doubt()
@@ -193,10 +218,15 @@ class Submitter:
         self._grant_id = uuid.uuid4().hex
         outcome = await self._slot_or_job(self._grant_id)
         if isinstance(outcome, Grant):
-            listed = (job for job in outcome.reading.jobs if job.reply_ref == self.note.reply_ref)
-            if (job := next(listed, None)) is None:
+            jobs = outcome.reading.jobs
+            job = next((job for job in jobs if job.reply_ref == self.note.reply_ref), None)
+            if job is None and not self._may_be_among(jobs):
                 log.info("%s", grant_line(outcome.to_xcom()))
                 return outcome
+            if job is None:
+                self.give_back()
+                self._doubt()
+                return None
             outcome = job
         self.give_back()
         await self._adopt(outcome)
@@ -232,9 +262,14 @@ class Submitter:
         except RiffusionUnavailable as error:
             self._set_back(error, may_exist=False)
             return
-        user_id = next(iter(grant.slots))
-        body = self._submission.body(self.note.reply_ref, settings.account_field, user_id)
-        async with self._gate.submission() as submit:
+        user_id, service = next(iter(grant.slots)), settings.service
+        endpoint = self._endpoint(service)
+        body = self._submission.body(
+            self.note.reply_ref, service.account_field, user_id, service.submit_fields
+        )
+        async with self._gate.submission(service.submission_interval) as submit:
+            if not self._renew_hold():
+                return
             self.note = replace(
                 self.note,
                 submitted_by=uuid.uuid4().hex,
@@ -244,42 +279,93 @@ class Submitter:
                 user_id=user_id,
             )
             not_after = clock.monotonic() + _CLAIM_LIFETIME
-            claim = partial(self._notes.claim, self.note, carefully=self._gate.has_stalled)
-            if not await self._ask_airflow(claim):
+            if not await self._notes.claim(self.note, carefully=self._gate.has_stalled):
                 log.warning("The task is another triggerer's by now: nothing is submitted here.")
                 self._doubt()
                 return
-            try:
-                answer = await submit(partial(self._post, body, not_after))
-            except _ClaimExpired:
-                log.warning("This triggerer has stalled before the submission: looking for the job first.")
-                self._doubt()
-            except (RiffusionUnavailable, RiffusionBadResponse) as error:
-                self._set_back(error, may_exist=error.status != HTTPStatus.TOO_MANY_REQUESTS)
-            else:
-                await self._take_answer(answer)
+            with self._gate.expecting(self.note.reply_ref) as seen:
+                try:
+                    answer = await submit(partial(self._post, endpoint, body, not_after))
+                except _ClaimExpired:
+                    log.warning(
+                        "This triggerer has stalled before the submission: looking for the job first."
+                    )
+                    self._doubt()
+                except RiffusionError as error:
+                    self._take_error(error)
+                    if (job := seen()) is not None:
+                        await self._adopt(job)
+                else:
+                    await self._take_answer(answer, service)
 
-    async def _take_answer(self, answer: Any) -> None:
-        if reason := refusal(answer):
+    def _renew_hold(self) -> bool:
+        """Return whether the slot is still held when it is this submission's turn to be sent."""
+        if self._grant_id is not None and self._gate.renew(self._grant_id, self._request.hold):
+            return True
+        log.warning("The slot is not held any more: it took too long to submit. Waiting for another one.")
+        self._grant_id = None
+        return False
+
+    async def _take_answer(self, answer: Any, service: Service) -> None:
+        if reason := service.refusal(answer):
             raise RiffusionRejected(f"The service made no job of the submission: {reason}")
-        self.note = self.note.accept(ExecutingJob.parse(answer if isinstance(answer, dict) else {}))
+        self.note = self.note.accept(service.accepted(answer))
+        self._gate.accepted(self._grant_id, self.note.job_ids, self.note.reply_ref)
         log.info("Submitted %s on account %s.", self.note, self.note.user_id)
-        await self._keep_note()
+        if service.has_ended(answer):
+            self._take_outcome(answer, service.outcome(answer))
+        await self._notes.keep(self.note)
         if self._stops_late:
             self.give_back()
             await self._gate.call(self._stop)
 
-    def _post(self, body: dict[str, Any], not_after: float, hook: RiffusionHook) -> Any:
+    def _take_outcome(self, answer: Any, outcome: Outcome) -> None:
+        """End with an answer that came with the song."""
+        self.give_back()
+        self.note = self.note.over(None, clock.epoch())
+        if outcome.state is State.FAILED:
+            raise RiffusionJobFailed(f"{self.note.title} failed: {outcome.reason}")
+        self.result = self.note.to_xcom(scrub(answer), outcome.audio)
+
+    def _take_error(self, error: RiffusionError) -> None:
+        """Plan the next submission, or raise an error that no other one would mend."""
+        if not isinstance(error, RiffusionRejected):
+            self._set_back(error, may_exist=error.status != HTTPStatus.TOO_MANY_REQUESTS)
+        elif error.status == ACCOUNT_LOGGED_OUT and self._request.user_ids != frozenset({self.note.user_id}):
+            self._gate.doubt_accounts()
+            self._set_back(error, may_exist=False)
+        else:
+            raise error
+
+    def _may_be_among(self, jobs: Iterable[ExecutingJob]) -> bool:
+        """Return whether the job of an unclear submission may be one that was not asked for its reference."""
+        unknown = (job for job in jobs if job.reference_status == "unknown")
+        return self._in_doubt and any(self._unclear_job.may_be(job) for job in unknown)
+
+    async def _check_endpoint(self) -> None:
+        """Find out before the wait that the service has no endpoint for this."""
+        with suppress(RiffusionUnavailable):
+            self._endpoint((await self._gate.settings()).service)
+
+    def _endpoint(self, service: Service) -> str:
+        endpoint = self._submission.endpoint or service.submit_endpoint
+        if endpoint is None:
+            raise RiffusionRejected(f"No page of {service.title} says where to submit to: set endpoint.")
+        return endpoint
+
+    def _post(self, endpoint: str, body: dict[str, Any], not_after: float, hook: RiffusionHook) -> Any:
         if clock.monotonic() > not_after or self._is_stopped:
             raise _ClaimExpired
-        return hook.run(self._submission.endpoint, "POST", body)
+        return hook.run(endpoint, "POST", body)
 
-    def _set_back(self, error: RiffusionUnavailable | RiffusionBadResponse, *, may_exist: bool) -> None:
+    def _set_back(self, error: RiffusionError, *, may_exist: bool) -> None:
         """Plan the next submission after one that failed, or was not even sent."""
-        is_bad = isinstance(error, RiffusionBadResponse) or error.status == HTTPStatus.INTERNAL_SERVER_ERROR
+        is_bad = error.status == HTTPStatus.INTERNAL_SERVER_ERROR
+        is_bad |= not isinstance(error, RiffusionUnavailable)
+        # Lost again and again, while readings are fine: each may make a song that no reading shows.
+        is_bad |= may_exist and error.status is None
         retry_after = getattr(error, "retry_after", None)
         self._backoff.failed(_now(), retry_after, bad_answer=is_bad)
-        self._not_before = _now() + capped(retry_after)
         self._last_error = error
         if may_exist:
             log.warning("%s Looking for the job: it may have been accepted all the same.", error)
@@ -293,7 +379,7 @@ class Submitter:
         error = self._last_error
         # No JSON is the fault of the endpoint or the base URL. A server error may be that of the prompt, or
         # may be mended until the next try.
-        kind = RiffusionRejected if isinstance(error, RiffusionBadResponse) else RiffusionUnavailable
+        kind = RiffusionUnavailable if isinstance(error, RiffusionUnavailable) else RiffusionRejected
         return kind(
             f"{self._backoff.bad_answers} submissions in a row failed, and no reading shows a job of theirs. "
             f"The last one: {error}"
@@ -306,36 +392,18 @@ class Submitter:
         """Go on with a job that a reading shows."""
         started = job.started.timestamp() if job.started else clock.epoch()
         submitted_by = self.note.submitted_by or uuid.uuid4().hex
-        self.note = replace(self.note, submitted_by=submitted_by, submitted_at=started, is_seen=True).accept(
-            job
-        )
+        job_ids = self.note.job_ids or self._gate.job_ids(self.note.reply_ref)
+        self.note = replace(
+            self.note, submitted_by=submitted_by, submitted_at=started, job_ids=job_ids
+        ).adopt(job)
+        self._gate.accepted(self._grant_id, self.note.job_ids, self.note.reply_ref)
         log.info("%s of an earlier submission is executing: no other is submitted.", self.note.title)
-        await self._keep_note()
-
-    async def _ask_airflow(
-        self, ask: Callable[[], Awaitable[Returned]], tries: int = _MOST_FAILURES_OF_AIRFLOW
-    ) -> Returned:
-        """Ask again if Airflow does not answer: without the note, a second job might be made."""
-        backoff = Backoff(self._poke_interval)
-        while True:
-            try:
-                return await ask()
-            except Exception as error:
-                pause = backoff.failed(0.0)
-                if backoff.failures >= tries:
-                    raise
-                log.warning("Airflow does not answer (%r). Asking again in %.0f s.", error, pause)
-            await asyncio.sleep(pause)
-
-    async def _keep_note(self) -> None:
-        try:
-            await self._ask_airflow(partial(self._notes.write, self.note), tries=3)
-        except Exception as error:  # noqa: BLE001 - the job exists: to fail now would lose it
-            log.warning("%s can't be noted for a restart: %r", self.note.title, error)
+        await self._notes.keep(self.note)
 
     @property
     def _unclear_job(self) -> WantedJob:
-        return WantedJob(reply_ref=self.note.reply_ref, until_seen=True)
+        user_ids = frozenset([self.note.user_id]) if self.note.user_id else self._request.user_ids
+        return WantedJob(reply_ref=self.note.reply_ref, user_ids=user_ids, until_seen=True)
 
     @property
     def _is_sending(self) -> bool:

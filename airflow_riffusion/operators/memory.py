@@ -61,6 +61,12 @@ class JobMemory:
             return True
         return False
 
+    def forget(self) -> None:
+        """Leave nothing to the next try: it makes another job."""
+        if self._store is not None:
+            with _whatever_happens("forgotten"):
+                self._store.delete(JOB_KEY)
+
     def forget_note(self) -> None:
         """Delete what the trigger has noted."""
         with _whatever_happens("forgotten"):

@@ -14,8 +14,8 @@ from airflow_riffusion.compat import is_deferral_timeout, require_zero_worker_mo
 from airflow_riffusion.core.arguments import (
     account_ids,
     boolean,
-    checked_endpoint,
     conn_id,
+    optional_endpoint,
     plain,
     seconds,
     sorted_account_ids,
@@ -29,6 +29,7 @@ from airflow_riffusion.core.request import SlotRequest
 from airflow_riffusion.core.submission import Submission, checked_json, own_reference
 from airflow_riffusion.core.timeouts import Limit
 from airflow_riffusion.exceptions import RiffusionRejected, checking_arguments
+from airflow_riffusion.operators.links import AudioLink
 from airflow_riffusion.operators.memory import JobMemory
 from airflow_riffusion.zero_worker import StartsInTriggerer
 
@@ -52,7 +53,8 @@ class RiffusionSubmitOperator(StartsInTriggerer, BaseOperator):
 
     :param json: what is submitted; the account and, unless it is there, ``replyRef`` are added. If you give
         one, it must be another for each song. (templated)
-    :param endpoint: where to, relative to ``v1/<service>/``. (templated)
+    :param endpoint: where to, relative to the service's path; None for where the connection's service takes
+        songs. (templated)
     :param riffusion_conn_id: the Airflow connection. (templated)
     :param slots: how many free slots the job needs. (templated)
     :param user_ids: only these accounts count; None for all, or for the one that ``json`` names. (templated)
@@ -60,8 +62,11 @@ class RiffusionSubmitOperator(StartsInTriggerer, BaseOperator):
     :param hold: seconds, or a timedelta, for which a granted slot is kept until its job is seen executing,
         and for which a submitted job may be on its way until it is.
     :param wait_for_completion: whether to see the job end.
-    :param result_endpoint: asked for the outcome when the job is over; ``{job_id}`` and ``{user_id}``
-        are filled in, as in ``"music/?user_id={user_id}&id={job_id}"``. (templated)
+    :param result_endpoint: asked for the outcome when the job is over; None for what the service has for
+        that. ``{job_id}`` and ``{user_id}`` are filled in, as in ``"music/?id={job_id}"``. (templated)
+    :param resubmit_in_doubt: what to do if a submission got no clear answer, an executing job may be the one
+        that it made, and the service does not tell: True submits another one, so the song may be made twice;
+        False fails the task.
     :param poke_interval: seconds, or a timedelta, between readings.
     :param timeout: seconds, or a timedelta, after which a try fails; a job that is executing goes on, and a
         retry takes it up again. So it is with ``execution_timeout``, if that is shorter.
@@ -84,16 +89,18 @@ class RiffusionSubmitOperator(StartsInTriggerer, BaseOperator):
     travelling = {  # noqa: RUF012 - a constant
         "riffusion_conn_id": templated(conn_id),
         "json": templated(checked_json),
-        "endpoint": templated(checked_endpoint),
+        "endpoint": templated(optional_endpoint),
         "slots": templated(whole_number, "slots"),
         "user_ids": templated(sorted_account_ids),
         "same_account": partial(boolean, "same_account"),
         "hold": partial(seconds, "hold"),
         "wait_for_completion": partial(boolean, "wait_for_completion"),
         "result_endpoint": templated(checked_result_endpoint),
+        "resubmit_in_doubt": partial(boolean, "resubmit_in_doubt"),
         "poke_interval": partial(seconds, "poke_interval"),
     }
     template_fields_renderers = {"json": "json"}  # noqa: RUF012 - as Airflow declares it
+    operator_extra_links = (AudioLink(),)
     ui_color = "#e4f0e8"
 
     @checking_arguments()
@@ -101,7 +108,7 @@ class RiffusionSubmitOperator(StartsInTriggerer, BaseOperator):
         self,
         *,
         json: Templated[Mapping[str, Any]],
-        endpoint: Templated[str] = "music/create-prompt",
+        endpoint: Templated[str] | None = None,
         riffusion_conn_id: Templated[str] = "riffusion_default",
         slots: Templated[int] = 1,
         user_ids: AccountIds | None = None,
@@ -109,6 +116,7 @@ class RiffusionSubmitOperator(StartsInTriggerer, BaseOperator):
         hold: timedelta | float = 120,
         wait_for_completion: bool = True,
         result_endpoint: Templated[str] | None = None,
+        resubmit_in_doubt: bool = False,
         poke_interval: timedelta | float = 5,
         timeout: timedelta | float = timedelta(days=7),
         start_from_trigger: bool = False,
@@ -118,7 +126,7 @@ class RiffusionSubmitOperator(StartsInTriggerer, BaseOperator):
         kwargs.pop("start_trigger_args", None)  # a mapped operator's: a worker computes its own
         super().__init__(**kwargs)
         self.json: Any = json
-        self.endpoint = endpoint
+        self.endpoint: Any = endpoint
         self.riffusion_conn_id: Any = riffusion_conn_id
         self.slots = slots
         self.user_ids = user_ids
@@ -126,6 +134,7 @@ class RiffusionSubmitOperator(StartsInTriggerer, BaseOperator):
         self.hold = seconds("hold", hold)
         self.wait_for_completion = boolean("wait_for_completion", wait_for_completion)
         self.result_endpoint: Any = result_endpoint
+        self.resubmit_in_doubt = boolean("resubmit_in_doubt", resubmit_in_doubt)
         self.poke_interval = seconds("poke_interval", poke_interval)
         self.timeout = seconds("timeout", timeout)
         self.start_from_trigger = boolean("start_from_trigger", start_from_trigger)
@@ -136,6 +145,7 @@ class RiffusionSubmitOperator(StartsInTriggerer, BaseOperator):
         unless_template(whole_number, "slots", slots)
         unless_template(account_ids, user_ids)
         unless_template(checked_json, json)
+        unless_template(optional_endpoint, endpoint)
         unless_template(checked_result_endpoint, result_endpoint)
         if result_endpoint is not None and not wait_for_completion:
             raise ValueError("result_endpoint needs wait_for_completion=True: only then is there an outcome")
@@ -178,6 +188,7 @@ class RiffusionSubmitOperator(StartsInTriggerer, BaseOperator):
                 reply_ref=submission.reply_ref(own_reference(ti)),
                 wait_for_completion=self.wait_for_completion,
                 result_endpoint=self.result_endpoint,
+                resubmit_in_doubt=self.resubmit_in_doubt,
                 job=None if job is None else job.to_json(),
                 in_doubt=ti.try_number > 1,
                 end_from_trigger=self._ends_from_trigger,
@@ -210,6 +221,8 @@ class RiffusionSubmitOperator(StartsInTriggerer, BaseOperator):
         if status in ("done", "unknown"):
             # First of all: if this worker is killed, the next try must know the job.
             is_kept = memory.keep(JobNote.parse(event["job"]), is_done=status == "done")
+        if status == "failed":
+            memory.forget()
         memory.forget_note()
         if status == "done":
             return event["result"]

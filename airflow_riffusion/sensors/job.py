@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import PokeReturnValue
 
 from airflow_riffusion.core.arguments import identifier, is_template, reference
 from airflow_riffusion.core.jobs import JobLedger, WantedJob
-from airflow_riffusion.exceptions import RiffusionRejected, checking_arguments
+from airflow_riffusion.exceptions import RiffusionJobAmbiguous, RiffusionRejected, checking_arguments
 from airflow_riffusion.sensors.base import RiffusionSensor
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_riffusion.compat import Templated
+    from airflow_riffusion.core.capacity import Capacity
+    from airflow_riffusion.hooks.riffusion import RiffusionHook
     from airflow_riffusion.triggers.job import JobTrigger
 
 
@@ -66,6 +69,7 @@ class JobSensor(RiffusionSensor):
         self.job_id = job_id
         self.reply_ref = reply_ref
         self._jobs: JobLedger | None = None
+        self._references: dict[str, str | None] = {}
         if not is_template(job_id) and not is_template(reply_ref):
             self._wanted()
 
@@ -75,7 +79,7 @@ class JobSensor(RiffusionSensor):
         wanted = self._wanted()
         return JobTrigger(
             riffusion_conn_id=self.riffusion_conn_id,
-            job_id=wanted.job_id,
+            job_id=next(iter(wanted.job_ids), None),
             reply_ref=wanted.reply_ref,
             hold=self.hold,
             poke_interval=self.poke_interval,
@@ -101,8 +105,11 @@ class JobSensor(RiffusionSensor):
         if self._jobs is None:
             self._jobs = JobLedger()
             self._jobs.join(uuid.uuid4().hex, self._wanted(), self._waiting_since(context) + self.hold)
-        for reading in self._readings(self._hook()):
-            for update in self._jobs.observe(reading, self._now()):
+        hook = self._hook()
+        for reading in self._readings(hook):
+            for update in self._jobs.observe(self._identified(reading, hook), self._now()):
+                if update.ambiguous is not None:
+                    raise RiffusionJobAmbiguous.of(self._wanted(), update.ambiguous)
                 job = update.job.to_xcom() if update.job is not None else None
                 return PokeReturnValue(is_done=True, xcom_value=self._over(job))
             if not self._jobs.in_doubt(self._now()):
@@ -110,12 +117,22 @@ class JobSensor(RiffusionSensor):
         self.log.info("Waiting for the end of %s.", self._wanted())
         return None
 
+    def _identified(self, reading: Capacity, hook: RiffusionHook) -> Capacity:
+        """Return a reading with the references of jobs, where the service has to be asked for them, once."""
+        assert self._jobs is not None
+        for job in reading.jobs:
+            if job.job_id is not None and job.job_id not in self._references and self._jobs.seeks(job):
+                with suppress(LookupError, RiffusionRejected):
+                    self._references[job.job_id] = hook.reference_of(job.job_id)
+        withheld = {job.job_id for job in reading.jobs if job.job_id is not None} - self._references.keys()
+        return reading.with_references(self._references, withheld)
+
     def _wanted(self) -> WantedJob:
         wanted = WantedJob(
-            None if self.job_id in (None, "") else identifier("job_id", self.job_id),
+            () if self.job_id in (None, "") else (identifier("job_id", self.job_id),),
             None if self.reply_ref in (None, "") else reference("reply_ref", self.reply_ref),
         )
-        if wanted.job_id is None and wanted.reply_ref is None:
+        if not wanted.job_ids and wanted.reply_ref is None:
             raise ValueError("job_id or reply_ref is needed: which job is to be waited for?")
         return wanted
 

@@ -181,13 +181,13 @@ class CapacityTrigger(SerializedByArguments, RenderedInTriggerer):
             return float(timeout_after.timestamp() - self.timeout)
         return clock.epoch()
 
-    async def _push(self, ti: TaskInstance, granted: dict[str, Any]) -> None:
+    async def _push(self, ti: TaskInstance, result: dict[str, Any], **links: str) -> None:
         """
-        Push the task's XComs, as a worker would.
+        Push the task's XComs, as a worker would: its result, and what links in the UI show.
 
         ``TaskSuccessEvent(xcoms=…)`` would encode them twice (Airflow 3.3.2): a dict arrives as text.
         """
         own = TaskXComs(ti)
-        xcoms = {**(granted if self.multiple_outputs else {}), "return_value": granted}
+        xcoms = {**(result if self.multiple_outputs else {}), **links, "return_value": result}
         for key, value in xcoms.items() if self.do_xcom_push else ():
             await in_thread(own.set, key, value)

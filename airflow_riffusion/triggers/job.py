@@ -66,7 +66,7 @@ class JobTrigger(SerializedByArguments, BaseTrigger):
         try:
             job = await CapacityGate.of(self.riffusion_conn_id).watch(
                 uuid.uuid4().hex,
-                WantedJob(self.job_id, self.reply_ref),
+                WantedJob(() if self.job_id is None else (self.job_id,), self.reply_ref),
                 seconds("poke_interval", self.poke_interval),
                 unseen_for=self.hold,
             )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from dataclasses import replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
 from airflow_riffusion.core.arguments import conn_id, seconds, sorted_account_ids
 from airflow_riffusion.core.note import JobNote
-from airflow_riffusion.core.outcome import checked_result_endpoint
+from airflow_riffusion.core.outcome import checked_result_endpoint, first_audio
 from airflow_riffusion.core.submission import Submission, own_reference
 from airflow_riffusion.exceptions import RiffusionError, RiffusionJobFailed, RiffusionRejected
 from airflow_riffusion.triggers.capacity import CapacityTrigger
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 _BETWEEN_LOOKS = 5.0
 _MOST_LOOKS = 12
 
+# Where Airflow 3 looks for the link of operators.links.AudioLink; a worker writes it by itself.
+_LISTEN_KEY = "_link_AudioLink"
+
 _background: set[asyncio.Task[None]] = set()
 
 
@@ -39,27 +43,29 @@ class SubmissionTrigger(CapacityTrigger):
     The job is noted in the task's XCom ``riffusion_job``, before it is submitted and when it is accepted, so
     that a restarted triggerer goes on with it.
 
-    :param endpoint: where to submit, relative to ``v1/<service>/``.
+    :param endpoint: where to submit, relative to the service's path; None for the service's own.
     :param json: what to submit; the account and the reference are added.
     :param reply_ref: the ``replyRef`` of the job, the same in every try of the task; None for the one in
         ``json``, or the task's own.
     :param wait_for_completion: whether to watch the job until it is over.
-    :param result_endpoint: asked for the outcome when the job is over.
+    :param result_endpoint: asked for the outcome when the job is over; None for the service's own.
     :param job: what an earlier try has noted of its job.
     :param in_doubt: whether an earlier try may have made a job of which nothing was noted.
+    :param resubmit_in_doubt: whether to submit another job although an executing one may be this task's.
     :param arguments: those of :class:`~airflow_riffusion.triggers.capacity.CapacityTrigger`.
     """
 
     def __init__(
         self,
         *,
-        endpoint: str,
         json: dict[str, Any],
+        endpoint: str | None = None,
         reply_ref: str | None = None,
         wait_for_completion: bool = True,
         result_endpoint: str | None = None,
         job: dict[str, Any] | None = None,
         in_doubt: bool = False,
+        resubmit_in_doubt: bool = False,
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
@@ -70,6 +76,7 @@ class SubmissionTrigger(CapacityTrigger):
         self.result_endpoint = result_endpoint
         self.job = job
         self.in_doubt = in_doubt
+        self.resubmit_in_doubt = resubmit_in_doubt
         self._submitter: Submitter | None = None
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -95,7 +102,9 @@ class SubmissionTrigger(CapacityTrigger):
             ended = {"status": _status(submitter, error), "message": _message(submitter, error)}
         # `airflow dags test` knows no task here, and no end of one: there, it ends in a worker.
         if ended["status"] == "done" and self.end_from_trigger and self.task_instance is not None:
-            await self._push(self.task_instance, ended["result"])
+            audio = first_audio(ended["result"])
+            links = {} if audio is None else {_LISTEN_KEY: audio}
+            await self._push(self.task_instance, ended["result"], **links)
             yield TaskSuccessEvent()
             self._submitter = None  # There is nothing to stop any more.
             _in_background(_forget_note(self.task_instance, submitter.note))
@@ -114,12 +123,19 @@ class SubmissionTrigger(CapacityTrigger):
         await submitter.submit()
         if not self.wait_for_completion:
             return submitter.note.to_xcom(None)
+        if submitter.result is not None:
+            return submitter.result
         gate, interval = self._gate(), seconds("poke_interval", self.poke_interval)
         await submitter.update(await outcome.watch(gate, submitter.note, interval, self.hold))
-        if self.result_endpoint is None:
-            return submitter.note.to_xcom(None)
-        result = await outcome.fetch(gate, submitter.note, self.result_endpoint, interval, patience=self.hold)
-        return submitter.note.to_xcom(result)
+        reader = outcome.OutcomeReader(
+            gate,
+            submitter.note,
+            submitted_to=self.endpoint,
+            result_endpoint=self.result_endpoint,
+            poke_interval=interval,
+            patience=self.hold,
+        )
+        return await reader.fetch()
 
     def _gate(self) -> CapacityGate:
         from airflow_riffusion.gate.gate import CapacityGate
@@ -149,6 +165,7 @@ class SubmissionTrigger(CapacityTrigger):
             poke_interval=seconds("poke_interval", self.poke_interval),
             noted=JobNote.parse(self.job),
             in_doubt=self.in_doubt,
+            resubmit_in_doubt=self.resubmit_in_doubt,
         )
 
 
@@ -171,6 +188,8 @@ async def _forget_note(ti: TaskInstance, note: JobNote) -> None:
 def _status(submitter: Submitter, error: RiffusionError) -> str:
     if isinstance(error, RiffusionJobFailed):
         return "failed"
+    if error.status == HTTPStatus.GONE:
+        return "rejected"  # The outcome has expired.
     if submitter.note.accepted:
         return "unknown"
     return "rejected" if isinstance(error, RiffusionRejected) else "failed"

@@ -25,7 +25,7 @@ def test_watch_job_that_is_over_ends_the_watch(hook):
     hook.answer = OVER
 
     async def scenario():
-        return await watch("w", job_id="1"), our_tasks()
+        return await watch("w", job_ids=("1",)), our_tasks()
 
     seen, left = run(scenario())
     assert seen.job_id == "1"
@@ -37,7 +37,7 @@ def test_watch_watchers_and_waiters_share_one_request_per_interval(hook):
     hook.answer = RUNNING
 
     async def scenario():
-        tasks = [watch(f"watcher {number}", job_id="1") for number in range(50)]
+        tasks = [watch(f"watcher {number}", job_ids=("1",)) for number in range(50)]
         tasks += [wait(f"waiter {number}") for number in range(50)]
         await asyncio.sleep(100)
         await cancel(*tasks)
@@ -54,7 +54,7 @@ def test_watch_watchers_that_come_one_by_one_bring_no_reading_forward(hook):
     async def scenario():
         tasks = [wait("the only one who waits for a slot", poke_interval=60)]
         for number in range(100):
-            tasks.append(watch(f"watcher {number}", job_id="1", poke_interval=60))
+            tasks.append(watch(f"watcher {number}", job_ids=("1",), poke_interval=60))
             await asyncio.sleep(1.1)
         await cancel(*tasks)
 
@@ -67,7 +67,7 @@ def test_watch_job_that_is_never_seen_is_given_up_after_its_time(hook):
 
     async def scenario():
         began = asyncio.get_running_loop().time()
-        return await watch("w", job_id="1", unseen_for=60), asyncio.get_running_loop().time() - began
+        return await watch("w", job_ids=("1",), unseen_for=60), asyncio.get_running_loop().time() - began
 
     seen, waited = run(scenario())
     assert seen is None
@@ -78,7 +78,7 @@ def test_watch_first_reading_is_debounced_also_if_a_watcher_comes_first(hook):
     hook.answer = OVER
 
     async def scenario():
-        watcher = watch("w", job_id="1", unseen_for=1000)
+        watcher = watch("w", job_ids=("1",), unseen_for=1000)
         await asyncio.sleep(0.9)
         later = wait("later", since=2)
         await asyncio.sleep(0.9)
@@ -96,7 +96,7 @@ def test_watch_cancelled_watcher_leaves_the_job_ledger(hook, monkeypatch):
     monkeypatch.setattr(gate_module, "JobLedger", lambda: jobs)
 
     async def scenario():
-        watcher = watch("w", job_id="1", unseen_for=1000)
+        watcher = watch("w", job_ids=("1",), unseen_for=1000)
         await asyncio.sleep(5)
         looking = len(jobs)
         await cancel(watcher)
@@ -112,7 +112,7 @@ def test_watch_reading_that_is_reused_for_a_new_waiter_counts_once_against_a_job
     hook.answer = RUNNING
 
     async def scenario():
-        watcher = watch("watcher", job_id="1")
+        watcher = watch("watcher", job_ids=("1",))
         for _ in range(200):
             await asyncio.sleep(0.1)
             if len(hook.asked_at) == 2:
@@ -125,19 +125,19 @@ def test_watch_reading_that_is_reused_for_a_new_waiter_counts_once_against_a_job
     assert run(scenario()) == (False, 2)
 
 
-def test_executes_reference_in_the_last_reading_is_true(hook):
+def test_job_ids_are_those_with_a_reference_in_the_last_reading(hook):
     hook.answer = reading(job("1", "a", "ref"), job("2", "a", "other"), a=(0, 2))
 
     async def scenario():
         gate = CapacityGate.of("riffusion_test")
-        before = gate.executes("ref")
+        before = gate.job_ids("ref")
         waiter = wait("w")
         await asyncio.sleep(5)
-        known = gate.executes("ref"), gate.executes("unknown")
+        known = gate.job_ids("ref"), gate.job_ids("unknown")
         await cancel(waiter)
         return before, *known
 
-    assert run(scenario()) == (False, True, False)
+    assert run(scenario()) == ((), ("1",), ())
 
 
 def test_watch_rejection_ends_the_watch(hook):
@@ -145,7 +145,7 @@ def test_watch_rejection_ends_the_watch(hook):
 
     async def scenario():
         with pytest.raises(RiffusionRejected, match="401"):
-            await watch("w", job_id="1")
+            await watch("w", job_ids=("1",))
 
     run(scenario())
 
@@ -156,7 +156,7 @@ def test_watch_watcher_logs_the_status_of_its_job(hook, caplog):
     hook.answer = RUNNING
 
     async def scenario():
-        watcher = watch("w", job_id="1", unseen_for=1000)
+        watcher = watch("w", job_ids=("1",), unseen_for=1000)
         await asyncio.sleep(200)
         await cancel(watcher)
 
@@ -175,7 +175,7 @@ def test_watch_watcher_logs_why_no_reading_can_be_had(hook, caplog):
     hook.answer = RiffusionUnavailable("503 from the service.")
 
     async def scenario():
-        watcher = watch("w", job_id="1", unseen_for=1000)
+        watcher = watch("w", job_ids=("1",), unseen_for=1000)
         await asyncio.sleep(100)
         await cancel(watcher)
 

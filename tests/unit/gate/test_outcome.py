@@ -16,6 +16,7 @@ from airflow_riffusion.exceptions import (
 )
 from airflow_riffusion.gate import outcome
 from airflow_riffusion.gate.gate import CapacityGate
+from airflow_riffusion.services import SERVICES
 from tests.readings import job, reading
 from tests.virtual_time import run
 
@@ -45,7 +46,7 @@ def watched(*, hold=120.0, submitted_ago=0.0, **fields):
 
     async def scenario():
         now = asyncio.get_running_loop().time()
-        note = JobNote("ref", accepted=True, job_id="1", submitted_at=now - submitted_ago, **fields)
+        note = JobNote("ref", accepted=True, job_ids=("1",), submitted_at=now - submitted_ago, **fields)
         note = await outcome.watch(CapacityGate.of("riffusion_test"), note, 10, hold)
         return note, asyncio.get_running_loop().time() - now
 
@@ -89,20 +90,73 @@ def test_watch_end_was_seen_by_an_earlier_try_takes_no_reading(service):
     assert (note.ran_seconds, service.asked_at) == (9.0, [])
 
 
-def fetched(service, *outcomes, note=None):
-    note = note or JobNote("ref", accepted=True, job_id="a:1", user_id="b@c")
+def read(service, *outcomes, note=None, submitted_to=None, result_endpoint=None):
+    """Return the XCom of a job whose outcome was asked for."""
+    note = note or JobNote("ref", accepted=True, job_ids=("a:1",), user_id="b@c")
     service.outcomes = list(outcomes)
 
     async def scenario():
-        gate = CapacityGate.of("riffusion_test")
-        return await outcome.fetch(gate, note, "music/?user_id={user_id}&id={job_id}", 10, 120)
+        reader = outcome.OutcomeReader(
+            CapacityGate.of("riffusion_test"),
+            note,
+            submitted_to=submitted_to,
+            result_endpoint=result_endpoint,
+            poke_interval=10,
+            patience=120,
+        )
+        return await reader.fetch()
 
     return run(scenario())
 
 
-def test_fetch_fills_in_job_and_account(service):
+def fetched(service, *outcomes, **arguments):
+    """Return what the service said of the outcome."""
+    return read(service, *outcomes, **arguments)["result"]
+
+
+def test_fetch_asks_what_the_service_has_for_it(service):
     assert fetched(service, {"status": "completed"}) == {"status": "completed"}
-    assert service.sent == [("GET", "music/?user_id=b%40c&id=a%3A1", None)]
+    assert service.sent == [("GET", "music/?user_id=b@c&id=a:1", None)]
+
+
+def test_fetch_result_endpoint_is_filled_in_and_asked_instead(service):
+    fetched(service, {"status": "completed"}, result_endpoint="songs/{user_id}/{job_id}")
+
+    assert service.sent == [("GET", "songs/b@c/a:1", None)]
+
+
+def test_fetch_service_without_an_outcome_endpoint_asks_nothing(service):
+    service.settings.service = SERVICES["kling"]
+
+    assert fetched(service, {}) is None
+    assert service.sent == []
+
+
+def test_fetch_outcome_is_not_final_asks_again(service):
+    assert fetched(service, {"status": "executing"}, {"status": "completed"}) == {"status": "completed"}
+
+
+def test_fetch_outcome_stays_unfinished_gives_up_after_the_patience(service):
+    with pytest.raises(RiffusionUnavailable, match="is not final yet"):
+        fetched(service, {"status": "executing"})
+
+
+def test_fetch_outcome_names_audio_puts_it_into_the_xcom(service):
+    found = read(service, {"status": "completed", "download_url": "https://example.com/1", "title": "Polka"})
+
+    assert found["audio"] == [{"url": "https://example.com/1", "title": "Polka", "duration_seconds": None}]
+
+
+def test_fetch_two_jobs_of_one_submission_brings_both_outcomes_and_their_audio(service):
+    service.settings.service = SERVICES["tempolor"]
+    note = JobNote("ref", accepted=True, job_ids=("1", "2"))
+    done = {"status": 30}
+    one, two = ({"url": f"https://example.com/{number}"} for number in (1, 2))
+
+    found = read(service, done, NOT_FOUND, one, done, two, note=note)
+
+    assert found["result"] == [done, done]
+    assert [each["url"] for each in found["audio"]] == ["https://example.com/1", "https://example.com/2"]
 
 
 @pytest.mark.parametrize("error", [NOT_FOUND, NOT_JSON, SERVER_ERROR])
@@ -137,5 +191,43 @@ def test_fetch_outcome_holds_callback_secrets_drops_them(service):
 
 
 def test_fetch_job_id_is_unknown_asks_nothing(service):
-    assert fetched(service, {}, note=JobNote("ref", accepted=True)) is None
+    assert fetched(service, {}, note=JobNote("ref", accepted=True, is_seen=True)) is None
     assert service.sent == []
+
+
+def test_fetch_job_that_nobody_ever_saw_is_no_success(service):
+    with pytest.raises(RiffusionUnavailable, match="named no job"):
+        fetched(service, {}, note=JobNote("ref", accepted=True))
+
+
+def test_fetch_job_that_runs_on_unseen_is_waited_for(service):
+    running = [{"status": "pending"}] * 20
+
+    assert fetched(service, *running, {"status": "completed"}) == {"status": "completed"}
+
+
+def test_fetch_gateway_timeout_for_ever_gives_up_after_an_hour(service):
+    with pytest.raises(RiffusionUnavailable, match="504"):
+        fetched(service, RiffusionUnavailable("504 Gateway Timeout", status=504))
+    assert len(service.sent) < 200
+
+
+def test_fetch_result_endpoint_names_no_status_is_the_end(service):
+    service.settings.service = SERVICES["tempolor"]
+
+    found = read(service, {"url": "https://example.com/1"}, result_endpoint="music/download/{job_id}")
+
+    assert [audio["url"] for audio in found["audio"]] == ["https://example.com/1"]
+
+
+def test_fetch_connection_cant_be_looked_up_at_first_is_looked_up_again(service, monkeypatch):
+    look_up, errors = CapacityGate.settings, [NO_ANSWER]
+
+    async def settings(gate):
+        if errors:
+            raise errors.pop()
+        return await look_up(gate)
+
+    monkeypatch.setattr(CapacityGate, "settings", settings)
+
+    assert fetched(service, {"status": "completed"}) == {"status": "completed"}

@@ -11,14 +11,21 @@ from airflow_riffusion import clock
 from airflow_riffusion.core.note import JobNote
 from airflow_riffusion.core.request import SlotRequest
 from airflow_riffusion.core.submission import Submission
-from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionRejected, RiffusionUnavailable
+from airflow_riffusion.exceptions import (
+    RiffusionBadResponse,
+    RiffusionJobAmbiguous,
+    RiffusionJobFailed,
+    RiffusionRejected,
+    RiffusionUnavailable,
+)
 from airflow_riffusion.gate import submitter as module
 from airflow_riffusion.gate.gate import CapacityGate
 from airflow_riffusion.gate.source import ReadingSource
 from airflow_riffusion.gate.submitter import Submitter
+from airflow_riffusion.services import SERVICES
 from airflow_riffusion.xcoms import JOB_KEY, JobNotes
 from tests.gates import cancel, our_tasks, wait
-from tests.readings import job, reading
+from tests.readings import job, parsed, reading
 from tests.virtual_time import run
 from tests.xcoms import MemoryXComs
 
@@ -54,12 +61,12 @@ def service(hook, xcoms):
     return hook
 
 
-def new(*, hold=120.0, **arguments):
+def new(*, hold=120.0, endpoint="music/create-prompt", ref="ref", user_ids=None, **arguments):
     return Submitter(
         CapacityGate.of("riffusion_test"),
         JobNotes(TASK),
-        Submission("music/create-prompt", {"prompt": "polka"}),
-        SlotRequest(since=1000.0, reply_ref="ref", hold=hold),
+        Submission(endpoint, {"prompt": "polka"}),
+        SlotRequest(since=1000.0, reply_ref=ref, hold=hold, user_ids=user_ids),
         poke_interval=10,
         **arguments,
     )
@@ -133,11 +140,11 @@ class TestSubmit:
         self, service, monkeypatch
     ):
         look_up = CapacityGate.settings
-        errors = [RiffusionUnavailable("The connection can't be looked up.")]
+        answers = ["it is there", RiffusionUnavailable("The connection can't be looked up.")]
 
         async def settings(gate):
-            if errors:
-                raise errors.pop()
+            if answers and isinstance(answer := answers.pop(0), Exception):
+                raise answer
             return await look_up(gate)
 
         monkeypatch.setattr(CapacityGate, "settings", settings)
@@ -230,20 +237,20 @@ class TestNotes:
 
         (_, before), (_, after) = xcoms.written
         assert (before["accepted"], before["submitted_by"] is None) == (False, False)
-        assert (after["accepted"], after["job_id"], after["user_id"]) == (True, "1", "a")
+        assert (after["accepted"], after["job_ids"], after["user_id"]) == (True, ["1"], "a")
         assert before["submitted_by"] == after["submitted_by"]
 
     def test_submit_noted_as_accepted_submits_nothing(self, service, xcoms):
-        xcoms[JOB_KEY] = OF_ANOTHER.to_json() | {"accepted": True, "job_id": "7"}
+        xcoms[JOB_KEY] = OF_ANOTHER.to_json() | {"accepted": True, "job_ids": ["7"]}
 
         assert submitted(service).note.job_id == "7"
         assert (posts(service), service.asked_at) == ([], [])
 
     def test_submit_left_by_an_earlier_try_submits_nothing_and_notes_it(self, service, xcoms):
-        noted = JobNote("ref", submitted_by="another", accepted=True, job_id="7")
+        noted = JobNote("ref", submitted_by="another", accepted=True, job_ids=("7",))
 
         assert submitted(service, noted=noted).note.job_id == "7"
-        assert (posts(service), xcoms[JOB_KEY]["job_id"]) == ([], "7")
+        assert (posts(service), xcoms[JOB_KEY]["job_ids"]) == ([], ["7"])
 
     @pytest.mark.parametrize("of_earlier_try", [True, False])
     def test_submit_job_was_adopted_before_submits_nothing_when_it_is_over(
@@ -294,7 +301,9 @@ class TestNotes:
         assert (posts(service), outcome.note.job_id, outcome.held) == ([], "1", 0)
 
     @pytest.mark.parametrize(
-        "made", [OF_ANOTHER.to_json() | {"accepted": True, "job_id": "7"}, None], ids=["noted", "forgotten"]
+        "made",
+        [OF_ANOTHER.to_json() | {"accepted": True, "job_ids": ["7"]}, None],
+        ids=["noted", "forgotten"],
     )
     def test_submit_stalled_while_another_triggerer_made_the_job_submits_nothing(
         self, service, xcoms, monkeypatch, made
@@ -405,7 +414,7 @@ class TestCancellation:
             await asyncio.sleep(10)
 
         run(scenario())
-        assert xcoms[JOB_KEY]["job_id"] == "1"
+        assert xcoms[JOB_KEY]["job_ids"] == ["1"]
 
     def test_stop_while_it_sends_waits_for_the_answer_and_stops_the_job(self, service, monkeypatch):
         slow_service(monkeypatch)
@@ -418,7 +427,7 @@ class TestCancellation:
             await submitter.stop()
             return CapacityGate.of("riffusion_test").needs_readings()
 
-        assert (run(scenario()), service.stopped) == (False, [("1", "ref")])
+        assert (run(scenario()), service.stopped) == (False, [("1", None)])
 
     def test_stop_while_the_answer_takes_too_long_stops_the_job_when_it_comes(self, service, monkeypatch):
         slow_service(monkeypatch, seconds=40)
@@ -433,7 +442,7 @@ class TestCancellation:
             await asyncio.sleep(60)
             return stopped_at_once
 
-        assert (run(scenario()), service.stopped) == ([], [("1", "ref")])
+        assert (run(scenario()), service.stopped) == ([], [("1", None)])
 
     def test_stop_deletes_the_note_of_the_job(self, service, xcoms):
         async def scenario():
@@ -461,7 +470,7 @@ class TestCancellation:
             await submitter.stop()
             return CapacityGate.of("riffusion_test").needs_readings()
 
-        assert (run(scenario()), service.stopped) == (False, [("1", "ref")])
+        assert (run(scenario()), service.stopped) == (False, [("1", None)])
 
     def test_stop_while_it_waits_asks_the_service_nothing(self, service):
         run(submitter_that_is_stopped(in_doubt=False, answers=FULL, service=service))
@@ -518,3 +527,233 @@ async def wait_for_a_reading():
     waiting = wait("reader")
     await asyncio.sleep(15)
     await cancel(waiting)
+
+
+class TestOtherServices:
+    """What differs from service to service."""
+
+    @pytest.fixture
+    def flowmusic(self, service):
+        service.settings.service = SERVICES["flowmusic"]
+        service.submission_answers = [{"jobid": "1", "status": "pending"}]
+        service.answer = self.busy()
+        return service
+
+    def busy(self, *job_ids):
+        """Return a reading of one account with 2 slots."""
+        jobs = [{"jobid": each, "created_at": "2026-11-26T10:00:00Z"} for each in job_ids]
+        return parsed({"a": {"running": len(jobs), "maxJobs": 2, "jobs": jobs}}, "flowmusic")
+
+    def sent(self, service):
+        return [(endpoint, body) for method, endpoint, body in service.sent if method == "POST"]
+
+    def test_submit_without_an_endpoint_uses_the_services_and_what_it_needs(self, flowmusic):
+        submitted(flowmusic, endpoint=None)
+
+        assert self.sent(flowmusic) == [
+            ("music", {"mode": "async", "prompt": "polka", "email": "a", "replyRef": "ref"})
+        ]
+
+    def test_submit_service_without_an_endpoint_is_rejected_before_the_wait(self, service):
+        service.settings.service = SERVICES["kling"]
+
+        with pytest.raises(RiffusionRejected, match="set endpoint"):
+            submitted(service, endpoint=None)
+        assert service.asked_at == []
+
+    def test_submit_accepted_job_settles_its_hold_by_its_id(self, flowmusic):
+        flowmusic.next_answers = [self.busy()]
+        flowmusic.answer = self.busy("1")
+
+        async def scenario():
+            await new().submit()
+            await asyncio.sleep(30)
+            return CapacityGate.of("riffusion_test")._ledger.held
+
+        assert run(scenario()) == 0
+        assert flowmusic.asked_references == []
+
+    def test_submit_lost_answer_finds_the_job_by_asking_jobs_on_its_account(self, flowmusic):
+        flowmusic.submission_answers = [NO_ANSWER]
+        flowmusic.next_answers = [self.busy()]
+        flowmusic.answer = self.busy("7", "8")
+        flowmusic.references = {"7": "another", "8": "ref"}
+
+        note = submitted(flowmusic).note
+
+        assert (note.job_id, note.submissions, len(posts(flowmusic))) == ("8", 1, 1)
+        assert flowmusic.asked_references == ["7", "8"]
+
+    def test_submit_lost_answer_and_no_job_of_it_submits_again(self, flowmusic):
+        flowmusic.submission_answers = [NO_ANSWER, {"jobid": "1"}]
+        flowmusic.next_answers = [self.busy()]
+        flowmusic.answer = self.busy("7")
+        flowmusic.references = {"7": "another"}
+
+        assert submitted(flowmusic).note.submissions == 2
+
+    def test_submit_lost_answer_and_a_job_that_does_not_tell_fails(self, flowmusic):
+        flowmusic.submission_answers = [NO_ANSWER]
+        flowmusic.answer = self.busy("7")
+        flowmusic.references = {"7": LookupError("no request")}
+
+        with pytest.raises(RiffusionJobAmbiguous, match=r"Job 7 on account a .* resubmit_in_doubt=True"):
+            submitted(flowmusic)
+        assert len(posts(flowmusic)) == 1
+
+    def test_submit_job_that_does_not_tell_is_risked_if_wanted(self, flowmusic):
+        flowmusic.submission_answers = [NO_ANSWER, {"jobid": "1"}]
+        flowmusic.answer = self.busy("7")
+        flowmusic.references = {"7": LookupError("no request")}
+
+        assert submitted(flowmusic, resubmit_in_doubt=True).note.submissions == 2
+
+    def test_submit_two_jobs_of_one_answer_are_both_noted_and_stopped(self, service):
+        service.settings.service = SERVICES["tempolor"]
+        service.submission_answers = [{"jobs": ["1", "2"]}]
+
+        async def scenario():
+            submitter = new()
+            await submitter.submit()
+            await submitter.stop()
+            return submitter.note.job_ids
+
+        assert run(scenario()) == ("1", "2")
+        assert service.stopped == [("1", None), ("2", None)]
+
+    def test_submit_service_wants_a_pause_between_submissions(self, service):
+        service.settings.service = SERVICES["mureka"]
+        service.answer = reading(a=(5, 5))
+        service.submission_answers = [{"jobid": "1"}]
+
+        async def scenario():
+            began = asyncio.get_running_loop().time()
+            await asyncio.gather(*(new(ref=f"ref {number}").submit() for number in range(4)))
+            return asyncio.get_running_loop().time() - began
+
+        assert 9 <= run(scenario()) <= 11
+
+    def test_submit_answer_that_waited_for_the_song_is_over_at_once(self, service):
+        service.settings.service = SERVICES["acemusic"]
+        service.submission_answers = [{"jobid": "1", "status": "completed", "songs": []}]
+
+        assert submitted(service).note.ran_seconds is not None
+
+    def test_stop_service_cant_stop_it_says_that_it_goes_on(self, service, monkeypatch, caplog):
+        def cancel_job(job_id=None, reply_ref=None):
+            raise RiffusionRejected("405 Method Not Allowed")
+
+        async def scenario():
+            submitter = new()
+            await submitter.submit()
+            monkeypatch.setattr(service, "cancel_job", cancel_job)
+            await submitter.stop()
+
+        run(scenario())
+        assert "Job 1 can't be stopped, and goes on. 405 Method Not Allowed" in caplog.text
+
+    def test_submit_answer_that_came_with_the_song_frees_its_slot_and_is_the_result(self, service):
+        service.settings.service = SERVICES["acemusic"]
+        service.submission_answers = [{"songs": [{"audioUrl": "https://example.com/1"}]}]
+
+        async def scenario():
+            submitter = new()
+            await submitter.submit()
+            return submitter.result, CapacityGate.of("riffusion_test")._ledger.held
+
+        result, held = run(scenario())
+        assert [audio["url"] for audio in result["audio"]] == ["https://example.com/1"]
+        assert held == 0
+
+    def test_submit_answer_that_came_with_a_failure_fails(self, service):
+        service.settings.service = SERVICES["acemusic"]
+        service.submission_answers = [{"jobid": "1", "status": "failed", "error": "too loud"}]
+
+        with pytest.raises(RiffusionJobFailed, match="too loud"):
+            submitted(service)
+
+    def test_submit_lost_answer_of_two_jobs_adopts_both(self, service):
+        service.settings.service = SERVICES["tempolor"]
+        service.submission_answers = [NO_ANSWER]
+        service.next_answers = [FREE]
+        service.answer = reading(job("1", "a", "ref"), job("2", "a", "ref"), a=(0, 2))
+
+        assert submitted(service).note.job_ids == ("1", "2")
+
+    def test_submit_turn_comes_after_the_hold_waits_for_another_slot(self, service):
+        service.settings.service = SERVICES["mureka"]
+        service.answer = reading(a=(9, 9))
+        service.submission_answers = [{"jobid": "1"}]
+
+        async def scenario():
+            often = wait("lets the gate read every second", slots=99, poke_interval=1)
+            songs = [asyncio.create_task(new(hold=4, ref=f"ref {number}").submit()) for number in range(4)]
+            await asyncio.sleep(9.5)
+            await cancel(often, *songs)
+
+        run(scenario())
+        assert len(posts(service)) == 2  # those whose turn came within 4 s
+
+
+class TestLoggedOutAccounts:
+    """An account of several whose login has expired since the last reading."""
+
+    LOGGED_OUT = RiffusionRejected("596 Account Logged Out", status=596)
+
+    def test_submit_account_is_logged_out_waits_for_another(self, service):
+        service.submission_answers = [self.LOGGED_OUT, ACCEPTED]
+
+        assert submitted(service).note.submissions == 2
+        assert service.doubted == 1
+
+    def test_submit_only_account_is_logged_out_is_rejected(self, service):
+        service.submission_answers = [self.LOGGED_OUT]
+
+        with pytest.raises(RiffusionRejected, match="596"):
+            submitted(service, user_ids=frozenset({"a"}))
+
+    def test_submit_accounts_stay_logged_out_is_rejected_after_three(self, service):
+        service.submission_answers = [self.LOGGED_OUT]
+
+        with pytest.raises(RiffusionRejected, match="3 submissions in a row failed"):
+            submitted(service)
+
+
+class TestReadingsDuringTheSubmission:
+    """A submission whose answer takes long, and is lost."""
+
+    def test_submit_job_that_was_over_before_its_answer_is_made_once(self, service):
+        def reading_comes(_):
+            CapacityGate.of("riffusion_test")._take_in(RUNNING, guess=False)
+
+        service.submission_answers = [NO_ANSWER]
+        service.on_post = reading_comes
+
+        note = submitted(service).note
+        assert (note.job_id, note.submissions, note.is_seen) == ("1", 1, True)
+
+    def test_submit_retry_after_does_not_delay_the_search(self, service):
+        service.submission_answers = [RiffusionUnavailable("503", status=503, retry_after=120)]
+        service.next_answers = [FREE, FULL]
+        service.answer = RUNNING
+
+        outcome = submitted(service)
+        assert (outcome.note.job_id, outcome.note.submissions) == ("1", 1)
+        assert outcome.took < 60
+
+    def test_submit_answers_lost_again_and_again_while_readings_are_fine_fails(self, service):
+        service.submission_answers = [NO_ANSWER]
+
+        with pytest.raises(RiffusionUnavailable, match="3 submissions in a row failed"):
+            submitted(service)
+        assert len(posts(service)) == 3
+
+
+def test_submit_connection_is_wrong_after_a_restart_keeps_the_accepted_job(service, xcoms, monkeypatch):
+    async def settings(gate):
+        raise RiffusionRejected("the connection does not exist")
+
+    monkeypatch.setattr(CapacityGate, "settings", settings)
+    xcoms[JOB_KEY] = OF_ANOTHER.to_json() | {"accepted": True, "job_ids": ["7"]}
+
+    assert submitted(service).note.job_ids == ("7",)

@@ -24,7 +24,7 @@ from airflow_riffusion.xcoms import JOB_KEY
 from tests.versions import needs_zero_worker_mode
 from tests.xcoms import MemoryXComs
 
-NOTE = JobNote("ref", submitted_by="x", submissions=1, accepted=True, job_id="1", user_id="a")
+NOTE = JobNote("ref", submitted_by="x", submissions=1, accepted=True, job_ids=("1",), user_id="a")
 ON_ITS_WAY = JobNote("ref", submitted_by="x", submissions=1)
 
 
@@ -37,7 +37,9 @@ class Store(dict):
     """Airflow's task state store."""
 
     set = dict.__setitem__
-    delete = dict.__delitem__
+
+    def delete(self, key):
+        self.pop(key, None)
 
 
 def operator(**arguments):
@@ -198,13 +200,14 @@ class TestExecute:
             "end_from_trigger": False,
             "do_xcom_push": True,
             "multiple_outputs": False,
-            "endpoint": "music/create-prompt",
+            "endpoint": None,
             "json": {"prompt": "polka on the moon"},
             "reply_ref": "d/r/song/3",
             "wait_for_completion": True,
             "result_endpoint": "music/?id={job_id}",
             "job": None,
             "in_doubt": False,
+            "resubmit_in_doubt": False,
         }
 
     @pytest.mark.parametrize(
@@ -308,6 +311,13 @@ class TestExecuteComplete:
         with pytest.raises(AirflowException, match=r"so it is The next try asks for it again") as caught:
             operator().execute_complete(context(store=Store()), event("unknown"))
         assert not isinstance(caught.value, AirflowFailException)
+
+    def test_execute_complete_job_has_failed_leaves_nothing_to_the_next_try(self):
+        store = Store({JOB_KEY: NOTE.to_json() | {"max_tries": 0}})
+
+        with pytest.raises(AirflowException):
+            operator().execute_complete(context(store=store), event("failed", message="Job 1 failed"))
+        assert JOB_KEY not in store
 
     def test_execute_complete_outcome_is_unknown_without_a_store_is_not_retried(self):
         with pytest.raises(AirflowFailException, match="so it is"):

@@ -24,7 +24,7 @@ from tests.xcoms import MemoryXComs
 
 FREE = reading(a=(1, 1))
 RUNNING = reading(job("1", "a", "ref"), a=(0, 1))
-NOTE = JobNote("ref", accepted=True, job_id="1", user_id="a", submitted_at=1.0)
+NOTE = JobNote("ref", accepted=True, job_ids=("1",), user_id="a", submitted_at=1.0)
 TASK = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=3)
 
 
@@ -68,8 +68,9 @@ def steps(monkeypatch):
     async def watch(*arguments):
         return answer("watch")
 
-    async def fetch(*arguments, **options):
-        return answer("fetch")
+    async def fetch(reader):
+        answer("fetch")
+        return NOTE.to_xcom(None)
 
     async def stop(submitter):
         steps.stopped += 1
@@ -77,7 +78,7 @@ def steps(monkeypatch):
     monkeypatch.setattr(Submitter, "submit", submit)
     monkeypatch.setattr(Submitter, "stop", stop)
     monkeypatch.setattr(outcome, "watch", watch)
-    monkeypatch.setattr(outcome, "fetch", fetch)
+    monkeypatch.setattr(outcome.OutcomeReader, "fetch", fetch)
     return steps
 
 
@@ -128,6 +129,7 @@ def test_submission_trigger_without_waiting_for_the_end_ends_when_the_job_is_acc
         ("submit", RiffusionUnavailable("3 submissions in a row failed"), "failed"),
         ("watch", RiffusionRejected("401 Unauthorized"), "unknown"),
         ("fetch", RiffusionRejected("404 Not Found"), "unknown"),
+        ("fetch", RiffusionRejected("410 Gone", status=410), "rejected"),
         ("fetch", RiffusionJobFailed("Job 1 failed: too loud"), "failed"),
     ],
 )
