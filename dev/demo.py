@@ -22,13 +22,14 @@ from dev.demo_story import (
     WAYS,
     Event,
     Task,
+    album,
     event_text,
     happenings,
+    missing_files,
     order_text,
     shortcomings,
     song_of,
     summary,
-    unknown_outcomes,
 )
 
 if TYPE_CHECKING:
@@ -144,13 +145,20 @@ def _make_songs(home: Path, *, keep: bool) -> int:
 def _run_dags(airflow: AirflowStack, emulator: EmulatorServer, story: _Story) -> list[str]:
     """Run the DAGs side by side, tell their story and print its result; return what went wrong."""
     story.tell(f"Airflow and the emulator are up: {len(ACCOUNTS)} accounts with 2 slots each, all free")
-    look = _Look(airflow, [airflow.trigger(way.dag_id, {"prompts": way.songs}) for way in WAYS])
+    folder = airflow.home / "album"
+    look = _Look(
+        airflow,
+        [airflow.trigger(way.dag_id, {"prompts": way.songs, "folder": folder.as_uri()}) for way in WAYS],
+    )
     story.tell(order_text())
     _follow(look, emulator, story)
     stats = emulator.service.stats()
     print(f"\n{summary(stats, story.seconds)}", flush=True)
     found = shortcomings(look.tasks, look.states, stats, airflow.home / "airflow" / "logs")
-    return found + unknown_outcomes(look.xcoms)
+    found += missing_files(folder)
+    if not found:
+        print(f"\n{album(folder)}", flush=True)
+    return found
 
 
 def _complain(problems: Sequence[str], home: Path) -> None:

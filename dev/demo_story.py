@@ -28,6 +28,9 @@ SLOTS = sum(ACCOUNTS.values())
 RUN_TIMEOUT = 180
 """How long the DAG runs may take, in seconds."""
 
+PLAYLIST = "album.m3u8"
+"""The file that riffusion_album writes beside the songs."""
+
 OVER = frozenset({"success", "failed", "upstream_failed", "skipped", "removed"})
 """The states in which a task or a run stays."""
 
@@ -63,7 +66,7 @@ SENSOR = Way(
 ONE_TASK = Way(
     name="one task",
     how="one task waits, submits, and sees the end",
-    dag_id="riffusion_songs",
+    dag_id="riffusion_album",
     task_id="song",
     songs=SONGS[1::2],
 )
@@ -126,7 +129,8 @@ def _jobs_events(jobs: Iterable[Job]) -> Iterator[tuple[datetime, Event]]:
 
 
 def _outcome(xcom: Any) -> str:
-    return str(xcom["result"][0]["status"]) if xcom["result"] else "outcome unknown"
+    files = len(xcom["audio"])
+    return f"{files} audio file{'s' if files > 1 else ''}" if files else "no audio"
 
 
 def song_of(task: Task) -> str:
@@ -192,14 +196,34 @@ def shortcomings(tasks: Sequence[Task], states: Mapping[str, str], stats: Stats,
     return found + _tasks_shortcomings(tasks, logs)
 
 
-def unknown_outcomes(xcoms: Mapping[str, Any]) -> list[str]:
+def album(folder: Path) -> str:
     """
-    List the songs made by one task that did not see how their job ended.
+    Say what there is to listen to.
 
-    :param xcoms: what the tasks that waited left, by song.
+    :param folder: where the album was saved.
     """
-    songs = [song for song in ONE_TASK.songs if song in xcoms and _outcome(xcoms[song]) != "completed"]
-    return [f"{ONE_TASK.dag_id}, {song}: {_outcome(xcoms[song])}." for song in songs]
+    files = [f"  {path.name:<14}{path.stat().st_size:>9,} bytes" for path in sorted(folder.iterdir())]
+    return "\n".join([f"Listen to it: {folder / PLAYLIST}", *files])
+
+
+def missing_files(folder: Path) -> list[str]:
+    """
+    List what is missing in an album: nothing, if the demo succeeded.
+
+    :param folder: where it should have been saved.
+    """
+    if not (folder / PLAYLIST).is_file():
+        return [f"{ONE_TASK.dag_id}: there is no {folder / PLAYLIST}."]
+    lines = (folder / PLAYLIST).read_text().splitlines()
+    files = [folder / line for line in lines if not line.startswith("#")]
+    found = [f"{ONE_TASK.dag_id}: {file} is missing or empty." for file in files if not _has_content(file)]
+    if len(files) != len(ONE_TASK.songs):
+        found.append(f"{ONE_TASK.dag_id}: the playlist has {len(files)} songs, not {len(ONE_TASK.songs)}.")
+    return found
+
+
+def _has_content(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0
 
 
 def _tasks_shortcomings(tasks: Sequence[Task], logs: Path) -> list[str]:

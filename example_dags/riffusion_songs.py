@@ -27,9 +27,7 @@ def riffusion_songs():
     def songs(params: dict) -> list[dict]:
         return [{"prompt": prompt} for prompt in params["prompts"]]
 
-    RiffusionSubmitOperator.partial(
-        task_id="song", result_endpoint="music/?user_id={user_id}&id={job_id}"
-    ).expand(json=songs())
+    RiffusionSubmitOperator.partial(task_id="song").expand(json=songs())
 
 
 riffusion_songs()

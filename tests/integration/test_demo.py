@@ -15,16 +15,18 @@ from dev.demo import CAPACITY_PAGE, REPOSITORY, own_folder
 from dev.demo_story import (
     ACCOUNTS,
     ONE_TASK,
+    PLAYLIST,
     SENSOR,
     SONGS,
     WAYS,
     Event,
+    album,
     event_text,
     happenings,
+    missing_files,
     order_text,
     shortcomings,
     summary,
-    unknown_outcomes,
 )
 from tests.versions import needs_pages_of_plugins
 
@@ -149,12 +151,12 @@ def test_happenings_cancelled_job_is_not_done():
 
 
 @pytest.mark.parametrize(
-    ("result", "outcome"), [([{"status": "completed"}], "completed"), (None, "outcome unknown")]
+    ("audio", "outcome"), [([{}], "1 audio file"), ([{}, {}], "2 audio files"), ([], "no audio")]
 )
-def test_happenings_one_task_sees_its_songs_end_after_the_job(result, outcome):
+def test_happenings_one_task_sees_its_songs_end_after_the_job(audio, outcome):
     song = ONE_TASK.songs[3]
     jobs = [a_job(song, 0, ended=8, status="completed")]
-    last_events = happenings([], {song: {"result": result}}, jobs)[1:]
+    last_events = happenings([], {song: {"audio": audio}}, jobs)[1:]
     assert last_events == [Event("done", song, "alice, in 8 s"), Event("sees end", song, outcome)]
 
 
@@ -192,16 +194,40 @@ def test_summary_says_what_was_counted():
     )
 
 
-@pytest.mark.parametrize(
-    ("result", "found"),
-    [
-        ([{"status": "completed"}], []),
-        ([{"status": "failed"}], [f"riffusion_songs, {ONE_TASK.songs[0]}: failed."]),
-        (None, [f"riffusion_songs, {ONE_TASK.songs[0]}: outcome unknown."]),
-    ],
-)
-def test_unknown_outcomes_are_songs_without_a_completed_result(result, found):
-    assert unknown_outcomes({ONE_TASK.songs[0]: {"result": result}, SENSOR.songs[0]: {}}) == found
+def an_album(folder, *missing):
+    """Save an album, without some of its files."""
+    names = [f"0{number}-1.wav" for number in range(1, len(ONE_TASK.songs) + 1)]
+    for name in names:
+        (folder / name).write_bytes(b"" if name in missing else b"a tone")
+    (folder / PLAYLIST).write_text("\n".join(["#EXTM3U", *names]))
+    return folder
+
+
+def test_missing_files_of_a_whole_album_are_none(tmp_path):
+    assert missing_files(an_album(tmp_path)) == []
+
+
+def test_missing_files_without_a_playlist_names_it(tmp_path):
+    assert missing_files(tmp_path) == [f"riffusion_album: there is no {tmp_path / PLAYLIST}."]
+
+
+def test_missing_files_empty_song_is_named(tmp_path):
+    file = tmp_path / "02-1.wav"
+
+    assert missing_files(an_album(tmp_path, file.name)) == [f"riffusion_album: {file} is missing or empty."]
+
+
+def test_missing_files_playlist_with_too_few_songs_is_named(tmp_path):
+    (tmp_path / PLAYLIST).write_text("#EXTM3U\n")
+
+    assert missing_files(tmp_path) == ["riffusion_album: the playlist has 0 songs, not 4."]
+
+
+def test_album_lists_its_files(tmp_path):
+    assert album(an_album(tmp_path)).splitlines()[:2] == [
+        f"Listen to it: {tmp_path / PLAYLIST}",
+        "  01-1.wav              6 bytes",
+    ]
 
 
 def test_shortcomings_all_well_are_none(tmp_path):
@@ -222,19 +248,19 @@ def test_shortcomings_wrong_number_of_songs_is_named(tmp_path, completed):
 def test_shortcomings_run_without_end_lists_its_tasks(tmp_path):
     waiting = [a_task(state="deferred", map_index=n) for n in range(2)]
     tasks = [*waiting, a_task("summary", None, -1), one_task("running")]
-    states = ended(riffusion_capacity_gate="running", riffusion_songs="running")
+    states = ended(riffusion_capacity_gate="running", riffusion_album="running")
     assert shortcomings(tasks, states, stats(), tmp_path) == [
         "riffusion_capacity_gate did not end within 180 s.",
-        "riffusion_songs did not end within 180 s.",
+        "riffusion_album did not end within 180 s.",
         "riffusion_capacity_gate, song.wait_for_slot: 2 deferred.",
         "riffusion_capacity_gate, summary: 1 not begun.",
-        "riffusion_songs, song: 1 running.",
+        "riffusion_album, song: 1 running.",
     ]
 
 
 def test_shortcomings_run_that_never_began_is_named(tmp_path):
-    assert shortcomings([], ended(riffusion_songs="queued"), stats(), tmp_path) == [
-        "riffusion_songs did not end within 180 s."
+    assert shortcomings([], ended(riffusion_album="queued"), stats(), tmp_path) == [
+        "riffusion_album did not end within 180 s."
     ]
 
 
@@ -257,9 +283,9 @@ def test_shortcomings_failed_tasks_have_the_reason_of_one(tmp_path, way):
 
 @pytest.mark.parametrize("state", ["failed", "up_for_retry"])
 def test_shortcomings_failed_try_without_a_log_says_so(tmp_path, state):
-    log = tmp_path / "dag_id=riffusion_songs" / "run_id=a-run" / "task_id=songs" / "attempt=1.log"
+    log = tmp_path / "dag_id=riffusion_album" / "run_id=a-run" / "task_id=songs" / "attempt=1.log"
     assert shortcomings([a_task("songs", state, -1, way=ONE_TASK)], ended(), stats(), tmp_path) == [
-        f"riffusion_songs, songs: 1 {state}. It did not say why.",
+        f"riffusion_album, songs: 1 {state}. It did not say why.",
         f"  Log: {log}",
     ]
 
