@@ -8,11 +8,14 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
+from airflow_riffusion.services import SERVICES
 from benchmarks.table import Row
 
 if TYPE_CHECKING:
@@ -27,10 +30,21 @@ NOTE = (
     "turn, in several rounds; a figure is its lowest in any round, which a busy neighbour spoils least. "
     "A kept hook, with its TCP connection, is what the gate has; a new one for each reading, its Airflow "
     "connection looked up in an environment variable, is what a task has. requests.get opens a TCP "
-    "connection for each call; the kept requests.Session shows what keeping it is worth without us."
+    "connection for each call; the kept requests.Session shows what keeping it is worth without us. Parsing: "
+    "each service's documented answer, from bytes to Capacity."
 )
 
-_PAYLOAD = Path(__file__).parents[1] / "tests" / "contract" / "available_200.json"
+_CONTRACT = Path(__file__).parents[1] / "tests" / "contract"
+_PAYLOAD = _CONTRACT / "available_200.json"
+_PAYLOADS = {
+    "riffusion": _PAYLOAD,
+    "flowmusic": _CONTRACT / "flowmusic.jobs_200.json",
+    "tempolor": _CONTRACT / "available_200.tempolor.json",
+    "acemusic": _CONTRACT / "acemusic.jobs_200.json",
+    "mureka": _CONTRACT / "mureka.jobs_200.json",
+    "pixverse": _CONTRACT / "pixverse.available_200.json",
+    "kling": _CONTRACT / "available_200.kling.json",
+}
 _ENDPOINT = "v1/riffusion/scheduler/available"
 _TOKEN = "user:1234-abcDEF"
 _HEADERS = {"Authorization": f"Bearer {_TOKEN}"}
@@ -62,7 +76,22 @@ def measure(calls: int = 300, *, rounds: int = 5, warm_up: int = 20) -> list[Row
         for figure, of, target in (("ms, median", median, at_most), ("ms, p95", _p95, None)):
             our_figure, peer_figure = (min(of(times[name]) for times in all_times) for name in (ours, peer))
             rows.append(Row(f"get_capacity(), {ours}", figure, our_figure, peer_figure, peer, target))
-    return rows
+    return rows + _parsing(calls, rounds)
+
+
+def _parsing(calls: int, rounds: int) -> list[Row]:
+    """Parse the answer of each service."""
+    clients: dict[str, Client] = {
+        name: partial(
+            SERVICES[name].read_capacity, path.read_bytes(), observed_at=datetime.now(UTC), max_jobs=10
+        )
+        for name, path in _PAYLOADS.items()
+    }
+    all_times = [_times(clients, calls) for _ in range(rounds)]
+    return [
+        Row(f"parse a reading, {name}", "ms, median", min(median(times[name]) for times in all_times))
+        for name in clients
+    ]
 
 
 def _times(clients: dict[str, Client], calls: int) -> dict[str, list[float]]:

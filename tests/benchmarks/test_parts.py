@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from airflow_riffusion.services import SERVICES
 from benchmarks import imports, model, readings
 
 
@@ -15,8 +16,11 @@ def test_imports_are_measured():
 def test_readings_are_measured():
     rows = readings.measure(2, rounds=2, warm_up=1)
 
-    assert [row.figure for row in rows] == ["ms, median", "ms, p95"] * 5
-    assert all(row.ours > 0 and row.peer > 0 for row in rows)
+    compared, parsed = rows[:10], rows[10:]
+    assert [row.figure for row in compared] == ["ms, median", "ms, p95"] * 5
+    assert all(row.ours > 0 and row.peer > 0 for row in compared)
+    assert [row.measured for row in parsed] == [f"parse a reading, {name}" for name in SERVICES]
+    assert all(row.ours > 0 for row in parsed)
 
 
 def test_model_of_100_tasks_refuses_none_and_keeps_their_order():
