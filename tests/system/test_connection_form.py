@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
+from airflow_riffusion.services import SERVICES
 from tests.browser import FLAGS, log_in, take_screenshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dev.airflow_stack import AirflowStack
+from dev.airflow_stack import AirflowStack
 
 TOKEN = "user:1234-abcDEF5678"
 ALWAYS_THERE = ["Connection ID *", "Connection Type *"]
@@ -95,7 +96,14 @@ def test_connection_form_shows_only_our_fields_under_our_names(page: Page, airfl
 
     open_extra_fields(form)
     expect(labels).to_have_text(
-        [*ALWAYS_THERE, "Service", "Timeout (seconds)", "Allow plain HTTP", "Separate triggerers"]
+        [
+            *ALWAYS_THERE,
+            "Service",
+            "Slots per account",
+            "Timeout (seconds)",
+            "Allow plain HTTP",
+            "Separate triggerers",
+        ]
     )
     expect(form.get_by_label("Timeout (seconds)")).to_have_value("30")
     expect(form.get_by_label("Allow plain HTTP")).not_to_be_checked()
@@ -103,7 +111,7 @@ def test_connection_form_shows_only_our_fields_under_our_names(page: Page, airfl
     take_screenshot(page, "connection-form-extra")
 
     form.get_by_label("Service").click()
-    expect(form.get_by_role("option")).to_have_text(["riffusion", "tempolor", "kling", "ltxstudio"])
+    expect(form.get_by_role("option")).to_have_text(list(SERVICES))
 
 
 def test_connection_form_filled_in_saves_a_working_connection(
@@ -116,6 +124,7 @@ def test_connection_form_filled_in_saves_a_working_connection(
     open_extra_fields(form)
     form.get_by_label("Service").click()
     form.get_by_role("option", name="tempolor").click()
+    form.get_by_label("Slots per account").fill("8")
     form.get_by_label("Timeout (seconds)").fill("45")
     form.get_by_label("Allow plain HTTP").press("Space")
     form.get_by_label("Separate triggerers").press("Space")
@@ -130,6 +139,7 @@ def test_connection_form_filled_in_saves_a_working_connection(
     assert saved["schema"] is None
     assert json.loads(saved["extra"]) == {
         "service": "tempolor",
+        "max_jobs": 8,
         "timeout": 45,
         "allow_http": True,
         "separate_triggerers": True,

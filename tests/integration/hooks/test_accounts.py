@@ -84,5 +84,5 @@ def test_hook_test_connection_counts_full_accounts(connect, raw_server):
     server = raw_server(respond)
     assert RiffusionHook(connect(server.url)).test_connection() == (
         True,
-        "0 of 4 slots free on 1 account",
+        "Riffusion: 0 of 4 slots free on 1 account; account b needs its login renewed at useapi.net",
     )

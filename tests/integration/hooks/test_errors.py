@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import socket
 import struct
 from datetime import UTC, datetime, timedelta
@@ -43,6 +44,7 @@ def test_hook_wrong_token_is_rejected_with_advice_and_not_retried(connect, answe
         ("418 I'm a Teapot", ""),
         ("402 ", "there are no credits, or no subscription"),
         ("412 ", "there are no credits, or no subscription"),
+        ("410 Gone", "it has expired"),
         ("422 ", "the prompt was moderated"),
         ("596 ", "renew its cookie at useapi.net"),
     ],
@@ -113,6 +115,36 @@ def test_hook_retry_after_date_is_read_as_seconds_from_now(connect, answering, m
         RiffusionHook(connect(server.url)).get_capacity()
 
     assert caught.value.retry_after == pytest.approx(max(0, minutes * 60), abs=30)
+
+
+@pytest.mark.parametrize(
+    ("moment", "seconds"), [(timedelta(seconds=45), 45), (timedelta(seconds=-45), 0), (None, None)]
+)
+def test_hook_retry_after_in_the_body_is_read_as_seconds_from_now(connect, answering, moment, seconds):
+    moment = None if moment is None else (datetime.now(tz=UTC) + moment).isoformat()
+    server = answering(json.dumps({"error": "full", "retryAfter": moment}).encode(), "429 Too Many Requests")
+
+    with pytest.raises(RiffusionUnavailable) as caught:
+        RiffusionHook(connect(server.url)).get_capacity()
+
+    assert caught.value.retry_after == (seconds if not seconds else pytest.approx(seconds, abs=30))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": "no such model"},
+        {"error": {"code": 404, "message": "no such model", "status": "NOT_FOUND"}},
+        {"message": "no such model"},
+    ],
+)
+def test_hook_error_is_quoted_also_if_it_is_nested(connect, answering, body):
+    server = answering(json.dumps(body).encode(), "404 Not Found")
+
+    with pytest.raises(RiffusionRejected) as caught:
+        RiffusionHook(connect(server.url)).run("music")
+
+    assert caught.value.detail == "no such model"
 
 
 def test_hook_redirect_is_rejected_and_not_followed(connect, answering):

@@ -8,12 +8,16 @@ from airflow_riffusion.emulator import EmulatorServer
 from airflow_riffusion.emulator.faults import Fault
 from airflow_riffusion.exceptions import RiffusionRejected, RiffusionUnavailable
 from airflow_riffusion.hooks.riffusion import RiffusionHook
+from airflow_riffusion.services import SERVICES
+
+# No page read says how these stop a job.
+CANT_STOP = ("acemusic", "mureka")
 
 
-@pytest.fixture(params=["riffusion", "tempolor", "kling"])
+@pytest.fixture(params=[name for name in SERVICES if name not in CANT_STOP])
 def emulator(request, connect):
     with EmulatorServer(service=request.param) as emulator:
-        connect(emulator.url, extra={"service": request.param})
+        connect(emulator.url, extra={"service": request.param, "max_jobs": 2})
         yield emulator
 
 
@@ -32,17 +36,29 @@ def test_cancel_job_by_reference_cancels_no_other_job(emulator):
     assert [job.reply_ref for job in emulator.service.read().jobs] == ["another"]
 
 
+@pytest.mark.parametrize("emulator", CANT_STOP, indirect=True)
+def test_cancel_job_service_that_cant_stop_it_is_rejected(emulator):
+    job = emulator.service.submit("a prompt")
+
+    with pytest.raises(RiffusionRejected, match="405"):
+        RiffusionHook("riffusion_test").cancel_job(str(job.job_id))
+
+
 @pytest.mark.parametrize("which", [{"job_id": "no such"}, {"reply_ref": "no such"}])
 def test_cancel_job_that_is_not_executing_returns_false(emulator, which):
     assert RiffusionHook("riffusion_test").cancel_job(**which) is False
 
 
-@pytest.mark.parametrize("emulator", ["riffusion"], indirect=True)
+@pytest.mark.parametrize(
+    "emulator", [name for name in SERVICES if SERVICES[name].submit_endpoint], indirect=True
+)
 def test_account_field_of_the_service_chooses_the_account(emulator):
     account = emulator.service.read().accounts[1].user_id
     hook = RiffusionHook("riffusion_test")
+    service = hook.settings.service
 
-    hook.run("music/create-prompt", "POST", {"prompt": "a prompt", hook.settings.account_field: account})
+    song = {"prompt": "a prompt", service.account_field: account, **service.submit_fields}
+    hook.run(service.submit_endpoint, "POST", song)
 
     assert [job.user_id for job in emulator.service.read().jobs] == [account]
 

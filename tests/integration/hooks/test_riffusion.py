@@ -45,7 +45,7 @@ def test_get_capacity_asks_the_service_of_the_connection(connect, answering, con
 def test_hook_test_connection_says_what_it_read(connect, answering, contract):
     hook = RiffusionHook(connect(answering(contract()).url))
 
-    assert hook.test_connection() == (True, "18 of 20 slots free on 2 accounts")
+    assert hook.test_connection() == (True, "Riffusion: 18 of 20 slots free on 2 accounts")
 
 
 @pytest.mark.parametrize(

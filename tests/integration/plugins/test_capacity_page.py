@@ -34,6 +34,7 @@ from airflow_riffusion.plugins.page.app import MEDIA_TYPES, create_app
 from airflow_riffusion.plugins.page.database import Tables
 from airflow_riffusion.plugins.page.document import Tasks, WaitingTask
 from airflow_riffusion.plugins.page.views import ConnectionViews
+from airflow_riffusion.services import SERVICES
 
 CONN_ID = "riffusion_test"
 TIMEOUT = 30.0  # seconds: a thread of a busy machine may take its time
@@ -57,17 +58,23 @@ def auth_manager():
 
 
 @pytest.fixture
-def emulator():
+def service(request):
+    return getattr(request, "param", "riffusion")
+
+
+@pytest.fixture
+def emulator(service):
     with EmulatorServer(
-        accounts={"alice": 2, "bob": 2}, job_seconds=600, token="user:1234-abcDEF"
+        service=service, accounts={"alice": 2, "bob": 2}, job_seconds=600, token="user:1234-abcDEF"
     ) as emulator:
         yield emulator
 
 
 @pytest.fixture
-def tables(emulator, connect):
+def tables(emulator, connect, service):
     """Return a list whose last item is what Airflow's database says."""
-    return [Tables(conn_ids=(connect(emulator.url, conn_id=CONN_ID),))]
+    extra = {"service": service, "max_jobs": 2}
+    return [Tables(conn_ids=(connect(emulator.url, conn_id=CONN_ID, extra=extra),))]
 
 
 @pytest.fixture
@@ -101,6 +108,16 @@ def test_app_has_only_the_tested_paths(tables):
 
     assert {route.path for route in routes if isinstance(route, APIRoute)} == {"/", "/cards", "/{name}"}
     assert len(routes) == 3
+
+
+@pytest.mark.parametrize("service", SERVICES, indirect=True)
+def test_cards_show_the_slots_and_jobs_of_each_service(client, emulator, service):
+    emulator.service.submit("polka on the moon", user_id="alice")
+
+    shown = card(client("admin"))
+
+    assert (shown["service"], shown["slots"]["slots"], shown["slots"]["executing"]) == (service, 4, 1)
+    assert [job["account"] for job in shown["jobs"]] == ["alice"]
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/unknown.js"])

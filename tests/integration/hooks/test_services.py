@@ -1,0 +1,139 @@
+"""Readings of each service, over real HTTP."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_riffusion.emulator import EmulatorServer
+from airflow_riffusion.emulator.faults import Fault
+from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionRejected, RiffusionUnavailable
+from airflow_riffusion.hooks.riffusion import RiffusionHook
+from airflow_riffusion.services import SERVICES
+
+ACCOUNTS = {"one:@example.com": 3, "two@example.com": 2}
+LISTS_BUSY_ACCOUNTS_ONLY = [name for name, service in SERVICES.items() if service.lists_busy_accounts_only]
+
+
+@pytest.fixture(params=SERVICES)
+def emulator(request, connect):
+    # The connection has to say how many slots an account has on mureka, the same for all.
+    accounts = dict.fromkeys(ACCOUNTS, 3) if request.param == "mureka" else ACCOUNTS
+    with EmulatorServer(service=request.param, accounts=accounts, seed=1) as emulator:
+        connect(emulator.url, extra={"service": request.param, "max_jobs": 3})
+        yield emulator
+
+
+@pytest.fixture
+def hook(emulator):
+    return RiffusionHook("riffusion_test")
+
+
+def available(capacity):
+    return {account.user_id: account.available for account in capacity.accounts}
+
+
+def test_reading_of_an_idle_service_has_all_slots_free(emulator, hook):
+    slots = {account.user_id: account.max_jobs for account in emulator.service.read().accounts}
+
+    assert available(hook.get_capacity()) == slots
+
+
+def test_reading_of_a_busy_service_has_its_jobs_and_what_is_left(emulator, hook):
+    jobs = [emulator.service.submit("a prompt", user_id=account) for account in ("one:@example.com",) * 2]
+
+    capacity = hook.get_capacity()
+
+    assert {(job.job_id, job.user_id) for job in capacity.jobs} == {
+        (str(job.job_id), job.user_id) for job in jobs
+    }
+    assert available(capacity)["one:@example.com"] == 1
+
+
+def test_reading_of_a_full_service_has_no_slot_free(emulator, hook):
+    for account in emulator.service.read().accounts:
+        for _ in range(account.max_jobs):
+            emulator.service.submit("a prompt", user_id=account.user_id)
+
+    assert hook.get_complete_capacity().available == 0
+
+
+def test_reading_leaves_out_the_slots_of_an_account_that_is_logged_out(emulator, hook):
+    emulator.service.log_out("two@example.com")
+
+    assert available(hook.get_complete_capacity()).get("two@example.com", 0) == 0
+
+
+def test_test_connection_says_the_service_and_whose_login_needs_renewal(emulator, hook):
+    for account in ACCOUNTS:
+        emulator.service.log_out(account)
+
+    works, said = hook.test_connection()
+
+    assert works
+    assert said.startswith(f"{hook.settings.service.title}: 0 of ")
+    assert "need their logins renewed" in said
+
+
+@pytest.mark.parametrize("emulator", LISTS_BUSY_ACCOUNTS_ONLY, indirect=True)
+def test_readings_ask_for_the_accounts_once(emulator, hook):
+    for _ in range(5):
+        hook.get_capacity()
+
+    requests = emulator.service.stats().requests_by_endpoint
+    assert (requests["capacity"], requests["accounts"]) == (5, 1)
+
+
+@pytest.mark.parametrize("emulator", LISTS_BUSY_ACCOUNTS_ONLY, indirect=True)
+def test_reading_without_any_known_account_is_unavailable(emulator, hook):
+    emulator.faults.add(Fault(endpoint="accounts", status=503))
+
+    with pytest.raises(RiffusionUnavailable, match="503"):
+        hook.get_capacity()
+
+
+@pytest.mark.parametrize("emulator", ["flowmusic", "mureka"], indirect=True)
+def test_reference_of_a_job_is_what_it_was_submitted_with(emulator, hook):
+    job = emulator.service.submit("a prompt", reply_ref="mine")
+
+    assert hook.reference_of(str(job.job_id)) == "mine"
+
+
+@pytest.mark.parametrize("emulator", ["kling"], indirect=True)
+def test_reference_of_a_job_where_no_page_says_it_is_an_error(emulator, hook):
+    with pytest.raises(LookupError, match="no page of Kling says"):
+        hook.reference_of("1")
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ({"status": 401}, RiffusionRejected),
+        ({"status": 402}, RiffusionRejected),
+        ({"status": 404}, RiffusionRejected),
+        ({"status": 429, "retry_after": 30}, RiffusionUnavailable),
+        ({"status": 500}, RiffusionUnavailable),
+        ({"status": 596}, RiffusionRejected),
+        ({"drop": True}, RiffusionUnavailable),
+        ({"body": "cut"}, RiffusionUnavailable),
+        ({"body": "truncated"}, RiffusionBadResponse),
+        ({"body": "html"}, RiffusionBadResponse),
+        ({"body": "empty"}, RiffusionBadResponse),
+        ({"body": "[]"}, RiffusionBadResponse),
+        ({"body": '{"error": {"code": 500, "message": "not now"}}'}, RiffusionBadResponse),
+    ],
+    ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
+)
+def test_reading_that_fails_means_the_same_with_each_service(emulator, hook, fault, error):
+    emulator.faults.add(Fault(endpoint="capacity", **fault))
+
+    with pytest.raises(error):
+        hook.get_capacity()
+
+
+@pytest.mark.parametrize("emulator", LISTS_BUSY_ACCOUNTS_ONLY, indirect=True)
+def test_reading_while_the_accounts_fail_shows_those_that_were_known(emulator, hook):
+    hook.get_capacity()
+    emulator.faults.add(Fault(endpoint="accounts", status=503))
+    hook.configured_accounts(max_age=-1)
+
+    assert available(hook.get_capacity()).keys() == ACCOUNTS.keys()
