@@ -1,3 +1,3 @@
-"""Apache Airflow provider for the job slots of Riffusion accounts on useapi.net."""
+"""Apache Airflow provider for the job slots of accounts on useapi.net."""
 
 __version__ = "0.1.0"

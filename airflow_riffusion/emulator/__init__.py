@@ -1,5 +1,5 @@
 """
-useapi.net's scheduler service on your own machine, for demos, tests and CI.
+A music service of useapi.net on your own machine, for demos, tests and CI.
 
 From a shell: ``python -m airflow_riffusion.emulator --accounts 2 --max-jobs 2 --job-seconds 20``.
 In a test: ``with EmulatorServer(accounts=2, max_jobs=2) as emulator: ...``.

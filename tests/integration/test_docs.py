@@ -25,8 +25,8 @@ PYPROJECT = tomllib.loads((docs.ROOT / "pyproject.toml").read_text())
 
 @pytest.fixture
 def emulator(connect):
-    with EmulatorServer(accounts=2, max_jobs=2) as emulator:
-        connect(emulator.url, conn_id="riffusion_default")
+    with EmulatorServer(service="flowmusic", accounts=2, max_jobs=2) as emulator:
+        connect(emulator.url, conn_id="riffusion_default", extra={"service": "flowmusic"})
         emulator.service.submit("polka on the moon")
         yield emulator
 

@@ -6,6 +6,7 @@ import ast
 import inspect
 import json
 import re
+import runpy
 from datetime import timedelta
 from http import HTTPStatus
 from typing import get_args
@@ -16,15 +17,17 @@ from airflow_riffusion import exceptions, metrics
 from airflow_riffusion.cli.definition import COMMANDS
 from airflow_riffusion.core.note import JobNote
 from airflow_riffusion.core.request import Grant, SlotRequest
+from airflow_riffusion.emulator import EmulatorServer
 from airflow_riffusion.emulator.faults import Fault
 from airflow_riffusion.emulator.program import OPTIONS
 from airflow_riffusion.emulator.records import Endpoint, Stats
+from airflow_riffusion.emulator.service import OTHER_ENDPOINT
 from airflow_riffusion.get_provider_info import get_provider_info
-from airflow_riffusion.hooks.settings import SERVICES, ConnectionSettings
 from airflow_riffusion.operators.capacity import CapacityOperator
 from airflow_riffusion.operators.submit import RiffusionSubmitOperator
 from airflow_riffusion.sensors.capacity import CapacitySensor
 from airflow_riffusion.sensors.job import JobSensor
+from airflow_riffusion.services import GONE, SERVICES
 from tests import docs
 from tests.readings import job, reading
 from tests.versions import needs_airflow_3
@@ -102,6 +105,13 @@ def test_docs_sensor_xcom_has_the_real_fields():
     assert sorted(names_of(docs.PAGES["docs/gate.md"].table("Its XCom", "key"))) == sorted(shown)
 
 
+@needs_airflow_3
+def test_docs_album_params_are_those_of_the_example():
+    example = runpy.run_path(str(docs.ROOT / "example_dags" / "riffusion_album.py"))["riffusion_album"]()
+
+    assert names_of(docs.PAGES["docs/audio.md"].table("Saving audio", "param")) == list(example.params)
+
+
 # The connection and its services
 
 
@@ -112,10 +122,58 @@ def test_docs_service_table_has_all_services(page, heading):
     assert names_of(docs.PAGES[page].table(heading, "service")) == list(SERVICES)
 
 
-def test_docs_service_table_says_what_an_account_is_called():
-    for service, *_, account in docs.PAGES["docs/services.md"].table("Services", "service"):
-        settings = ConnectionSettings("c", "https://example.com", "token", service.value, 30)
-        assert account.value == settings.account_field
+@pytest.mark.parametrize("page", ["README.md", "docs/services.md"])
+def test_docs_service_table_says_what_each_makes(page):
+    heading = {"README.md": "Which services work", "docs/services.md": "Services"}[page]
+    shown = {
+        service.codes[0]: makes.text for service, makes, *_ in docs.PAGES[page].table(heading, "service")
+    }
+
+    assert shown == {name: service.makes for name, service in SERVICES.items()}
+
+
+def test_docs_service_table_names_each():
+    rows = docs.PAGES["docs/services.md"].table("Services", "service")
+
+    assert [
+        service.text for service, _, state, *_ in rows if SERVICES[service.codes[0]].title not in state.text
+    ] == []
+
+
+def test_docs_service_table_has_each_ones_account_endpoints_and_references():
+    rows = docs.PAGES["docs/services.md"].table("Services", "service")
+    shown = {
+        service.codes[0]: (account.codes, readings.codes, songs.codes, references.text)
+        for service, _, _, account, readings, songs, references in rows
+    }
+
+    assert shown == {
+        name: (
+            [service.account_field],
+            [service.capacity_endpoint, *(["accounts"] if service.lists_busy_accounts_only else [])],
+            [service.submit_endpoint] if service.submit_endpoint else [],
+            "yes" if service.names_references else "no",
+        )
+        for name, service in SERVICES.items()
+    }
+
+
+def test_docs_table_of_what_is_known_has_all_services():
+    shown = names_of(docs.PAGES["docs/services.md"].table("What is known of each", "service"))
+
+    assert shown == list(SERVICES)
+
+
+def test_docs_services_that_are_gone_are_listed_with_the_reason():
+    page = " ".join(docs.PAGES["docs/services.md"].text.split())
+
+    assert [name for name, reason in GONE.items() if f"`{name}`: {reason}" not in page] == []
+
+
+def test_docs_table_of_audio_files_has_all_services():
+    shown = names_of(docs.PAGES["docs/audio.md"].table("How many files a song has", "service"))
+
+    assert sorted(shown) == sorted(SERVICES)
 
 
 def test_docs_connection_table_has_all_fields_of_the_form():
@@ -130,7 +188,8 @@ def test_docs_connection_table_has_all_fields_of_the_form():
 
     assert {label: name for label, (name, _) in shown.items()} == expected
     for field in form["conn-fields"].values():
-        assert shown[field["label"]][1] == str(field["schema"]["default"]).replace("False", "false")
+        default = field["schema"]["default"]
+        assert shown[field["label"]][1] == ("" if default is None else str(default).replace("False", "false"))
 
 
 # Command line and emulator
@@ -171,6 +230,18 @@ def test_docs_fault_table_has_all_fields_and_defaults():
     assert defaults(shown) == {name: field.default for name, field in Fault.model_fields.items()}
     (endpoints,) = (meaning.codes for name, _, meaning in shown if name.value == "endpoint")
     assert sorted(endpoints) == sorted(get_args(Endpoint))
+
+
+def test_docs_endpoint_table_has_all_endpoints():
+    shown = names_of(docs.PAGES["docs/emulator.md"].table("Endpoints", "endpoint"))
+
+    assert shown == [*get_args(Endpoint), OTHER_ENDPOINT]
+
+
+def test_docs_table_of_emulator_parameters_has_only_real_ones():
+    shown = names_of(docs.PAGES["docs/emulator.md"].table("In a test", "parameter"))
+
+    assert set(shown) <= set(parameters(EmulatorServer))
 
 
 def test_docs_stats_table_has_all_fields():
