@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import uuid
 from contextlib import suppress
 from dataclasses import replace
@@ -14,23 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_riffusion import clock
 from airflow_riffusion.core.backoff import Backoff
-from airflow_riffusion.core.jobs import WantedJob
 from airflow_riffusion.core.note import JobNote
 from airflow_riffusion.core.outcome import State, scrub
 from airflow_riffusion.core.request import Grant, grant_line
 from airflow_riffusion.exceptions import (
     RiffusionError,
-    RiffusionJobAmbiguous,
     RiffusionJobFailed,
     RiffusionRejected,
     RiffusionUnavailable,
 )
 from airflow_riffusion.gate.notes import PatientNotes
+from airflow_riffusion.gate.search import JobSearch
 from airflow_riffusion.hooks.errors import ACCOUNT_LOGGED_OUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from airflow_riffusion.core.capacity import ExecutingJob
     from airflow_riffusion.core.outcome import Outcome
     from airflow_riffusion.core.request import SlotRequest
@@ -96,9 +92,9 @@ class Submitter:
         self._request = request
         self._poke_interval = poke_interval
         self._noted = noted
-        self._in_doubt = in_doubt
-        self._resubmit_in_doubt = resubmit_in_doubt
-        self._is_searched = False
+        self._search = JobSearch(
+            gate, request, poke_interval, in_doubt=in_doubt, resubmit_in_doubt=resubmit_in_doubt
+        )
         self._is_stopped = self._stops_late = False
         self._grant_id: str | None = None
         self._sending: asyncio.Task[None] | None = None
@@ -141,10 +137,7 @@ class Submitter:
                 return
         self.give_back()
         # Thousands may be ended at once: only those ask the service that know of a job, or can't know yet.
-        may_exist = self._in_doubt and (
-            not self._is_searched or bool(self._gate.job_ids(self.note.reply_ref))
-        )
-        if not self.note.accepted and not may_exist:
+        if not self.note.accepted and not self._search.may_exist(self.note):
             return
         try:
             stopped = await self._gate.call(self._stop)
@@ -173,28 +166,12 @@ class Submitter:
         if not self.note.accepted:
             await self._recall()
         # At once, whatever pause the service asked for: a short job might be over after one.
-        is_searched = self._is_searched or not self._in_doubt or self.note.accepted
-        if not is_searched and (found := await self._look_for_job()) is not None:
+        is_due = self._search.is_due and not self.note.accepted
+        if is_due and (found := await self._search.look(self.note)) is not None:
             await self._adopt(found)
         if not self.note.accepted:
             self.give_back()  # No job uses the slot of the last submission.
         return self.note.accepted
-
-    async def _look_for_job(self) -> ExecutingJob | None:
-        """Return the job of an unclear submission; None if two readings do not show it."""
-        try:
-            found = await self._gate.watch(uuid.uuid4().hex, self._unclear_job, self._poke_interval)
-        except RiffusionJobAmbiguous as error:
-            if not self._resubmit_in_doubt:
-                raise RiffusionJobAmbiguous(
-                    f"{error} Another song might be made twice, so none is submitted. Look for the job at "
-                    "useapi.net; to make another one, clear the task when the job is over, or set "
-                    "resubmit_in_doubt=True."
-                ) from None
-            log.warning("%s Another one is submitted, as resubmit_in_doubt says.", error)
-            found = None
-        self._is_searched = True
-        return found
 
     async def _recall(self) -> None:
         """Take over what an earlier try, or another triggerer, has noted."""
@@ -210,46 +187,21 @@ class Submitter:
                 await self._notes.keep(self.note)
         elif noted.submitted_by != self.note.submitted_by:
             self.note = noted
-            self._doubt()
+            self._search.begin()
 
     async def _wait_for_slot(self) -> Grant | None:
         """Wait for a slot; None if a reading shows the job of an unclear submission after all."""
         await asyncio.sleep(self._backoff.not_before - _now())
         self._grant_id = uuid.uuid4().hex
-        outcome = await self._slot_or_job(self._grant_id)
+        waiting = self._gate.wait(self._grant_id, self._request, self._poke_interval)
+        outcome = await self._search.unless_seen(self.note, waiting)
         if isinstance(outcome, Grant):
-            jobs = outcome.reading.jobs
-            job = next((job for job in jobs if job.reply_ref == self.note.reply_ref), None)
-            if job is None and not self._may_be_among(jobs):
-                log.info("%s", grant_line(outcome.to_xcom()))
-                return outcome
-            if job is None:
-                self.give_back()
-                self._doubt()
-                return None
-            outcome = job
-        self.give_back()
-        await self._adopt(outcome)
-        return None
-
-    async def _slot_or_job(self, grant_id: str) -> Grant | ExecutingJob:
-        waiting = self._gate.wait(grant_id, self._request, self._poke_interval)
-        if not self._in_doubt:
-            return await waiting
-        watching = self._gate.watch(
-            uuid.uuid4().hex, self._unclear_job, self._poke_interval, unseen_for=math.inf
-        )
-        # The job first: one reading may bring both.
-        tasks = [asyncio.create_task(each) for each in (watching, waiting)]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            outcome = next(task.result() for task in tasks if task.done())
-            assert outcome is not None  # a watch without end does not end with nothing
+            log.info("%s", grant_line(outcome.to_xcom()))
             return outcome
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        self.give_back()
+        if outcome is not None:
+            await self._adopt(outcome)
+        return None
 
     async def _send(self, grant: Grant) -> None:
         """Send the one submission of a grant; if this is cancelled meanwhile, the job is still noted."""
@@ -281,7 +233,7 @@ class Submitter:
             not_after = clock.monotonic() + _CLAIM_LIFETIME
             if not await self._notes.claim(self.note, carefully=self._gate.has_stalled):
                 log.warning("The task is another triggerer's by now: nothing is submitted here.")
-                self._doubt()
+                self._search.begin()
                 return
             with self._gate.expecting(self.note.reply_ref) as seen:
                 try:
@@ -290,7 +242,7 @@ class Submitter:
                     log.warning(
                         "This triggerer has stalled before the submission: looking for the job first."
                     )
-                    self._doubt()
+                    self._search.begin()
                 except RiffusionError as error:
                     self._take_error(error)
                     if (job := seen()) is not None:
@@ -337,11 +289,6 @@ class Submitter:
         else:
             raise error
 
-    def _may_be_among(self, jobs: Iterable[ExecutingJob]) -> bool:
-        """Return whether the job of an unclear submission may be one that was not asked for its reference."""
-        unknown = (job for job in jobs if job.reference_status == "unknown")
-        return self._in_doubt and any(self._unclear_job.may_be(job) for job in unknown)
-
     async def _check_endpoint(self) -> None:
         """Find out before the wait that the service has no endpoint for this."""
         with suppress(RiffusionUnavailable):
@@ -369,7 +316,7 @@ class Submitter:
         self._last_error = error
         if may_exist:
             log.warning("%s Looking for the job: it may have been accepted all the same.", error)
-            self._doubt()
+            self._search.begin()
         else:
             log.warning("%s Waiting for another slot, at the same place in the queue.", error)
             self.give_back()
@@ -385,9 +332,6 @@ class Submitter:
             f"The last one: {error}"
         )
 
-    def _doubt(self) -> None:
-        self._in_doubt, self._is_searched = True, False
-
     async def _adopt(self, job: ExecutingJob) -> None:
         """Go on with a job that a reading shows."""
         started = job.started.timestamp() if job.started else clock.epoch()
@@ -399,11 +343,6 @@ class Submitter:
         self._gate.accepted(self._grant_id, self.note.job_ids, self.note.reply_ref)
         log.info("%s of an earlier submission is executing: no other is submitted.", self.note.title)
         await self._notes.keep(self.note)
-
-    @property
-    def _unclear_job(self) -> WantedJob:
-        user_ids = frozenset([self.note.user_id]) if self.note.user_id else self._request.user_ids
-        return WantedJob(reply_ref=self.note.reply_ref, user_ids=user_ids, until_seen=True)
 
     @property
     def _is_sending(self) -> bool:
