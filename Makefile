@@ -86,7 +86,7 @@ constraints: $(VENV)/.uv
 	        $$compile --python-version 3.12 --exclude-newer $$day $(WORK)/pins.txt |
 	            grep -E '^(cadwyn|fastapi|pydantic|pyjwt|starlette)==' >>$(WORK)/pins.txt
 	    fi
-	    $$compile pyproject.toml --extra emulator --group dev --group cluster --group docs --universal \
+	    $$compile pyproject.toml --extra emulator --group dev --group cluster --group docs --group release --universal \
 	        --python-version 3.11 --upgrade \
 	        --constraint $(WORK)/pins.txt --output-file $(WORK)/compiled.txt
 	    { [ -z "$$day" ] || echo "# web stack of $$day"; cat $(WORK)/compiled.txt; } >$$file
