@@ -81,6 +81,20 @@ class Page:
         return [span for inline in self._tokens for span in _code_spans(inline)]
 
     @property
+    def words(self) -> list[str]:
+        """What a reader reads, without code blocks and images."""
+        paragraphs = (
+            "".join(
+                "\n" if child.type == "softbreak" else child.content
+                for child in inline.children
+                if child.type != "image"
+            )
+            for inline in self._tokens
+            if inline.children
+        )
+        return "\n".join(paragraphs).split()
+
+    @property
     def anchors(self) -> list[str]:
         """The anchors of the headings, as the forge and the site make them."""
         return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in self._titles().values()]
