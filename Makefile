@@ -1,22 +1,22 @@
-# make install      installs what the others need, which they do by themselves as well
-# make demo         songs on a real Airflow against the emulator; KEEP=1 leaves both running
-# make test         unit and integration tests
-# make test-system  tests on a real Airflow and in a real browser (needs chromium, postgresql and redis-server)
-# make test-scale   the same with about three times as many songs and tasks
-# make test-matrix  unit and integration tests on each Airflow from 2.11 to 3.3, and a run on a real 2.11 and 3.1;
-#                   tests that need no Airflow run once on each Python, without the one that `make test` uses
-# make lint         ruff and mypy
-# make docs         builds the documentation as a site, in .work/docs/html, and checks its links
-# make wheel        builds the wheel and looks at it in a venv of its own
-# make bench        the figures of docs/costs.md, in a quarter of an hour; SMOKE=1 only tries the benchmarks out
-# make constraints  resolves the pinned versions anew
-# make clean        removes all that the others made
+# make install        installs what the others need, which they do by themselves as well
+# make demo           songs on a real Airflow against the emulator; KEEP=1 leaves both running
+# make test           unit and integration tests
+# make test-system    tests on a real Airflow and in a real browser (needs chromium, postgresql and redis-server)
+# make test-scale     the same with about three times as many songs and tasks
+# make test-matrix    unit and integration tests on each Airflow from 2.11 to 3.3, and a run on a real 2.11 and 3.1;
+#                     tests that need no Airflow run once on each Python, without the one that `make test` uses
+# make lint           ruff and mypy
+# make docs           builds the documentation as a site, in .work/docs/html, and checks its links
+# make release-check  builds sdist and wheel in dist, tries both out in venvs of their own, and tests the wheel
+# make bench          the figures of docs/costs.md, in a quarter of an hour; SMOKE=1 only tries the benchmarks out
+# make constraints    resolves the pinned versions anew
+# make clean          removes all that the others made
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DELETE_ON_ERROR:
-.PHONY: install demo test test-system test-scale test-matrix lint docs wheel bench constraints clean
+.PHONY: install demo test test-system test-scale test-matrix lint docs release-check bench constraints clean
 
 PYTHON ?= python3
 WORK := .work
@@ -61,16 +61,8 @@ docs: $(VENV)/.docs
 	    --doctree-dir $(WORK)/docs/doctrees docs $(WORK)/docs/html
 	$(BIN)/python -m dev.site $(WORK)/docs/html
 
-wheel: $(VENV)/.dev
-	rm -rf dist $(WORK)/wheel
-	$(BIN)/uv build --quiet --build-constraint $(CONSTRAINTS)
-	$(BIN)/uv venv --quiet --python $(BIN)/python $(WORK)/wheel
-	$(BIN)/uv pip install --quiet --python $(WORK)/wheel/bin/python --constraint $(CONSTRAINTS) dist/*.whl
-	cd $(WORK)/wheel
-	export AIRFLOW_HOME=$$PWD/airflow
-	bin/airflow providers list --output plain | grep -F airflow-riffusion
-	bin/airflow providers get airflow-riffusion --output plain | grep -F airflow-riffusion
-	bin/airflow-riffusion capacity --help | grep -F -- --interval
+release-check: $(VENV)/.release
+	@$(BIN)/python -m dev.release --home $(WORK)/release
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m $(if $(SMOKE),pytest tests/benchmarks,benchmarks)
@@ -114,6 +106,10 @@ $(VENV)/.dev: $(VENV)/.demo
 
 $(VENV)/.docs: $(VENV)/.dev
 	@$(INSTALL) --group docs
+	touch $@
+
+$(VENV)/.release: $(VENV)/.dev
+	@$(INSTALL) --group release
 	touch $@
 
 $(VENV)/.cluster: $(VENV)/.dev

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import airflow_riffusion
+
 TESTS = Path(__file__).parent
 CONTRACT = TESTS / "contract"
 
@@ -19,6 +21,11 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "True"
 for name in [name for name in os.environ if name.startswith("AIRFLOW_CONN_")]:
     del os.environ[name]
+
+
+def pytest_report_header() -> str:
+    """Say which airflow-riffusion is tested: the checkout's, or an installed one."""
+    return f"airflow-riffusion is {Path(airflow_riffusion.__file__).parent}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
