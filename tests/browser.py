@@ -37,6 +37,29 @@ def log_in(page: Page, airflow: AirflowStack, username: str | None = None) -> No
     page.get_by_role("button", name="Browse").wait_for()
 
 
+def open_connection_form(page: Page, airflow: AirflowStack, conn_id: str) -> Locator:
+    """Open the form for a new Riffusion connection."""
+    page.goto(airflow.url)
+    page.get_by_role("button", name="Admin").click()
+    page.get_by_role("menuitem", name="Connections").click()
+    page.get_by_role("button", name="Add Connection").click()
+    form = page.get_by_role("dialog")
+    form.get_by_label("Connection ID").fill(conn_id)
+    form.get_by_label("Connection Type").fill("Riffusion")
+    form.get_by_role("option", name="Riffusion", exact=True).click()
+    return form
+
+
+def open_extra_fields(form: Locator) -> None:
+    form.get_by_role("button", name="Extra Fields", exact=True).click()
+
+
+def open_capacity_page(page: Page) -> None:
+    """Open the capacity page by Airflow's menu."""
+    page.get_by_role("button", name="Browse").click()
+    page.get_by_role("menuitem", name="Riffusion capacity").click()
+
+
 def take_screenshot(page: Page, name: str) -> None:
     if folder := os.environ.get("RIFFUSION_SCREENSHOTS"):
         page.screenshot(path=Path(folder) / f"{name}.png", animations="disabled", caret="hide")

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from airflow_riffusion.emulator import EmulatorServer
 from dev.airflow_stack import AirflowStack
 from tests import docs
-from tests.browser import BROWSERS, FLAGS, find_browser, log_in
+from tests.browser import BROWSERS, FLAGS, find_browser, log_in, open_capacity_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -134,8 +134,7 @@ def open_page(chromium: Browser, airflow_stack: AirflowStack) -> Iterator[Callab
             context.set_default_timeout(TIMEOUT)
             page = context.new_page()
             log_in(page, airflow_stack)
-            page.get_by_role("button", name="Browse").click()
-            page.get_by_role("menuitem", name="Riffusion capacity").click()
+            open_capacity_page(page)
             return page
 
         yield open_by_menu

@@ -9,10 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from airflow_riffusion.services import SERVICES
-from tests.browser import FLAGS, log_in, take_screenshot
+from tests.browser import FLAGS, log_in, open_connection_form, open_extra_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,24 +66,8 @@ def service(contract: Callable[[str], bytes]) -> Iterator[ThreadingHTTPServer]:
         server.shutdown()
 
 
-def open_form(page: Page, airflow: AirflowStack, conn_id: str) -> Locator:
-    page.goto(airflow.url)
-    page.get_by_role("button", name="Admin").click()
-    page.get_by_role("menuitem", name="Connections").click()
-    page.get_by_role("button", name="Add Connection").click()
-    form = page.get_by_role("dialog")
-    form.get_by_label("Connection ID").fill(conn_id)
-    form.get_by_label("Connection Type").fill("Riffusion")
-    form.get_by_role("option", name="Riffusion", exact=True).click()
-    return form
-
-
-def open_extra_fields(form: Locator) -> None:
-    form.get_by_role("button", name="Extra Fields", exact=True).click()
-
-
 def test_connection_form_shows_only_our_fields_under_our_names(page: Page, airflow_stack: AirflowStack):
-    form = open_form(page, airflow_stack, "riffusion_default")
+    form = open_connection_form(page, airflow_stack, "riffusion_default")
     labels = form.locator("label:visible").filter(has_text=re.compile(r"\w"))
 
     expect(labels).to_have_text([*ALWAYS_THERE, "Description", "Base URL", "API token", "Port"])
@@ -92,7 +76,6 @@ def test_connection_form_shows_only_our_fields_under_our_names(page: Page, airfl
     form.get_by_label("Base URL").fill("https://api.useapi.net")
     form.get_by_label("Port").fill("443")
     form.get_by_label("Port").blur()
-    take_screenshot(page, "connection-form")
 
     open_extra_fields(form)
     expect(labels).to_have_text(
@@ -108,7 +91,6 @@ def test_connection_form_shows_only_our_fields_under_our_names(page: Page, airfl
     expect(form.get_by_label("Timeout (seconds)")).to_have_value("30")
     expect(form.get_by_label("Allow plain HTTP")).not_to_be_checked()
     expect(form.get_by_label("Separate triggerers")).not_to_be_checked()
-    take_screenshot(page, "connection-form-extra")
 
     form.get_by_label("Service").click()
     expect(form.get_by_role("option")).to_have_text(list(SERVICES))
@@ -117,7 +99,7 @@ def test_connection_form_shows_only_our_fields_under_our_names(page: Page, airfl
 def test_connection_form_filled_in_saves_a_working_connection(
     page: Page, airflow_stack: AirflowStack, service: ThreadingHTTPServer
 ):
-    form = open_form(page, airflow_stack, "from_the_form")
+    form = open_connection_form(page, airflow_stack, "from_the_form")
     form.get_by_label("Base URL").fill("http://127.0.0.1")
     form.get_by_label("API token").fill(TOKEN)
     form.get_by_label("Port").fill(str(service.server_port))
