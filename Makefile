@@ -8,6 +8,7 @@
 # make lint           ruff and mypy
 # make docs           builds the documentation as a site, in .work/docs/html, and checks its links
 # make release-check  builds sdist and wheel in dist, tries both out in venvs of their own, and tests the wheel
+# make screenshots    takes the screenshots in docs anew, on a real Airflow (needs chromium)
 # make bench          the figures of docs/costs.md, in a quarter of an hour; SMOKE=1 only tries the benchmarks out
 # make constraints    resolves the pinned versions anew
 # make clean          removes all that the others made
@@ -16,7 +17,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DELETE_ON_ERROR:
-.PHONY: install demo test test-system test-scale test-matrix lint docs release-check bench constraints clean
+.PHONY: install demo test test-system test-scale test-matrix lint docs release-check screenshots bench constraints clean
 
 PYTHON ?= python3
 WORK := .work
@@ -63,6 +64,9 @@ docs: $(VENV)/.docs
 
 release-check: $(VENV)/.release
 	@$(BIN)/python -m dev.release --home $(WORK)/release
+
+screenshots: $(VENV)/.dev
+	@$(BIN)/python -m dev.screenshots --home $(WORK)/screenshots
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m $(if $(SMOKE),pytest tests/benchmarks,benchmarks)
