@@ -137,10 +137,8 @@ def _rows(tokens: list[Token]) -> list[list[Cell]]:
 
 
 README = Page("README.md")
-PAGES = {
-    page.name: page
-    for page in (README, *(Page(f"docs/{path.name}") for path in sorted((ROOT / "docs").glob("*.md"))))
-}
+_SITE = (Page(f"docs/{path.name}") for path in sorted((ROOT / "docs").glob("*.md")))
+PAGES = {page.name: page for page in (README, Page("CONTRIBUTING.md"), Page("SECURITY.md"), *_SITE)}
 
 
 def blocks(language: str) -> list[Block]:
