@@ -6,6 +6,7 @@ import re
 from datetime import date
 
 import pytest
+import yaml
 from hatchling.metadata.core import ProjectMetadata
 from hatchling.plugin.manager import PluginManager
 
@@ -59,3 +60,10 @@ def test_version_has_the_newest_dated_section_of_the_changelog():
 
     assert version == __version__
     assert date.fromisoformat(day)
+
+
+def test_pre_commit_runs_what_make_lint_checks_and_downloads_nothing():
+    configuration = yaml.safe_load((docs.ROOT / ".pre-commit-config.yaml").read_text())
+
+    assert [repo["repo"] for repo in configuration["repos"]] == ["local"]
+    assert [hook["entry"] for repo in configuration["repos"] for hook in repo["hooks"]] == ["make lint"]
