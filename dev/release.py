@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -129,7 +130,7 @@ def _test(wheel: Path, sdist: Path, home: Path) -> str:
     said = _run(venv / "bin" / "pytest", *options, *pure_tests(), cwd=folder)
     if f"{_NAME} is {venv / 'lib'}" not in said.replace("\n", " "):
         raise CheckFailed(f"the tests did not run against the installed wheel:\n{said}")
-    return said.strip().splitlines()[-1].strip("= ")
+    return re.findall(r"\d+ passed[^=]*", said)[-1].strip()
 
 
 def _venv_of(file: Path, home: Path) -> Path:
