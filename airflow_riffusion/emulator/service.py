@@ -140,11 +140,18 @@ class SchedulerService:
 
     def cancel(self, job_id: str) -> Job:
         """Drop an executing job, which frees its slot; raise NotExecuting if there is none of that id."""
+        return self._end_now(job_id, "cancelled")
+
+    def complete(self, job_id: str) -> Job:
+        """Let an executing job be done before its time; raise NotExecuting if there is none of that id."""
+        return self._end_now(job_id, "completed")
+
+    def _end_now(self, job_id: str, status: str) -> Job:
         with self._lock:
             now = self._settle()
             if job_id not in self._executing:
                 raise NotExecuting(job_id)
-            return self._end(self._executing[job_id], status="cancelled", ended=now)
+            return self._end(self._executing[job_id], status=status, ended=now)
 
     def find(self, job_id: str, user_id: str | None = None) -> Job:
         """Return a job, of that account if one is named, as it is now; raise UnknownJob if there is none."""

@@ -112,7 +112,7 @@ class Stage:
 
     def end(self, jobs):
         for job in jobs:
-            self.service.cancel(str(job.job_id))
+            self.service.complete(str(job.job_id))
 
     def runs(self):
         runs = self.airflow.request("GET", f"dags/{DAG}/dagRuns")["dag_runs"]

@@ -214,6 +214,14 @@ def test_cancel_frees_the_slot(service):
     assert free(service)["one"] == 2
 
 
+def test_complete_ends_a_job_before_its_time(service):
+    service.submit("one", user_id="two")
+
+    job = service.complete("job-1")
+
+    assert (job.status, service.stats().completed, service.stats().executing) == ("completed", 1, 0)
+
+
 @pytest.mark.parametrize("job_id", ["job-1", "never-heard-of"])
 def test_cancel_job_that_is_not_executing_is_an_error(service, clock, job_id):
     service.submit("a prompt")
