@@ -44,11 +44,14 @@ def test_docs_songs_return_the_job_of_each_task(airflow_stack, emulator, docs_ru
         assert song["reply_ref"] == jobs[prompt].reply_ref == f"songs/{run.run_id}/song/{index}"
 
 
-def test_docs_songs_of_the_day_pass_on_the_outcome_of_each_job(airflow_stack, docs_runs):
-    outcomes = airflow_stack.xcom(docs_runs.runs["songs_of_the_day"], "outcomes")
+def test_docs_songs_of_the_day_pass_on_the_audio_of_each_song(airflow_stack, docs_runs):
+    run = docs_runs.runs["songs_of_the_day"]
+    songs = [airflow_stack.xcom(run, "song", map_index=index) for index in range(2)]
 
-    assert [each["job"] for each in outcomes] == [each["outcome"][0]["id"] for each in outcomes]
-    assert {each["outcome"][0]["status"] for each in outcomes} == {"completed"}
+    titles = airflow_stack.xcom(run, "titles")
+
+    urls = [audio["url"] for song in songs for audio in song["audio"]]
+    assert [title.rpartition(": ")[2] for title in titles] == urls
 
 
 def test_docs_report_reads_the_operators_xcom(airflow_stack, docs_runs):
