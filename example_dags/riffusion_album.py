@@ -10,7 +10,7 @@ Needs the connection ``riffusion_default``.
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from airflow.sdk import ObjectStoragePath, Param, dag, task
@@ -23,7 +23,7 @@ from airflow_riffusion.operators.submit import RiffusionSubmitOperator
     default_args={"retries": 3, "retry_delay": timedelta(seconds=30)},
     params={
         "prompts": Param(["a lullaby for a lighthouse", "polka on the moon"], type="array", minItems=1),
-        "folder": Param("file:///tmp/riffusion-album", type="string", minLength=1),
+        "folder": Param((Path.home() / "riffusion-album").as_uri(), type="string", minLength=1),
     },
     tags=["riffusion", "example"],
 )

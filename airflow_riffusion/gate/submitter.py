@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from airflow_riffusion import clock
-from airflow_riffusion.core.backoff import Backoff
+from airflow_riffusion.core.backoff import Backoff, capped
 from airflow_riffusion.core.note import JobNote
 from airflow_riffusion.core.outcome import State, scrub
 from airflow_riffusion.core.request import Grant, grant_line
@@ -99,6 +99,7 @@ class Submitter:
         self._grant_id: str | None = None
         self._sending: asyncio.Task[None] | None = None
         self._backoff = Backoff(poke_interval)
+        self._not_before = float("-inf")
         self._last_error: RiffusionError | None = None
 
     async def submit(self) -> None:
@@ -165,13 +166,22 @@ class Submitter:
         """Return whether the job is made: by the notes, or, if that is in doubt, by two readings."""
         if not self.note.accepted:
             await self._recall()
-        # At once, whatever pause the service asked for: a short job might be over after one.
-        is_due = self._search.is_due and not self.note.accepted
-        if is_due and (found := await self._search.look(self.note)) is not None:
-            await self._adopt(found)
+        if self._search.is_due and not self.note.accepted:
+            found = await self._seen_during_pause() or await self._search.look(self.note)
+            if found is not None:
+                await self._adopt(found)
         if not self.note.accepted:
             self.give_back()  # No job uses the slot of the last submission.
         return self.note.accepted
+
+    async def _seen_during_pause(self) -> ExecutingJob | None:
+        """Leave the service alone if it asked for that; return the job if another task's reading shows it."""
+        if (pause := self._not_before - _now()) <= 0:
+            return None
+        self.give_back()  # A hold needs readings.
+        with self._gate.expecting(self.note.reply_ref) as seen:
+            await asyncio.sleep(pause)
+            return seen()
 
     async def _recall(self) -> None:
         """Take over what an earlier try, or another triggerer, has noted."""
@@ -309,10 +319,9 @@ class Submitter:
         """Plan the next submission after one that failed, or was not even sent."""
         is_bad = error.status == HTTPStatus.INTERNAL_SERVER_ERROR
         is_bad |= not isinstance(error, RiffusionUnavailable)
-        # Lost again and again, while readings are fine: each may make a song that no reading shows.
-        is_bad |= may_exist and error.status is None
         retry_after = getattr(error, "retry_after", None)
         self._backoff.failed(_now(), retry_after, bad_answer=is_bad)
+        self._not_before = _now() + capped(retry_after)
         self._last_error = error
         if may_exist:
             log.warning("%s Looking for the job: it may have been accepted all the same.", error)

@@ -732,21 +732,22 @@ class TestReadingsDuringTheSubmission:
         note = submitted(service).note
         assert (note.job_id, note.submissions, note.is_seen) == ("1", 1, True)
 
-    def test_submit_retry_after_does_not_delay_the_search(self, service):
+    def test_submit_another_tasks_reading_shows_the_job_during_retry_after_is_made_once(self, service):
         service.submission_answers = [RiffusionUnavailable("503", status=503, retry_after=120)]
-        service.next_answers = [FREE, FULL]
-        service.answer = RUNNING
+        service.next_answers = [FREE, RUNNING]
+        service.answer = FREE
 
-        outcome = submitted(service)
-        assert (outcome.note.job_id, outcome.note.submissions) == ("1", 1)
-        assert outcome.took < 60
+        async def scenario():
+            submitter = new()
+            submitting = asyncio.create_task(submitter.submit())
+            await asyncio.sleep(5)
+            other = wait("keeps the gate polling", slots=9)
+            await submitting
+            await cancel(other)
+            return submitter.note
 
-    def test_submit_answers_lost_again_and_again_while_readings_are_fine_fails(self, service):
-        service.submission_answers = [NO_ANSWER]
-
-        with pytest.raises(RiffusionUnavailable, match="3 submissions in a row failed"):
-            submitted(service)
-        assert len(posts(service)) == 3
+        note = run(scenario())
+        assert (note.job_id, note.submissions) == ("1", 1)
 
 
 def test_submit_connection_is_wrong_after_a_restart_keeps_the_accepted_job(service, xcoms, monkeypatch):
