@@ -92,10 +92,10 @@ class Holds:
         """Remove a hold and return it; None if its jobs were all seen, or it has expired."""
         return self._holds.pop(grant_id, None)
 
-    def renew(self, grant_id: str, expires: float) -> bool:
-        """Let a hold expire later; return whether there is one."""
+    def renew(self, grant_id: str, now: float, expires: float) -> bool:
+        """Let a hold expire later; return whether it has not expired yet."""
         hold = self._holds.get(grant_id)
-        if hold is None:
+        if hold is None or hold.expires <= now:
             return False
         hold.expires = max(hold.expires, expires)
         return True
@@ -111,7 +111,8 @@ class Holds:
             return
         hold.job_ids = frozenset(job_ids)
         for _ in hold.job_ids & self._executing:
-            self._settle_one(hold, None)
+            if hold.left:
+                self._settle_one(hold, None)
 
     def settle(self, jobs: Iterable[ExecutingJob], *, guess: bool = True) -> None:
         """

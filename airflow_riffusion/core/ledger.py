@@ -202,9 +202,9 @@ class SlotLedger:
         """Note which jobs a grant has become, so that they settle its hold."""
         self._holds.assign(grant_id, job_ids)
 
-    def renew(self, grant_id: str, expires: float) -> bool:
-        """Let a hold expire later; return whether there is one."""
-        return self._holds.renew(grant_id, expires)
+    def renew(self, grant_id: str, now: float, expires: float) -> bool:
+        """Let a hold expire later; return whether it has not expired yet."""
+        return self._holds.renew(grant_id, now, expires)
 
     def give_back(self, grant_id: str) -> None:
         """Release a grant that will not be used, if it is still held; the next reading grants its slots."""

@@ -23,6 +23,7 @@ _FAILED = frozenset({"failed", "failure", "error", "cancelled", "canceled", "mod
 _RUNNING = frozenset(
     {"pending", "processing", "running", "queued", "created", "submitted", "executing", "in_progress"}
 )
+_STATUS_FIELDS = {"status", "status_name", "status_final", "audio_status_name", "audio_status_final"}
 _LONGEST_REASON = 500
 
 
@@ -142,6 +143,12 @@ def is_running(result: object) -> bool:
     """Return whether an outcome, or one of several, says in words that its job is not over."""
     results = result if isinstance(result, list) else [result]
     return any(isinstance(each, Mapping) and str(each.get("status")).lower() in _RUNNING for each in results)
+
+
+def names_status(result: object) -> bool:
+    """Return whether an outcome has a field that says how its job fares."""
+    results = result if isinstance(result, list) else [result]
+    return any(isinstance(each, Mapping) and each.keys() & _STATUS_FIELDS for each in results)
 
 
 def said(something: object) -> str:

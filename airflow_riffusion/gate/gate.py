@@ -183,13 +183,13 @@ class CapacityGate:
         """Note whether a reading shows a job while its submission is on its way: the answer may be lost."""
         self._expected[reply_ref] = None
         try:
-            yield lambda: self._expected[reply_ref]
+            yield lambda: self._expected.get(reply_ref)
         finally:
-            del self._expected[reply_ref]
+            self._expected.pop(reply_ref, None)  # Two may have the same, by mistake.
 
     def renew(self, grant_id: str, hold: float) -> bool:
         """Hold a grant for so many seconds more; return whether it was held at all."""
-        return self._ledger.renew(grant_id, _now() + hold)
+        return self._ledger.renew(grant_id, _now(), _now() + hold)
 
     def doubt_accounts(self) -> None:
         """Ask for the accounts anew: one was just said to be unwell."""
@@ -237,7 +237,8 @@ class CapacityGate:
 
     async def _read(self) -> Capacity:
         """Take a reading, with the references of jobs that somebody looks for by them."""
-        return self._references.complete(await self._poll.read(self._poke_interval), self._jobs.seeks)
+        reading = await self._poll.read(self._poke_interval)
+        return await self._references.complete(reading, self._jobs.seeks)
 
     async def _serve(self, reading: Capacity) -> None:
         """Grant what is free in a reading, and resolve the waits that it ends."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow_riffusion import clock
 from airflow_riffusion.core.backoff import Backoff
 from airflow_riffusion.core.jobs import WantedJob
-from airflow_riffusion.core.outcome import State, audio_files, fill_in, read_leniently, scrub
+from airflow_riffusion.core.outcome import State, audio_files, fill_in, names_status, read_leniently, scrub
 from airflow_riffusion.exceptions import (
     RiffusionBadResponse,
     RiffusionError,
@@ -137,8 +137,8 @@ class OutcomeReader:
     def _read_outcome(self, service: Service, job_id: str, answer: Any) -> Outcome | None:
         """Return the outcome in an answer; None if the job is not over yet."""
         outcome = service.outcome(answer)
-        if self._result_endpoint is not None and outcome.state is State.RUNNING:
-            outcome = read_leniently(answer)  # It may name no status: another endpoint has other fields.
+        if self._result_endpoint is not None and not names_status(answer):
+            outcome = read_leniently(answer)  # Another endpoint has other fields.
         if outcome.state is State.FAILED:
             raise RiffusionJobFailed(f"Job {job_id} failed: {outcome.reason}")
         return outcome if outcome.state is State.DONE else None

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 _MOST_QUESTIONS = 2
 _MOST_FAILURES = 10
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
+_PATIENCE = 3.0  # seconds
 
 
 class JobReferences:
@@ -31,8 +32,8 @@ class JobReferences:
     Finds out with which ``replyRef`` jobs were submitted, and adds that to readings.
 
     A job is asked only while somebody looks for one by its reference, on the accounts where that may be, and
-    only once. Jobs that were submitted here are known without asking. Readings do not wait for the answers:
-    the next one has them.
+    only once. Jobs that were submitted here are known without asking. A reading waits some seconds for the
+    answers; later ones are in the next reading.
     """
 
     def __init__(self, source: ReadingSource) -> None:
@@ -48,7 +49,7 @@ class JobReferences:
         """Remember a job that was submitted here."""
         self._found[job_id] = reply_ref
 
-    def complete(self, reading: Capacity, sought: Callable[[ExecutingJob], bool]) -> Capacity:
+    async def complete(self, reading: Capacity, sought: Callable[[ExecutingJob], bool]) -> Capacity:
         """Return a reading with the references that are known, and ask the jobs that are sought."""
         self._forget_ended(reading)
         unknown = {job.job_id: job for job in reading.jobs if job.reference_status == "unknown"}
@@ -61,7 +62,9 @@ class JobReferences:
             if job_id is not None and job_id not in self._found.keys() | withheld and sought(job)
         ]
         if asked and self._asking is None and _now() >= self._backoff.not_before:
+            asked.sort(key=self._failures.__getitem__)  # One that always fails must not keep others from it.
             self._asking = asyncio.create_task(self._ask_all(asked), context=contextvars.Context())
+            await asyncio.wait([self._asking], timeout=_PATIENCE)
         return reading.with_references(self._found, withheld)
 
     def _is_withheld(self, job_id: str) -> bool:

@@ -17,6 +17,7 @@ from airflow_riffusion.core.note import JobNote
 from airflow_riffusion.core.outcome import State, scrub
 from airflow_riffusion.core.request import Grant, grant_line
 from airflow_riffusion.exceptions import (
+    RiffusionBadResponse,
     RiffusionError,
     RiffusionJobFailed,
     RiffusionRejected,
@@ -259,6 +260,9 @@ class Submitter:
                         await self._adopt(job)
                 else:
                     await self._take_answer(answer, service)
+            if self._stops_late and self.note.accepted:
+                self.give_back()
+                await self._gate.call(self._stop)
 
     def _renew_hold(self) -> bool:
         """Return whether the slot is still held when it is this submission's turn to be sent."""
@@ -277,9 +281,6 @@ class Submitter:
         if service.has_ended(answer):
             self._take_outcome(answer, service.outcome(answer))
         await self._notes.keep(self.note)
-        if self._stops_late:
-            self.give_back()
-            await self._gate.call(self._stop)
 
     def _take_outcome(self, answer: Any, outcome: Outcome) -> None:
         """End with an answer that came with the song."""
@@ -317,8 +318,7 @@ class Submitter:
 
     def _set_back(self, error: RiffusionError, *, may_exist: bool) -> None:
         """Plan the next submission after one that failed, or was not even sent."""
-        is_bad = error.status == HTTPStatus.INTERNAL_SERVER_ERROR
-        is_bad |= not isinstance(error, RiffusionUnavailable)
+        is_bad = isinstance(error, RiffusionBadResponse) or error.status == HTTPStatus.INTERNAL_SERVER_ERROR
         retry_after = getattr(error, "retry_after", None)
         self._backoff.failed(_now(), retry_after, bad_answer=is_bad)
         self._not_before = _now() + capped(retry_after)

@@ -59,7 +59,7 @@ class AceMusic(JobEndpoint):
     def outcome(self, answer: object) -> Outcome:
         """Read the job; an answer with songs is its end, also without a status."""
         outcome = super().outcome(answer)
-        if outcome.state is State.RUNNING and isinstance(answer, Mapping) and answer.get("songs"):
+        if isinstance(answer, Mapping) and answer.get("status") is None and answer.get("songs"):
             return Outcome(State.DONE, audio=self._audio(answer))
         return outcome
 

@@ -111,7 +111,7 @@ def expected(fault: Fault, mode: str) -> Expected:
     if mode == "song-submitting" and fault.name == "500":
         return Expected("up_for_retry", 3, INTERVAL, 600, PATIENCE, says=_IN_A_ROW)
     if mode == "song-submitting" and fault.name == "596":  # another account may be well
-        return Expected("failed", 3, 1, 600, PATIENCE, says=_IN_A_ROW)
+        return EXPECTED[UNAVAILABLE][mode]
     if mode == "song-submitting" and fault.submission == REJECTED:
         return replace(row, says="made no job of the submission")
     if not fault.asked:

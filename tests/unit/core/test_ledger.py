@@ -743,12 +743,11 @@ class TestAssign:
     def test_renew_hold_lasts_longer(self):
         ledger = self.granted(SlotRequest(hold=60))
 
-        assert ledger.renew("w0", 100.0)
+        assert ledger.renew("w0", 50.0, 100.0)
         ledger.expire(99.0)
         assert ledger.held == 1
 
     def test_renew_hold_that_has_expired_is_not_there(self):
         ledger = self.granted(SlotRequest(hold=60))
-        ledger.expire(61.0)
 
-        assert not ledger.renew("w0", 200.0)
+        assert not ledger.renew("w0", 61.0, 200.0)

@@ -231,3 +231,16 @@ def test_fetch_connection_cant_be_looked_up_at_first_is_looked_up_again(service,
     monkeypatch.setattr(CapacityGate, "settings", settings)
 
     assert fetched(service, {"status": "completed"}) == {"status": "completed"}
+
+
+def test_fetch_result_endpoint_says_that_the_job_runs_is_asked_again(service):
+    service.settings.service = SERVICES["tempolor"]
+
+    found = read(
+        service,
+        {"status": 3, "status_final": False},
+        {"status": 30, "url": "https://example.com/1"},
+        result_endpoint="music/{job_id}",
+    )
+
+    assert [audio["url"] for audio in found["audio"]] == ["https://example.com/1"]

@@ -43,3 +43,7 @@ def test_acemusic_outcome_prefers_the_address_that_lasts():
 
 def test_acemusic_songs_without_a_status_are_the_end():
     assert SERVICE.has_ended({"songs": [{"audioUrl": "https://example.com/1"}]})
+
+
+def test_acemusic_songs_of_a_job_that_runs_are_not_the_end():
+    assert not SERVICE.has_ended({"jobid": "1", "status": "processing", "songs": [{"songId": "2"}]})
