@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -66,17 +66,23 @@ def duration(value: object) -> timedelta | None:
     return timedelta(hours=hours, minutes=minutes, seconds=seconds)
 
 
-def without_secrets(value: object) -> str | None:
-    """Return a callback address without user info, query and fragment; None if it is no http(s) address."""
+def web_address(value: object) -> SplitResult | None:
+    """Return the parts of an http(s) address; None if it is none."""
     if not isinstance(value, str):
         return None
     try:
         parts = urlsplit(value)
     except ValueError:
         return None
-    host = parts.netloc.rpartition("@")[2]
-    if parts.scheme not in ("http", "https") or not host:
+    has_host = bool(parts.netloc.rpartition("@")[2])
+    return parts if parts.scheme in ("http", "https") and has_host else None
+
+
+def without_secrets(value: object) -> str | None:
+    """Return a callback address without user info, query and fragment; None if it is no http(s) address."""
+    if (parts := web_address(value)) is None:
         return None
+    host = parts.netloc.rpartition("@")[2]
     return text(urlunsplit((parts.scheme, host, parts.path, "", "")))
 
 

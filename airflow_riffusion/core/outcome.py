@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from enum import Enum
 from string import Formatter
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from airflow_riffusion.core.arguments import checked_endpoint
-from airflow_riffusion.core.coerce import positive, without_secrets
+from airflow_riffusion.core.coerce import positive, web_address, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,7 +67,7 @@ class Audio:
         """Read what a service says of one file: the first of the fields that holds a web address."""
         if not isinstance(raw, Mapping):
             return None
-        url = next((url for field in url_fields if (url := _web_address(raw.get(field)))), None)
+        url = next((url for field in url_fields if (url := _link(raw.get(field)))), None)
         title = next((raw[field] for field in ("title", "name") if isinstance(raw.get(field), str)), None)
         return None if url is None else cls(url, title or None, _duration(raw))
 
@@ -209,15 +209,10 @@ def checked_result_endpoint(value: object) -> str | None:
     return value
 
 
-def _web_address(value: object) -> str | None:
+def _link(value: object) -> str | None:
     """Return an http(s) address: it becomes a link that people click."""
-    if not isinstance(value, str):
-        return None
-    try:
-        parts = urlsplit(value)
-    except ValueError:
-        return None
-    return value if parts.scheme in ("http", "https") and parts.netloc and value.isprintable() else None
+    is_address = isinstance(value, str) and value.isprintable() and web_address(value) is not None
+    return str(value) if is_address else None
 
 
 def _duration(raw: Mapping[str, Any]) -> float | None:

@@ -236,7 +236,7 @@ class CapacityGate:
         self._stop()
 
     async def _read(self) -> Capacity:
-        """Take a reading, with the references of jobs that somebody looks for by them."""
+        """Take a reading; add the references of jobs, where they are needed and not in it."""
         reading = await self._poll.read(self._poke_interval)
         return await self._references.complete(reading, self._jobs.seeks)
 

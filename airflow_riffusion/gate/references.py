@@ -31,9 +31,9 @@ class JobReferences:
     """
     Finds out with which ``replyRef`` jobs were submitted, and adds that to readings.
 
-    A job is asked only while somebody looks for one by its reference, on the accounts where that may be, and
-    only once. Jobs that were submitted here are known without asking. A reading waits some seconds for the
-    answers; later ones are in the next reading.
+    A job is asked once, and only while a watch needs a reference on the job's account. Jobs that were
+    submitted here are known without asking. A reading waits some seconds for the answers; later ones are in
+    the next reading.
     """
 
     def __init__(self, source: ReadingSource) -> None:

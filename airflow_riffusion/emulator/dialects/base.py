@@ -73,7 +73,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def outcome(self, job: Job, base_url: str) -> JsonObject | list[JsonObject]:
-        """Say how a job fares: to whoever asks for it, and to its ``replyUrl``."""
+        """Return how a job fares, for those who ask and for its ``replyUrl``."""
 
     @abstractmethod
     def add_routes(self, routes: APIRouter, context: Context) -> None:
