@@ -5,6 +5,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import psutil
 import pytest
@@ -27,8 +28,12 @@ TEST_DAGS = Path(__file__).parent / "dags"
 
 @pytest.fixture(scope="session")
 def token() -> str:
-    """The API token of all connections: unlike anything else, so that a search finds only itself."""
-    return "user:4711-sentinelTOKENsentinel"
+    """
+    The API token of all connections: unlike anything else, so that a search finds only itself.
+
+    Unlike the one of the tests that run beside these, too: some of them put it into an environment variable.
+    """
+    return f"user:4711-{uuid4().hex}"
 
 
 @pytest.fixture(scope="session")
