@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import copy
 import logging
-from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
@@ -20,22 +19,20 @@ from airflow_riffusion.gate.coordinator import Coordinator
 from airflow_riffusion.gate.peer_store import VariablePeerStore
 from airflow_riffusion.gate.poll_loop import SHORTEST_INTERVAL, PollLoop
 from airflow_riffusion.gate.references import JobReferences
-from airflow_riffusion.gate.source import MOST_SUBMISSIONS, ReadingSource
+from airflow_riffusion.gate.source import ReadingSource
 from airflow_riffusion.gate.status import job_status, queue_status
+from airflow_riffusion.gate.submissions import Submissions
 from airflow_riffusion.gate.waiters import Observers, Waiters
 from airflow_riffusion.hooks.riffusion import RiffusionHook
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-    from typing import Any
+    from collections.abc import Callable, Iterable
 
     from airflow_riffusion.core.accounts import ConfiguredAccounts
     from airflow_riffusion.core.capacity import Capacity, ExecutingJob
     from airflow_riffusion.core.jobs import WantedJob
     from airflow_riffusion.core.request import Grant, SlotRequest
     from airflow_riffusion.hooks.settings import ConnectionSettings
-
-    Submit = Callable[[Callable[[RiffusionHook], Any]], Awaitable[Any]]
 
 Returned = TypeVar("Returned")
 
@@ -61,6 +58,7 @@ class CapacityGate:
     def __init__(self, riffusion_conn_id: str) -> None:
         self._hook = RiffusionHook(riffusion_conn_id)
         self._source = ReadingSource(self._hook)
+        self.submissions = Submissions(self._source)
         self._poll = PollLoop(self._source)
         self._references = JobReferences(self._source)
         self._ledger = SlotLedger()
@@ -71,9 +69,6 @@ class CapacityGate:
         self._reading: Capacity | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_serving = False
-        self._submissions = asyncio.Semaphore(MOST_SUBMISSIONS)
-        self._next_submission_at = float("-inf")
-        self._expected: dict[str, ExecutingJob | None] = {}
 
     @classmethod
     def of(cls, riffusion_conn_id: str) -> CapacityGate:
@@ -162,30 +157,12 @@ class CapacityGate:
         """Send another request to the service: call a function with the hook, in a thread."""
         return await self._source.call(function)
 
-    @asynccontextmanager
-    async def submission(self, interval: float = 0.0) -> AsyncIterator[Submit]:
-        """Wait for one of the threads that submit, at least so many seconds after the submission before."""
-        async with self._submissions:
-            pause = self._next_submission_at - _now()
-            self._next_submission_at = max(self._next_submission_at, _now()) + interval
-            await asyncio.sleep(max(0.0, pause))
-            yield partial(self._source.call, is_submission=True)
-
     def accepted(self, grant_id: str | None, job_ids: Iterable[str], reply_ref: str) -> None:
         """Learn which jobs a grant has become: they settle its hold."""
         for job_id in job_ids:
             self._references.learn(job_id, reply_ref)
         if grant_id is not None:
             self._ledger.assign(grant_id, job_ids)
-
-    @contextmanager
-    def expecting(self, reply_ref: str) -> Iterator[Callable[[], ExecutingJob | None]]:
-        """Note whether a reading shows a job while its submission is on its way: the answer may be lost."""
-        self._expected[reply_ref] = None
-        try:
-            yield lambda: self._expected.get(reply_ref)
-        finally:
-            self._expected.pop(reply_ref, None)  # Two may have the same, by mistake.
 
     def renew(self, grant_id: str, hold: float) -> bool:
         """Hold a grant for so many seconds more; return whether it was held at all."""
@@ -268,7 +245,7 @@ class CapacityGate:
         """Settle holds, and resolve the waits that a reading ends without a grant."""
         if reading is not self._reading:
             self._reading = reading
-            self._expected |= {job.reply_ref: job for job in reading.jobs if job.reply_ref in self._expected}
+            self.submissions.observe(reading)
             for update in self._jobs.observe(reading, _now()):
                 self._waiters.resolve(update.watcher_id, update)
         self._resolve(self._ledger.take_in(reading, _now(), guess=guess))

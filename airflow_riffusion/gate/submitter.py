@@ -12,12 +12,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from airflow_riffusion import clock
-from airflow_riffusion.core.backoff import Backoff, capped
 from airflow_riffusion.core.note import JobNote
 from airflow_riffusion.core.outcome import State, scrub
 from airflow_riffusion.core.request import Grant, grant_line
 from airflow_riffusion.exceptions import (
-    RiffusionBadResponse,
     RiffusionError,
     RiffusionJobFailed,
     RiffusionRejected,
@@ -25,6 +23,7 @@ from airflow_riffusion.exceptions import (
 )
 from airflow_riffusion.gate.notes import PatientNotes
 from airflow_riffusion.gate.search import JobSearch
+from airflow_riffusion.gate.setbacks import Setbacks
 from airflow_riffusion.hooks.errors import ACCOUNT_LOGGED_OUT
 
 if TYPE_CHECKING:
@@ -99,9 +98,7 @@ class Submitter:
         self._is_stopped = self._stops_late = False
         self._grant_id: str | None = None
         self._sending: asyncio.Task[None] | None = None
-        self._backoff = Backoff(poke_interval)
-        self._not_before = float("-inf")
-        self._last_error: RiffusionError | None = None
+        self._setbacks = Setbacks(poke_interval)
 
     async def submit(self) -> None:
         """
@@ -113,8 +110,7 @@ class Submitter:
         try:
             while not await self._find():
                 await self._check_endpoint()
-                if self._backoff.gives_up:
-                    raise self._gives_up()
+                self._setbacks.check()
                 if grant := await self._wait_for_slot():
                     await self._send(grant)
         except BaseException:
@@ -177,10 +173,10 @@ class Submitter:
 
     async def _seen_during_pause(self) -> ExecutingJob | None:
         """Leave the service alone if it asked for that; return the job if another task's reading shows it."""
-        if (pause := self._not_before - _now()) <= 0:
+        if not (pause := self._setbacks.leave_alone):
             return None
         self.give_back()  # A hold needs readings.
-        with self._gate.expecting(self.note.reply_ref) as seen:
+        with self._gate.submissions.expecting(self.note.reply_ref) as seen:
             await asyncio.sleep(pause)
             return seen()
 
@@ -202,7 +198,7 @@ class Submitter:
 
     async def _wait_for_slot(self) -> Grant | None:
         """Wait for a slot; None if a reading shows the job of an unclear submission after all."""
-        await asyncio.sleep(self._backoff.not_before - _now())
+        await asyncio.sleep(self._setbacks.pause)
         self._grant_id = uuid.uuid4().hex
         waiting = self._gate.wait(self._grant_id, self._request, self._poke_interval)
         outcome = await self._search.unless_seen(self.note, waiting)
@@ -230,7 +226,7 @@ class Submitter:
         body = self._submission.body(
             self.note.reply_ref, service.account_field, user_id, service.submit_fields
         )
-        async with self._gate.submission(service.submission_interval) as submit:
+        async with self._gate.submissions.turn(service.submission_interval) as submit:
             if not self._renew_hold():
                 return
             self.note = replace(
@@ -246,7 +242,7 @@ class Submitter:
                 log.warning("The task is another triggerer's by now: nothing is submitted here.")
                 self._search.begin()
                 return
-            with self._gate.expecting(self.note.reply_ref) as seen:
+            with self._gate.submissions.expecting(self.note.reply_ref) as seen:
                 try:
                     answer = await submit(partial(self._post, endpoint, body, not_after))
                 except _ClaimExpired:
@@ -318,28 +314,13 @@ class Submitter:
 
     def _set_back(self, error: RiffusionError, *, may_exist: bool) -> None:
         """Plan the next submission after one that failed, or was not even sent."""
-        is_bad = isinstance(error, RiffusionBadResponse) or error.status == HTTPStatus.INTERNAL_SERVER_ERROR
-        retry_after = getattr(error, "retry_after", None)
-        self._backoff.failed(_now(), retry_after, bad_answer=is_bad)
-        self._not_before = _now() + capped(retry_after)
-        self._last_error = error
+        self._setbacks.add(error)
         if may_exist:
             log.warning("%s Looking for the job: it may have been accepted all the same.", error)
             self._search.begin()
         else:
             log.warning("%s Waiting for another slot, at the same place in the queue.", error)
             self.give_back()
-
-    def _gives_up(self) -> RiffusionError:
-        """Return the error of submissions that fail again and again, while readings are fine."""
-        error = self._last_error
-        # No JSON is the fault of the endpoint or the base URL. A server error may be that of the prompt, or
-        # may be mended until the next try.
-        kind = RiffusionUnavailable if isinstance(error, RiffusionUnavailable) else RiffusionRejected
-        return kind(
-            f"{self._backoff.bad_answers} submissions in a row failed, and no reading shows a job of theirs. "
-            f"The last one: {error}"
-        )
 
     async def _adopt(self, job: ExecutingJob) -> None:
         """Go on with a job that a reading shows."""
@@ -356,7 +337,3 @@ class Submitter:
     @property
     def _is_sending(self) -> bool:
         return self._sending is not None and not self._sending.done()
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -724,8 +724,8 @@ class TestReadingsDuringTheSubmission:
     def test_expecting_two_with_one_reference_by_mistake_is_no_error(self, service):
         async def scenario():
             gate = CapacityGate.of("riffusion_test")
-            with gate.expecting("album") as seen:
-                with gate.expecting("album"):
+            with gate.submissions.expecting("album") as seen:
+                with gate.submissions.expecting("album"):
                     pass
                 return seen()
 

@@ -1,0 +1,56 @@
+"""The submissions of all tasks at a gate: so many at a time, and at the service's pace."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from airflow_riffusion.gate.source import MOST_SUBMISSIONS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from typing import Any
+
+    from airflow_riffusion.core.capacity import Capacity, ExecutingJob
+    from airflow_riffusion.gate.source import ReadingSource
+    from airflow_riffusion.hooks.riffusion import RiffusionHook
+
+    Submit = Callable[[Callable[[RiffusionHook], Any]], Awaitable[Any]]
+
+
+class Submissions:
+    """Sends submissions, and notes which of their jobs a reading shows before the answer is there."""
+
+    def __init__(self, source: ReadingSource) -> None:
+        self._source = source
+        self._threads = asyncio.Semaphore(MOST_SUBMISSIONS)
+        self._next_at = float("-inf")
+        self._expected: dict[str, ExecutingJob | None] = {}
+
+    @asynccontextmanager
+    async def turn(self, interval: float) -> AsyncIterator[Submit]:
+        """Wait for one of the threads that submit, at least so many seconds after the submission before."""
+        async with self._threads:
+            pause = self._next_at - _now()
+            self._next_at = max(self._next_at, _now()) + interval
+            await asyncio.sleep(max(0.0, pause))
+            yield partial(self._source.call, is_submission=True)
+
+    @contextmanager
+    def expecting(self, reply_ref: str) -> Iterator[Callable[[], ExecutingJob | None]]:
+        """Note whether a reading shows a job while its submission is on its way: the answer may be lost."""
+        self._expected[reply_ref] = None
+        try:
+            yield lambda: self._expected.get(reply_ref)
+        finally:
+            self._expected.pop(reply_ref, None)  # Two may have the same, by mistake.
+
+    def observe(self, reading: Capacity) -> None:
+        """Look for the jobs that are expected."""
+        self._expected |= {job.reply_ref: job for job in reading.jobs if job.reply_ref in self._expected}
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
