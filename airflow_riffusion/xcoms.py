@@ -8,8 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from asgiref.sync import sync_to_async
-
 from airflow_riffusion.compat import AIRFLOW_VERSION
 from airflow_riffusion.core.note import JobNote
 
@@ -124,7 +122,10 @@ class JobNotes:
 
 async def in_thread(function: Callable[..., Returned], *arguments: Any, **options: Any) -> Returned:
     """Ask Airflow without blocking a trigger's event loop; such calls may run side by side."""
-    # Not asyncio.to_thread: from its threads Airflow can't be asked before 3.3.
+    # Late: a DAG file has no use for it. Not asyncio.to_thread: from its threads Airflow can't be asked
+    # before 3.3.
+    from asgiref.sync import sync_to_async
+
     call = sync_to_async(
         partial(function, *arguments, **options), thread_sensitive=False, executor=_threads()
     )

@@ -12,7 +12,11 @@ from statistics import median
 
 from benchmarks.table import Row
 
-OURS = ("airflow_riffusion.sensors.capacity", "airflow_riffusion.operators.capacity")
+OURS = (
+    "airflow_riffusion.sensors.capacity",
+    "airflow_riffusion.operators.capacity",
+    "airflow_riffusion.operators.submit",
+)
 PEERS = ("airflow.providers.http.sensors.http", "airflow.providers.http.operators.http")
 AT_MOST = 0.1
 
@@ -51,18 +55,23 @@ def measure(runs: int = 7, *, warm_up: int = 1) -> list[Row]:
             cost = _probe(names)
             if run >= warm_up:
                 costs.append(cost)
-    both = _summary(ours, upto=2)
+    both, peers_sensor, peers_both = _summary(ours, upto=2), _summary(peers, upto=1), _summary(peers, upto=2)
     return [
-        row
-        for peer, cost, at_most in (
-            ("HttpSensor alone", _summary(peers, upto=1), AT_MOST),
-            ("HttpSensor + HttpOperator", _summary(peers, upto=2), None),
-        )
-        for row in (
-            Row("import sensor + operator", "ms, median", both.ms, cost.ms, peer, at_most),
-            Row("import sensor + operator", "new modules", both.modules, cost.modules, peer, at_most),
-        )
+        *_rows("import sensor + operator", both, "HttpSensor alone", peers_sensor, AT_MOST),
+        *_rows("import sensor + operator", both, "HttpSensor + HttpOperator", peers_both),
+        *_rows(
+            "… + RiffusionSubmitOperator", _summary(ours, upto=3), "HttpSensor + HttpOperator", peers_both
+        ),
     ]
+
+
+def _rows(
+    measured: str, ours: ImportCost, peer_name: str, peer: ImportCost, at_most: float | None = None
+) -> tuple[Row, Row]:
+    return (
+        Row(measured, "ms, median", ours.ms, peer.ms, peer_name, at_most),
+        Row(measured, "new modules", ours.modules, peer.modules, peer_name, at_most),
+    )
 
 
 def _summary(runs: list[list[ImportCost]], *, upto: int) -> ImportCost:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_riffusion.core.demand import SlotDemand
-from airflow_riffusion.core.ledger import READINGS_TO_CONFIRM
+from airflow_riffusion.core.request import READINGS_TO_CONFIRM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from airflow_riffusion.core.demand import SlotDemand
 from airflow_riffusion.core.holds import Holds
-from airflow_riffusion.core.request import Grant
+from airflow_riffusion.core.request import READINGS_TO_CONFIRM, Grant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from airflow_riffusion.core.accounts import ConfiguredAccounts
     from airflow_riffusion.core.capacity import Capacity
     from airflow_riffusion.core.request import SlotRequest
-
-READINGS_TO_CONFIRM = 3
-"""How many readings in a row must list too little for a request: one alone may be blank or stale."""
 
 
 @dataclass(frozen=True, slots=True)

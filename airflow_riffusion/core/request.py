@@ -10,6 +10,9 @@ from airflow_riffusion.core.arguments import account_ids, seconds, whole_number
 if TYPE_CHECKING:
     from airflow_riffusion.core.capacity import Capacity
 
+READINGS_TO_CONFIRM = 3
+"""How many readings in a row must list too little for a request: one alone may be blank or stale."""
+
 
 @dataclass(frozen=True, slots=True)
 class SlotRequest:

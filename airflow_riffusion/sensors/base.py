@@ -17,7 +17,7 @@ from airflow_riffusion import clock
 from airflow_riffusion.compat import is_deferral_timeout, seconds_until_worker_is_gone
 from airflow_riffusion.core.arguments import boolean, conn_id, seconds, unless_template
 from airflow_riffusion.core.backoff import Backoff
-from airflow_riffusion.core.ledger import READINGS_TO_CONFIRM
+from airflow_riffusion.core.request import READINGS_TO_CONFIRM
 from airflow_riffusion.core.timeouts import Limit
 from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionUnavailable, checking_arguments
 

@@ -20,7 +20,6 @@ from airflow_riffusion.core.arguments import (
     unless_template,
     whole_number,
 )
-from airflow_riffusion.core.ledger import SlotLedger, Unsatisfiable
 from airflow_riffusion.core.request import SlotRequest, grant_line
 from airflow_riffusion.exceptions import RiffusionRejected, checking_arguments
 from airflow_riffusion.sensors.base import RiffusionSensor
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_riffusion.compat import AccountIds, Templated
+    from airflow_riffusion.core.ledger import SlotLedger, Unsatisfiable
     from airflow_riffusion.hooks.riffusion import RiffusionHook
     from airflow_riffusion.triggers.capacity import CapacityTrigger
 
@@ -156,6 +156,8 @@ class CapacitySensor(StartsInTriggerer, RiffusionSensor):
 
     def _look(self, context: Context) -> PokeReturnValue | None:
         """Decide as the gate does, by a ledger with one waiter."""
+        from airflow_riffusion.core.ledger import SlotLedger
+
         ledger = SlotLedger()
         request = replace(self._wanted(), since=self._waiting_since(context))
         ledger.join(uuid.uuid4().hex, request)

@@ -89,3 +89,24 @@ def test_layers_core_needs_neither_airflow_nor_requests():
     )
 
     assert said.stdout.split() == []
+
+
+def test_layers_dag_file_imports_only_what_describes_a_task():
+    """What waits, asks and counts is for workers and triggerers: a DAG file is parsed all day long."""
+    code = (
+        "import sys, airflow, airflow.providers.common.compat.sdk as sdk; sdk.BaseSensorOperator;"
+        "before = set(sys.modules);"
+        "import airflow_riffusion.sensors.capacity, airflow_riffusion.sensors.job;"
+        "import airflow_riffusion.operators.capacity, airflow_riffusion.operators.submit;"
+        "print(*(set(sys.modules) - before))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
+
+    new = said.stdout.splitlines()[-1].split()
+    own = {name.removeprefix("airflow_riffusion.") for name in new if name.startswith("airflow_riffusion.")}
+    assert {"sensors.capacity", "operators.submit"} <= own
+    assert {folder(name) for name in own} & {"hooks", "gate", "triggers", "services"} == set()
+    assert own & {"core.ledger", "core.capacity"} == set()
+    assert {name.partition(".")[0] for name in new} & {"asgiref", "requests"} == set()
