@@ -22,10 +22,11 @@ from dev.pure_tests import ROOT, pure_tests
 
 _TIMEOUT = 1200  # seconds for one step
 _AT_ONCE = 2
-# Programs of this repository.
+# Programs of this repository, and each service's faults: what they mean to a task, test_faults.py shows.
 _ALIKE_EVERYWHERE = (
     "--ignore-glob=tests/integration/test_benchmarks*",
     "--ignore=tests/integration/test_demo.py",
+    "--ignore=tests/integration/test_faults_of_services.py",
 )
 _NO_PROPERTIES = ("-m", "not hypothesis")
 # It starts Airflow's own code several times.
