@@ -84,6 +84,15 @@ class RiffusionRejected(RiffusionError, AirflowFailException):
         """
         return cls(f"Connection '{conn_id}': {reason}. Check slots and user_ids, or the accounts' maxJobs.")
 
+    @classmethod
+    def no_endpoint(cls, service: str) -> RiffusionRejected:
+        """
+        Return the error of a submission without an endpoint, on a service that takes no songs.
+
+        :param service: the service's title.
+        """
+        return cls(f"No page of {service} says where to submit to: set endpoint.")
+
 
 class RiffusionConnectionNotFound(RiffusionRejected, AirflowNotFoundException):
     """The Airflow connection does not exist."""

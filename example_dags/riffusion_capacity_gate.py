@@ -2,7 +2,7 @@
 Make songs on however many job slots are free: every song waits for a slot of its own.
 
 All waiting songs together cost one request per ``poke_interval`` and no worker. A free slot wakes
-exactly one of them, in order, and tells it which account to use. ``replyRef`` lets the gate see that the
+exactly one of them, in order, and tells it which account to use. ``reply_ref`` lets the gate see that the
 granted slot is in use, so it can stop keeping it free. Other clients may still take a slot first, which
 is one thing that the retries are for.
 
@@ -41,14 +41,15 @@ def riffusion_capacity_gate():
         def submit(prompt: str, slot: dict) -> dict:
             from airflow_riffusion.hooks.riffusion import RiffusionHook
 
-            job = {"prompt": prompt, "user_id": slot["user_id"], "replyRef": slot["grant_id"]}
-            return RiffusionHook().run("music/create-prompt", "POST", job)
+            account, job = slot["user_id"], {"prompt": prompt}
+            answer = RiffusionHook().submit(job, user_id=account, reply_ref=slot["grant_id"])
+            return {"account": account, "answer": answer}
 
         return submit(prompt, slot.output)
 
     @task(multiple_outputs=False)
     def summary(jobs: list[dict]) -> dict[str, int]:
-        accounts = [job["user_id"] for job in jobs]
+        accounts = [job["account"] for job in jobs]
         return {account: accounts.count(account) for account in sorted(set(accounts))}
 
     summary(song.expand(prompt=prompts()))

@@ -222,10 +222,6 @@ class Submitter:
             self._set_back(error, may_exist=False)
             return
         user_id, service = next(iter(grant.slots)), settings.service
-        endpoint = self._endpoint(service)
-        body = self._submission.body(
-            self.note.reply_ref, service.account_field, user_id, service.submit_fields
-        )
         async with self._gate.submissions.turn(service.submission_interval) as submit:
             if not self._renew_hold():
                 return
@@ -244,7 +240,7 @@ class Submitter:
                 return
             with self._gate.submissions.expecting(self.note.reply_ref) as seen:
                 try:
-                    answer = await submit(partial(self._post, endpoint, body, not_after))
+                    answer = await submit(partial(self._post, not_after))
                 except _ClaimExpired:
                     log.warning(
                         "This triggerer has stalled before the submission: looking for the job first."
@@ -269,8 +265,6 @@ class Submitter:
         return False
 
     async def _take_answer(self, answer: Any, service: Service) -> None:
-        if reason := service.refusal(answer):
-            raise RiffusionRejected(f"The service made no job of the submission: {reason}")
         self.note = self.note.accept(service.accepted(answer))
         self._gate.accepted(self._grant_id, self.note.job_ids, self.note.reply_ref)
         log.info("Submitted %s on account %s.", self.note, self.note.user_id)
@@ -299,18 +293,20 @@ class Submitter:
     async def _check_endpoint(self) -> None:
         """Find out before the wait that the service has no endpoint for this."""
         with suppress(RiffusionUnavailable):
-            self._endpoint((await self._gate.settings()).service)
+            service = (await self._gate.settings()).service
+            if self._submission.endpoint is None and service.submit_endpoint is None:
+                raise RiffusionRejected.no_endpoint(service.title)
 
-    def _endpoint(self, service: Service) -> str:
-        endpoint = self._submission.endpoint or service.submit_endpoint
-        if endpoint is None:
-            raise RiffusionRejected(f"No page of {service.title} says where to submit to: set endpoint.")
-        return endpoint
-
-    def _post(self, endpoint: str, body: dict[str, Any], not_after: float, hook: RiffusionHook) -> Any:
+    def _post(self, not_after: float, hook: RiffusionHook) -> Any:
         if clock.monotonic() > not_after or self._is_stopped:
             raise _ClaimExpired
-        return hook.run(endpoint, "POST", body)
+        assert self.note.user_id is not None
+        return hook.submit(
+            self._submission.json,
+            user_id=self.note.user_id,
+            reply_ref=self.note.reply_ref,
+            endpoint=self._submission.endpoint,
+        )
 
     def _set_back(self, error: RiffusionError, *, may_exist: bool) -> None:
         """Plan the next submission after one that failed, or was not even sent."""

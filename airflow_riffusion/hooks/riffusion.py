@@ -15,7 +15,13 @@ from airflow_riffusion import clock, metrics
 from airflow_riffusion.core.accounts import ConfiguredAccounts
 from airflow_riffusion.core.backoff import Backoff
 from airflow_riffusion.core.capacity import CapacityFormatError
-from airflow_riffusion.exceptions import RiffusionError, RiffusionRejected, RiffusionUnavailable
+from airflow_riffusion.core.submission import Submission
+from airflow_riffusion.exceptions import (
+    RiffusionError,
+    RiffusionRejected,
+    RiffusionUnavailable,
+    checking_arguments,
+)
 from airflow_riffusion.get_provider_info import get_provider_info
 from airflow_riffusion.hooks.accounts import GOOD_FOR_GIVING_UP, GOOD_FOR_WAITING, AccountDirectory
 from airflow_riffusion.hooks.exchange import bad_response, exchange
@@ -23,6 +29,8 @@ from airflow_riffusion.hooks.lookup import alook_up, look_up
 from airflow_riffusion.hooks.session import open_session
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import requests
 
     from airflow_riffusion.core.capacity import Capacity, ExecutingJob
@@ -215,6 +223,37 @@ class RiffusionHook(BaseHook):
             raise bad_response(self.settings, endpoint, f"not JSON ({error})") from None
         if not isinstance(answer, dict | list):
             raise bad_response(self.settings, endpoint, "neither a JSON object nor a list")
+        return answer
+
+    def submit(
+        self, json: Mapping[str, Any], *, user_id: str, reply_ref: str, endpoint: str | None = None
+    ) -> Any:
+        """
+        Submit a job to an account, in the words of the connection's service.
+
+        The account, ``replyRef``, and what makes the service answer before the job is over are added.
+
+        :param json: what to submit, such as ``{"prompt": "…"}``.
+        :param user_id: the account; of a ``CapacitySensor``'s output, ``slot["user_id"]``.
+        :param reply_ref: tells the gate which job this is: ``slot["grant_id"]``, a new one for each job.
+        :param endpoint: where to, relative to the service's path; None for where the service takes songs.
+        :return: the decoded answer, as the service has it.
+        :raises RiffusionUnavailable: no answer could be had. The service may have made the job.
+        :raises RiffusionRejected: the service or the connection says no, or no job was made of it.
+        :raises RiffusionBadResponse: the answer is no JSON object or list.
+        :raises RiffusionArgumentError: the job can't be sent, or is for another account.
+        """
+        service = self.settings.service
+        with checking_arguments():
+            submission = Submission.checked(endpoint, json)
+            submission.among([user_id])
+        endpoint = submission.endpoint or service.submit_endpoint
+        if endpoint is None:
+            raise RiffusionRejected.no_endpoint(service.title)
+        body = submission.body(reply_ref, service.account_field, user_id, service.submit_fields)
+        answer = self.run(endpoint, "POST", body)
+        if reason := service.refusal(answer):
+            raise RiffusionRejected(f"The service made no job of the submission: {reason}")
         return answer
 
     def cancel_job(self, job_id: str | None = None, reply_ref: str | None = None) -> bool:

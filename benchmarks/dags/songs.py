@@ -42,8 +42,9 @@ def sensor_and_task(prompts: list[str]) -> None:
         def submit(prompt: str, slot: dict) -> dict:
             from airflow_riffusion.hooks.riffusion import RiffusionHook
 
-            job = {"prompt": prompt, "user_id": slot["user_id"], "replyRef": slot["grant_id"]}
-            return RiffusionHook().run("music/create-prompt", "POST", job)
+            return RiffusionHook().submit(
+                {"prompt": prompt}, user_id=slot["user_id"], reply_ref=slot["grant_id"]
+            )
 
         submit(prompt, slot.output)
 

@@ -24,8 +24,9 @@ def jingles():
 
         @task(multiple_outputs=False, priority_weight=2)
         def submit(prompt: str, slot: dict) -> dict:
-            job = {"prompt": prompt, "user_id": slot["user_id"], "replyRef": slot["grant_id"]}
-            return RiffusionHook().run("music/song", "POST", job)
+            return RiffusionHook().submit(
+                {"prompt": prompt}, user_id=slot["user_id"], reply_ref=slot["grant_id"]
+            )
 
         submit(prompt, slot.output)
 

@@ -6,11 +6,17 @@ import pytest
 
 from airflow_riffusion.emulator import EmulatorServer
 from airflow_riffusion.emulator.faults import Fault
-from airflow_riffusion.exceptions import RiffusionBadResponse, RiffusionRejected, RiffusionUnavailable
+from airflow_riffusion.exceptions import (
+    RiffusionArgumentError,
+    RiffusionBadResponse,
+    RiffusionRejected,
+    RiffusionUnavailable,
+)
 from airflow_riffusion.hooks.riffusion import RiffusionHook
 from airflow_riffusion.services import SERVICES
 
 ACCOUNTS = {"one:@example.com": 3, "two@example.com": 2}
+SONGS = [name for name, service in SERVICES.items() if service.submit_endpoint is not None]
 LISTS_BUSY_ACCOUNTS_ONLY = [name for name, service in SERVICES.items() if service.lists_busy_accounts_only]
 
 
@@ -137,3 +143,37 @@ def test_reading_while_the_accounts_fail_shows_those_that_were_known(emulator, h
     hook.configured_accounts(max_age=-1)
 
     assert available(hook.get_capacity()).keys() == ACCOUNTS.keys()
+
+
+@pytest.mark.parametrize("emulator", SONGS, indirect=True)
+@pytest.mark.parametrize("account", ACCOUNTS)
+def test_submit_makes_a_job_with_its_reference_on_the_account(emulator, hook, account):
+    answer = hook.submit({"prompt": "polka on the moon"}, user_id=account, reply_ref="mine")
+
+    (job,) = emulator.service.jobs()
+    assert (job.prompt, job.user_id, job.reply_ref) == ("polka on the moon", account, "mine")
+    assert hook.settings.service.accepted(answer).job_ids == (str(job.job_id),)
+    assert not hook.settings.service.has_ended(answer)
+
+
+@pytest.mark.parametrize("emulator", ["kling"], indirect=True)
+def test_submit_to_a_service_without_songs_asks_for_the_endpoint(emulator, hook):
+    with pytest.raises(RiffusionRejected, match="set endpoint"):
+        hook.submit({"prompt": "polka"}, user_id="one:@example.com", reply_ref="mine")
+
+
+@pytest.mark.parametrize("emulator", ["flowmusic"], indirect=True)
+@pytest.mark.parametrize("json", ["polka", {"prompt": object()}, {"prompt": "x", "email": "two@example.com"}])
+def test_submit_what_can_not_be_sent_makes_no_job(emulator, hook, json):
+    with pytest.raises(RiffusionArgumentError, match="json"):
+        hook.submit(json, user_id="one:@example.com", reply_ref="mine")
+
+    assert emulator.service.jobs() == []
+
+
+@pytest.mark.parametrize("emulator", ["tempolor"], indirect=True)
+def test_submit_answer_that_says_why_there_is_no_job_is_rejected(emulator, hook):
+    emulator.faults.add(Fault(endpoint="submit", status=200, body='{"error": "moderated"}'))
+
+    with pytest.raises(RiffusionRejected, match="moderated"):
+        hook.submit({"prompt": "polka"}, user_id="one:@example.com", reply_ref="mine")

@@ -17,10 +17,8 @@ CONNECTION = "riffusion_every_version"
 
 @task
 def submit(grant):
-    job = RiffusionHook(CONNECTION).run(
-        "music/create-prompt",
-        "POST",
-        {"prompt": "by hand", "user_id": grant["user_id"], "replyRef": grant["grant_id"]},
+    job = RiffusionHook(CONNECTION).submit(
+        {"prompt": "by hand"}, user_id=grant["user_id"], reply_ref=grant["grant_id"]
     )
     return job["job_id"]
 

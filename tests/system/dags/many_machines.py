@@ -33,8 +33,9 @@ def albums():
                 from airflow_riffusion.hooks.riffusion import RiffusionHook
 
                 prompt = f"album {dag_run.conf['album']}, song {number}, by a sensor"
-                job = {"prompt": prompt, "user_id": slot["user_id"], "replyRef": slot["grant_id"]}
-                return RiffusionHook(DAG_ID).run("music/create-prompt", "POST", job)
+                return RiffusionHook(DAG_ID).submit(
+                    {"prompt": prompt}, user_id=slot["user_id"], reply_ref=slot["grant_id"]
+                )
 
             submit(number, slot.output)
 
