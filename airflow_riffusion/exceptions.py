@@ -84,15 +84,6 @@ class RiffusionRejected(RiffusionError, AirflowFailException):
         """
         return cls(f"Connection '{conn_id}': {reason}. Check slots and user_ids, or the accounts' maxJobs.")
 
-    @classmethod
-    def no_endpoint(cls, service: str) -> RiffusionRejected:
-        """
-        Return the error of a submission without an endpoint, on a service that takes no songs.
-
-        :param service: the service's title.
-        """
-        return cls(f"No page of {service} says where to submit to: set endpoint.")
-
 
 class RiffusionConnectionNotFound(RiffusionRejected, AirflowNotFoundException):
     """The Airflow connection does not exist."""
@@ -100,7 +91,7 @@ class RiffusionConnectionNotFound(RiffusionRejected, AirflowNotFoundException):
 
 class RiffusionArgumentError(RiffusionRejected, ValueError):
     """
-    An argument of an operator or a sensor is wrong, so no retry can succeed.
+    An argument of an operator, a sensor or the hook is wrong, so no retry can succeed.
 
     When a DAG is parsed, this is an ordinary ``ValueError``. In a worker it fails the task without a retry,
     also when Airflow constructs a mapped task there.

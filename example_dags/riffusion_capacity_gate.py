@@ -41,15 +41,14 @@ def riffusion_capacity_gate():
         def submit(prompt: str, slot: dict) -> dict:
             from airflow_riffusion.hooks.riffusion import RiffusionHook
 
-            account, job = slot["user_id"], {"prompt": prompt}
-            answer = RiffusionHook().submit(job, user_id=account, reply_ref=slot["grant_id"])
-            return {"account": account, "answer": answer}
+            account, reference = slot["user_id"], slot["grant_id"]
+            return RiffusionHook().submit({"prompt": prompt}, user_id=account, reply_ref=reference)
 
         return submit(prompt, slot.output)
 
     @task(multiple_outputs=False)
     def summary(jobs: list[dict]) -> dict[str, int]:
-        accounts = [job["account"] for job in jobs]
+        accounts = [job["user_id"] for job in jobs]
         return {account: accounts.count(account) for account in sorted(set(accounts))}
 
     summary(song.expand(prompt=prompts()))

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from airflow_riffusion.core.jobs import WantedJob
 from airflow_riffusion.core.request import SlotRequest
 from airflow_riffusion.gate.gate import CapacityGate
-from airflow_riffusion.hooks.riffusion import RiffusionHook
 from airflow_riffusion.services import DEFAULT_SERVICE
 from tests.readings import FakeAccounts, reading
 
@@ -73,8 +72,6 @@ class FakeHook(FakeAccounts):
         if isinstance(answer, Exception):
             raise answer
         return answer
-
-    submit = RiffusionHook.submit
 
     def reference_of(self, job_id):
         """Answer with the reference that the test has set for a job, or raise it."""

@@ -9,7 +9,7 @@ from airflow_riffusion.core.request import SlotRequest
 from tests.gates import cancel
 
 
-def wait(gate, waiter_id, *, poke_interval=5.0, **request):
+def wait_at(gate, waiter_id, *, poke_interval=5.0, **request):
     """Start a task that waits at a gate."""
     return asyncio.create_task(gate.wait(waiter_id, SlotRequest(**request), poke_interval))
 

@@ -33,6 +33,18 @@ def checked_json(value: object) -> Mapping[str, Any]:
     return value
 
 
+def checked_reply_ref(name: str, value: object) -> str:
+    """
+    Return a ``replyRef`` as text.
+
+    :raises ValueError: if a service would not take it.
+    """
+    reply_ref = reference(name, value)
+    if len(reply_ref) > LONGEST_REPLY_REF:
+        raise ValueError(f"{name} must have at most {LONGEST_REPLY_REF} characters, not {reply_ref!r:.60}")
+    return reply_ref
+
+
 def own_reference(ti: Any) -> str:
     """Return the ``replyRef`` of a task's job: the same in every try, so that a retry can tell its job."""
     return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index}"
@@ -62,11 +74,7 @@ class Submission:
         except RecursionError:
             raise ValueError("json can't be sent as JSON: it is nested too deep, or holds itself") from None
         if (given := what.get("replyRef")) not in (None, ""):
-            what["replyRef"] = reference("json's replyRef", given)
-            if len(what["replyRef"]) > LONGEST_REPLY_REF:
-                raise ValueError(
-                    f"json's replyRef must have at most {LONGEST_REPLY_REF} characters, not {given!r:.60}"
-                )
+            what["replyRef"] = checked_reply_ref("json's replyRef", given)
         try:
             json.dumps(what, allow_nan=False)
         except (TypeError, ValueError) as error:
@@ -96,6 +104,17 @@ class Submission:
             raise ValueError(f"json is for account {self.account}, which is not among user_ids")
         return [self.account]
 
+    def check_agrees(self, user_id: str, reply_ref: str) -> None:
+        """
+        Check that the json is not for another account, and has no other ``replyRef``.
+
+        :raises ValueError: if it is, or has.
+        """
+        if self.account not in (None, user_id):
+            raise ValueError(f"json is for account {self.account}, and user_id is {user_id}")
+        if (named := self.reply_ref(reply_ref)) != reply_ref:
+            raise ValueError(f"json's replyRef is {named!r:.200}, and reply_ref is {reply_ref!r:.200}")
+
     def reply_ref(self, own: str) -> str:
         """Return the ``replyRef`` of the job: the json's, or our own if that is missing or empty."""
         return self.json.get("replyRef") or own
@@ -104,5 +123,5 @@ class Submission:
         self, reply_ref: str, account_field: str, user_id: str, fields: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Return what is sent; ``fields``: what the service needs besides, unless the json says otherwise."""
-        account = {account_field: user_id} if self.account is None else {}
+        account = {} if self.json.get(account_field) else {account_field: user_id}
         return {**fields, **self.json, **account, "replyRef": reply_ref}

@@ -25,6 +25,7 @@ from airflow_riffusion.gate.notes import PatientNotes
 from airflow_riffusion.gate.search import JobSearch
 from airflow_riffusion.gate.setbacks import Setbacks
 from airflow_riffusion.hooks.errors import ACCOUNT_LOGGED_OUT
+from airflow_riffusion.hooks.submission import accepted, endpoint_of, send
 
 if TYPE_CHECKING:
     from airflow_riffusion.core.capacity import ExecutingJob
@@ -217,12 +218,12 @@ class Submitter:
 
     async def _claim_and_send(self, grant: Grant) -> None:
         try:
-            settings = await self._gate.settings()
+            interval = (await self._gate.settings()).service.submission_interval
         except RiffusionUnavailable as error:
             self._set_back(error, may_exist=False)
             return
-        user_id, service = next(iter(grant.slots)), settings.service
-        async with self._gate.submissions.turn(service.submission_interval) as submit:
+        user_id = next(iter(grant.slots))
+        async with self._gate.submissions.turn(interval) as submit:
             if not self._renew_hold():
                 return
             self.note = replace(
@@ -240,7 +241,9 @@ class Submitter:
                 return
             with self._gate.submissions.expecting(self.note.reply_ref) as seen:
                 try:
-                    answer = await submit(partial(self._post, not_after))
+                    service, answer = await submit(
+                        partial(self._post, user_id, self.note.reply_ref, not_after)
+                    )
                 except _ClaimExpired:
                     log.warning(
                         "This triggerer has stalled before the submission: looking for the job first."
@@ -251,7 +254,7 @@ class Submitter:
                     if (job := seen()) is not None:
                         await self._adopt(job)
                 else:
-                    await self._take_answer(answer, service)
+                    await self._take_answer(service, answer)
             if self._stops_late and self.note.accepted:
                 self.give_back()
                 await self._gate.call(self._stop)
@@ -264,8 +267,8 @@ class Submitter:
         self._grant_id = None
         return False
 
-    async def _take_answer(self, answer: Any, service: Service) -> None:
-        self.note = self.note.accept(service.accepted(answer))
+    async def _take_answer(self, service: Service, answer: Any) -> None:
+        self.note = self.note.accept(accepted(service, answer))
         self._gate.accepted(self._grant_id, self.note.job_ids, self.note.reply_ref)
         log.info("Submitted %s on account %s.", self.note, self.note.user_id)
         if service.has_ended(answer):
@@ -293,20 +296,14 @@ class Submitter:
     async def _check_endpoint(self) -> None:
         """Find out before the wait that the service has no endpoint for this."""
         with suppress(RiffusionUnavailable):
-            service = (await self._gate.settings()).service
-            if self._submission.endpoint is None and service.submit_endpoint is None:
-                raise RiffusionRejected.no_endpoint(service.title)
+            endpoint_of(self._submission, (await self._gate.settings()).service)
 
-    def _post(self, not_after: float, hook: RiffusionHook) -> Any:
+    def _post(
+        self, user_id: str, reply_ref: str, not_after: float, hook: RiffusionHook
+    ) -> tuple[Service, Any]:
         if clock.monotonic() > not_after or self._is_stopped:
             raise _ClaimExpired
-        assert self.note.user_id is not None
-        return hook.submit(
-            self._submission.json,
-            user_id=self.note.user_id,
-            reply_ref=self.note.reply_ref,
-            endpoint=self._submission.endpoint,
-        )
+        return send(hook, self._submission, user_id=user_id, reply_ref=reply_ref)
 
     def _set_back(self, error: RiffusionError, *, may_exist: bool) -> None:
         """Plan the next submission after one that failed, or was not even sent."""

@@ -4,43 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseHook
-from pydantic_core import from_json
-
 from airflow_riffusion import clock, metrics
 from airflow_riffusion.core.accounts import ConfiguredAccounts
-from airflow_riffusion.core.backoff import Backoff
+from airflow_riffusion.core.arguments import identifier
 from airflow_riffusion.core.capacity import CapacityFormatError
-from airflow_riffusion.core.submission import Submission
-from airflow_riffusion.exceptions import (
-    RiffusionError,
-    RiffusionRejected,
-    RiffusionUnavailable,
-    checking_arguments,
-)
+from airflow_riffusion.core.outcome import scrub
+from airflow_riffusion.core.submission import Submission, checked_reply_ref
+from airflow_riffusion.exceptions import RiffusionError, RiffusionRejected, checking_arguments
 from airflow_riffusion.get_provider_info import get_provider_info
 from airflow_riffusion.hooks.accounts import GOOD_FOR_GIVING_UP, GOOD_FOR_WAITING, AccountDirectory
 from airflow_riffusion.hooks.exchange import bad_response, exchange
-from airflow_riffusion.hooks.lookup import alook_up, look_up
-from airflow_riffusion.hooks.session import open_session
+from airflow_riffusion.hooks.service import ServiceHook
+from airflow_riffusion.hooks.submission import accepted, send
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import requests
-
     from airflow_riffusion.core.capacity import Capacity, ExecutingJob
     from airflow_riffusion.hooks.settings import ConnectionSettings
 
-# A DELETE that is repeated finds nothing to delete.
-_HARMLESS_TWICE = ("GET", "DELETE")
-# Seconds between two tries.
-_SHORTEST_PAUSE = 0.5
-_LONGEST_PAUSE = 30.0
 _ACCOUNTS_ENDPOINT = "accounts"
 # Seconds, less than a reading may take: readings wait for it.
 _ACCOUNTS_TIMEOUT = 5.0
@@ -48,7 +33,7 @@ _ACCOUNTS_TIMEOUT = 5.0
 _MOST_WARNINGS = 100
 
 
-class RiffusionHook(BaseHook):
+class RiffusionHook(ServiceHook):
     """
     Reads how many job slots are free, and reaches the service's other endpoints.
 
@@ -66,47 +51,9 @@ class RiffusionHook(BaseHook):
     """Maximum age (s) of a ``GET accounts`` answer: to go on waiting, then to reject a request by it."""
 
     def __init__(self, riffusion_conn_id: str = default_conn_name, *, retries: int = 0) -> None:
-        super().__init__()
-        self.riffusion_conn_id = riffusion_conn_id
-        self.retries = retries
+        super().__init__(riffusion_conn_id, retries=retries)
         self._warnings: set[str] = set()
         self._directory: tuple[ConnectionSettings, AccountDirectory] | None = None
-
-    @cached_property
-    def settings(self) -> ConnectionSettings:
-        """
-        The connection's settings, looked up and checked once.
-
-        :raises RiffusionRejected: if the connection does not exist or can't work.
-        :raises RiffusionUnavailable: if it can't be looked up.
-        """
-        return look_up(self.riffusion_conn_id, self.get_connection)
-
-    async def aload(self) -> ConnectionSettings:
-        """Look the connection up without blocking the event loop; see :attr:`settings`."""
-        if "settings" not in self.__dict__:
-            self.__dict__["settings"] = await alook_up(self.riffusion_conn_id, self.get_connection)
-        return self.settings
-
-    def forget_connection(self) -> None:
-        """Look the connection up anew before the next request."""
-        self.__dict__.pop("settings", None)
-        self.__dict__.pop("_session", None)
-
-    @cached_property
-    def _session(self) -> requests.Session:
-        return open_session(self.settings)
-
-    def get_conn(self) -> requests.Session:
-        """
-        Return the session behind this hook.
-
-        It sends the API token to the connection's host only, and gives every request the connection's
-        timeout as a total, headers and body included.
-
-        :raises RiffusionRejected: if the connection does not exist or can't work.
-        """
-        return self._session
 
     def get_capacity(self) -> Capacity:
         """
@@ -201,60 +148,39 @@ class RiffusionHook(BaseHook):
         """Seconds for which the service wants not to be asked for its accounts."""
         return self._accounts().retry_after
 
-    def run(self, endpoint: str, method: str = "GET", json: Any = None) -> Any:
-        """
-        Ask one of the service's other endpoints.
-
-        :param endpoint: relative to the service's own path (``v1/flowmusic/``), for example ``music``.
-        :param method: the HTTP method.
-        :param json: the body, as plain JSON.
-        :return: the decoded answer, a dict or a list, as the endpoint has it; ``{}`` for an empty one.
-        :raises RiffusionUnavailable: no answer could be had. The service may have done what was asked.
-        :raises RiffusionRejected: the service or the connection says no.
-        :raises RiffusionBadResponse: the answer is no JSON object or list.
-        :raises ValueError: the endpoint leads out of the service's path.
-        """
-        body = self._send(method.upper(), endpoint, json)
-        if not body.strip():
-            return {}
-        try:
-            answer = from_json(body, cache_strings="keys")
-        except ValueError as error:
-            raise bad_response(self.settings, endpoint, f"not JSON ({error})") from None
-        if not isinstance(answer, dict | list):
-            raise bad_response(self.settings, endpoint, "neither a JSON object nor a list")
-        return answer
-
     def submit(
         self, json: Mapping[str, Any], *, user_id: str, reply_ref: str, endpoint: str | None = None
-    ) -> Any:
+    ) -> dict[str, Any]:
         """
         Submit a job to an account, in the words of the connection's service.
 
-        The account, ``replyRef``, and what makes the service answer before the job is over are added.
+        The account, ``replyRef``, and what makes the service answer before the job is over are added. Other
+        submissions are not waited for, as ``RiffusionSubmitOperator`` does on services that want a pause.
 
         :param json: what to submit, such as ``{"prompt": "…"}``.
         :param user_id: the account; of a ``CapacitySensor``'s output, ``slot["user_id"]``.
-        :param reply_ref: tells the gate which job this is: ``slot["grant_id"]``, a new one for each job.
+        :param reply_ref: tells the gate which job this is: ``slot["grant_id"]``, another one for each job.
         :param endpoint: where to, relative to the service's path; None for where the service takes songs.
-        :return: the decoded answer, as the service has it.
+        :return: ``job_id``, ``job_ids`` (some services make two), ``user_id``, ``reply_ref``, and the
+            service's ``answer``, as plain JSON. ``job_id`` is None if the answer does not say it.
         :raises RiffusionUnavailable: no answer could be had. The service may have made the job.
         :raises RiffusionRejected: the service or the connection says no, or no job was made of it.
-        :raises RiffusionBadResponse: the answer is no JSON object or list.
-        :raises RiffusionArgumentError: the job can't be sent, or is for another account.
+        :raises RiffusionBadResponse: the answer is no JSON object or list. The job may have been made.
+        :raises RiffusionArgumentError: an argument can't be sent, or ``json`` says otherwise than another.
         """
-        service = self.settings.service
         with checking_arguments():
             submission = Submission.checked(endpoint, json)
-            submission.among([user_id])
-        endpoint = submission.endpoint or service.submit_endpoint
-        if endpoint is None:
-            raise RiffusionRejected.no_endpoint(service.title)
-        body = submission.body(reply_ref, service.account_field, user_id, service.submit_fields)
-        answer = self.run(endpoint, "POST", body)
-        if reason := service.refusal(answer):
-            raise RiffusionRejected(f"The service made no job of the submission: {reason}")
-        return answer
+            user_id, reply_ref = identifier("user_id", user_id), checked_reply_ref("reply_ref", reply_ref)
+            submission.check_agrees(user_id, reply_ref)
+        service, answer = send(self, submission, user_id=user_id, reply_ref=reply_ref)
+        job = accepted(service, answer)
+        return {
+            "job_id": next(iter(job.job_ids), None),
+            "job_ids": list(job.job_ids),
+            "user_id": job.user_id or user_id,
+            "reply_ref": reply_ref,
+            "answer": scrub(answer),
+        }
 
     def cancel_job(self, job_id: str | None = None, reply_ref: str | None = None) -> bool:
         """
@@ -354,20 +280,6 @@ class RiffusionHook(BaseHook):
             )
         except CapacityFormatError as error:
             raise bad_response(settings, _ACCOUNTS_ENDPOINT, str(error)) from None
-
-    def _send(self, method: str, endpoint: str, json: Any = None) -> bytes:
-        """Send a request, several times if need be and harmless, and return the body of the good answer."""
-        backoff = Backoff(_SHORTEST_PAUSE, longest=_LONGEST_PAUSE)
-        retries = self.retries if method in _HARMLESS_TWICE else 0
-        while True:
-            try:
-                return exchange(self._session, self.settings, method, endpoint, json)
-            except RiffusionUnavailable as error:
-                pause = backoff.failed(0.0, error.retry_after)
-                if backoff.failures > retries or pause > _LONGEST_PAUSE:
-                    raise
-                self.log.warning("%s Trying again in %.1f s.", error, pause)
-            clock.sleep(pause)
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:

@@ -305,3 +305,15 @@ def test_docs_troubleshooting_quotes_messages_of_the_code(heading):
 
     assert len(pieces) > 20
     assert [piece for piece in pieces if piece and not is_said(piece, texts)] == []
+
+
+def test_docs_hook_methods_that_pages_name_are_on_the_api_page():
+    named = {
+        method
+        for page in docs.PAGES.values()
+        for method in re.findall(r"RiffusionHook(?:\([^)]*\))?\.(\w+)", page.text)
+        if method != "__init__"
+    }
+    listed = re.search(r"\.RiffusionHook\n +:members: (.+)", docs.PAGES["docs/api.md"].text)
+
+    assert {"cancel_job", "submit"} <= named <= set(listed[1].split(", "))

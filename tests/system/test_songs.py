@@ -290,17 +290,17 @@ def order(airflow_stack, killed_triggerer):
 def test_submit_killed_triggerer_keeps_the_order_of_the_queue(order):
     granted = [grant.observed_at for grant in order.values()]
 
-    assert len(set(granted)) >= 4  # jobs end 4, 8, 12 and 16 s after the first of these grants
+    assert len(set(granted)) >= 4  # the first ones, and then as jobs of 4, 8 and 12 s end
     assert granted == sorted(granted)
 
 
-def test_submit_task_overtakes_fewer_tasks_than_there_are_slots(order, killed_triggerer):
-    """While a song is on its way to the service, so many others are at the most as there are other slots."""
+def test_submit_task_overtakes_only_tasks_that_are_on_their_way_as_well(order, killed_triggerer):
+    """Songs that were granted within two readings may come to the service in any order, and no others."""
     served = [map_index(job) for job in killed_triggerer.jobs[SLOTS_OF_THE_KILLED:]]
+    granted = [order[song].observed_at for song in served]
 
-    overtaken = {song: place - served.index(song) for place, song in enumerate(order)}
-
-    assert {song: by for song, by in overtaken.items() if by > SLOTS_OF_THE_KILLED - 1} == {}
+    ahead = [max(granted[:place], default=0.0) - at for place, at in enumerate(granted)]
+    assert [seconds for seconds in ahead if seconds > 2 * POKE_INTERVAL] == []
 
 
 def test_submission_triggerer_was_killed_meanwhile_is_found_and_not_repeated(

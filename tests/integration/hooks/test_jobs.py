@@ -49,20 +49,6 @@ def test_cancel_job_that_is_not_executing_returns_false(emulator, which):
     assert RiffusionHook("riffusion_test").cancel_job(**which) is False
 
 
-@pytest.mark.parametrize(
-    "emulator", [name for name in SERVICES if SERVICES[name].submit_endpoint], indirect=True
-)
-def test_account_field_of_the_service_chooses_the_account(emulator):
-    account = emulator.service.read().accounts[1].user_id
-    hook = RiffusionHook("riffusion_test")
-    service = hook.settings.service
-
-    song = {"prompt": "a prompt", service.account_field: account, **service.submit_fields}
-    hook.run(service.submit_endpoint, "POST", song)
-
-    assert [job.user_id for job in emulator.service.read().jobs] == [account]
-
-
 @pytest.mark.parametrize("emulator", ["riffusion"], indirect=True)
 def test_cancel_job_unavailable_service_is_retried(emulator, naps):
     job = emulator.service.submit("a prompt")

@@ -148,12 +148,23 @@ def test_reading_while_the_accounts_fail_shows_those_that_were_known(emulator, h
 @pytest.mark.parametrize("emulator", SONGS, indirect=True)
 @pytest.mark.parametrize("account", ACCOUNTS)
 def test_submit_makes_a_job_with_its_reference_on_the_account(emulator, hook, account):
-    answer = hook.submit({"prompt": "polka on the moon"}, user_id=account, reply_ref="mine")
+    made = hook.submit({"prompt": "polka on the moon"}, user_id=account, reply_ref="mine")
 
     (job,) = emulator.service.jobs()
     assert (job.prompt, job.user_id, job.reply_ref) == ("polka on the moon", account, "mine")
-    assert hook.settings.service.accepted(answer).job_ids == (str(job.job_id),)
-    assert not hook.settings.service.has_ended(answer)
+    job_id = str(job.job_id)
+    assert isinstance(made.pop("answer"), dict)
+    assert made == {"job_id": job_id, "job_ids": [job_id], "user_id": account, "reply_ref": "mine"}
+
+
+@pytest.mark.parametrize("emulator", SONGS, indirect=True)
+@pytest.mark.parametrize("account", ACCOUNTS)
+def test_submit_json_with_the_account_field_of_another_service_is_for_the_account(emulator, hook, account):
+    others = {"user_id", "email", "account"} - {hook.settings.service.account_field}
+
+    hook.submit({"prompt": "polka", **dict.fromkeys(others, account)}, user_id=account, reply_ref="mine")
+
+    assert [job.user_id for job in emulator.service.jobs()] == [account]
 
 
 @pytest.mark.parametrize("emulator", ["kling"], indirect=True)
@@ -163,10 +174,31 @@ def test_submit_to_a_service_without_songs_asks_for_the_endpoint(emulator, hook)
 
 
 @pytest.mark.parametrize("emulator", ["flowmusic"], indirect=True)
-@pytest.mark.parametrize("json", ["polka", {"prompt": object()}, {"prompt": "x", "email": "two@example.com"}])
-def test_submit_what_can_not_be_sent_makes_no_job(emulator, hook, json):
-    with pytest.raises(RiffusionArgumentError, match="json"):
-        hook.submit(json, user_id="one:@example.com", reply_ref="mine")
+def test_submit_endpoint_that_is_given_is_asked(emulator, hook):
+    with pytest.raises(RiffusionRejected, match=r"404 Not Found from .*/v1/flowmusic/music/lyrics"):
+        hook.submit({"prompt": "x"}, user_id="one:@example.com", reply_ref="mine", endpoint="music/lyrics")
+
+
+@pytest.mark.parametrize("emulator", ["flowmusic"], indirect=True)
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ({"json": "polka"}, "json must be a dict"),
+        ({"json": {"prompt": object()}}, "json can't be sent"),
+        ({"json": {"email": "two@example.com"}}, "json is for account two@example.com, and user_id is one:@"),
+        ({"json": {"replyRef": "another"}}, "json's replyRef is 'another', and reply_ref is 'mine'"),
+        ({"user_id": None}, "user_id must be text"),
+        ({"reply_ref": None}, "reply_ref must be text"),
+        ({"reply_ref": ""}, "reply_ref must be text"),
+        ({"reply_ref": "x" * 1025}, "reply_ref must have at most 1024 characters"),
+        ({"endpoint": 7}, "endpoint"),
+    ],
+)
+def test_submit_argument_that_is_wrong_makes_no_job(emulator, hook, argument, said):
+    right = {"json": {"prompt": "polka"}, "user_id": "one:@example.com", "reply_ref": "mine"}
+
+    with pytest.raises(RiffusionArgumentError, match=said):
+        hook.submit(**{**right, **argument})
 
     assert emulator.service.jobs() == []
 
@@ -175,5 +207,5 @@ def test_submit_what_can_not_be_sent_makes_no_job(emulator, hook, json):
 def test_submit_answer_that_says_why_there_is_no_job_is_rejected(emulator, hook):
     emulator.faults.add(Fault(endpoint="submit", status=200, body='{"error": "moderated"}'))
 
-    with pytest.raises(RiffusionRejected, match="moderated"):
+    with pytest.raises(RiffusionRejected, match="TemPolor made no job of the submission: moderated"):
         hook.submit({"prompt": "polka"}, user_id="one:@example.com", reply_ref="mine")

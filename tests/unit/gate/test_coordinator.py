@@ -12,7 +12,7 @@ from airflow_riffusion.core.peers import PeerState
 from airflow_riffusion.core.request import SlotRequest
 from airflow_riffusion.gate.gate import CapacityGate
 from tests.gates import FULL, cancel, look
-from tests.peers import loop_time, published, state, wait
+from tests.peers import loop_time, published, state, wait_at
 from tests.readings import job, reading
 from tests.virtual_time import run
 
@@ -20,7 +20,7 @@ from tests.virtual_time import run
 def test_coordinator_gate_without_peers_makes_no_extra_request_and_two_store_calls(hook, peer_store):
     async def scenario():
         gate = CapacityGate("conn")
-        waiters = [wait(gate, f"w{number}", since=number) for number in range(9)]
+        waiters = [wait_at(gate, f"w{number}", since=number) for number in range(9)]
         await asyncio.sleep(21)
         idle, requests = Counter(peer_store.calls), len(hook.asked_at)
         hook.answer = reading(a=1)
@@ -72,7 +72,7 @@ def test_coordinator_newcomer_beside_a_peer_waits_until_the_peer_has_read_its_st
 
     async def scenario():
         began = loop_time()
-        await wait(CapacityGate("conn"), "w", poke_interval=1)
+        await wait_at(CapacityGate("conn"), "w", poke_interval=1)
         return loop_time() - began
 
     assert 10 <= run(scenario()) <= 14
@@ -84,7 +84,7 @@ def test_coordinator_intent_of_a_dead_peer_blocks_grants_until_it_expires(hook, 
 
     async def scenario():
         began = loop_time()
-        await wait(CapacityGate("conn"), "w", poke_interval=1)
+        await wait_at(CapacityGate("conn"), "w", poke_interval=1)
         return loop_time() - began
 
     assert 45 <= run(scenario()) <= 50
@@ -97,7 +97,7 @@ def test_coordinator_holds_of_a_killed_triggerer_count_until_they_expire(hook, p
 
     async def scenario():
         began = loop_time()
-        await wait(CapacityGate("conn"), "w", poke_interval=1)
+        await wait_at(CapacityGate("conn"), "w", poke_interval=1)
         return loop_time() - began
 
     assert 60 <= run(scenario()) <= 63
@@ -108,7 +108,7 @@ def test_coordinator_peer_hold_whose_job_is_executing_is_not_subtracted_twice(ho
     peer_store.texts["peer"] = state(song=1000.0)
 
     async def scenario():
-        return await wait(CapacityGate("conn"), "w", poke_interval=1)
+        return await wait_at(CapacityGate("conn"), "w", poke_interval=1)
 
     assert run(scenario()).slots == {"a": 1}
 
@@ -117,7 +117,7 @@ def test_coordinator_turn_beside_peers_grants_by_a_reading_newer_than_their_stat
     async def scenario():
         gate = CapacityGate("conn")
         peer_store.texts["peer"] = state()
-        waiter = wait(gate, "w")
+        waiter = wait_at(gate, "w")
         await asyncio.sleep(30)
         hook.next_answers = [reading(a=1), FULL]
         await asyncio.sleep(6)
@@ -133,7 +133,7 @@ def test_coordinator_second_reading_of_a_turn_settles_holds(hook, peer_store):
     async def scenario():
         gate = CapacityGate("conn")
         peer_store.texts["peer"] = state()
-        first, second = wait(gate, "first", since=1), wait(gate, "second", since=2)
+        first, second = wait_at(gate, "first", since=1), wait_at(gate, "second", since=2)
         await asyncio.sleep(30)
         hook.answer = reading(a=1)
         await first
@@ -159,7 +159,7 @@ def test_coordinator_grant_without_peers_is_undone_if_published_too_late(
 
     async def scenario():
         gate = CapacityGate("conn")
-        first, second = wait(gate, "first", since=1), wait(gate, "second", since=2)
+        first, second = wait_at(gate, "first", since=1), wait_at(gate, "second", since=2)
         await asyncio.sleep(20)
         ids, put, puts = peer_store.ids, peer_store.put, []
 
@@ -184,7 +184,7 @@ def test_coordinator_grant_without_peers_is_undone_if_published_too_late(
 def test_coordinator_peers_are_read_again_after_five_seconds_without_any(hook, peer_store):
     async def scenario():
         gate = CapacityGate("conn")
-        waiter = wait(gate, "w", poke_interval=1)
+        waiter = wait_at(gate, "w", poke_interval=1)
         await asyncio.sleep(20)
         peer_store.texts["newcomer"] = state(song=1000.0)
         hook.answer = reading(a=1)
@@ -202,7 +202,7 @@ def test_coordinator_gate_silent_for_long_is_a_newcomer_in_the_middle_of_its_tur
     async def scenario():
         gate = CapacityGate("conn")
         peer_store.texts["peer"] = state()
-        waiter = wait(gate, "w", poke_interval=1)
+        waiter = wait_at(gate, "w", poke_interval=1)
         await asyncio.sleep(30)
         ids = peer_store.ids
 
@@ -226,7 +226,7 @@ def test_coordinator_gate_silent_for_long_is_a_newcomer_in_the_middle_of_its_tur
 def test_coordinator_gate_with_a_long_interval_grants_at_its_first_reading(hook, peer_store, poke_interval):
     async def scenario():
         gate = CapacityGate("conn")
-        waiter = wait(gate, "w", poke_interval=poke_interval)
+        waiter = wait_at(gate, "w", poke_interval=poke_interval)
         for sequence in range(100):
             peer_store.texts["peer"] = state(sequence=sequence)
             await asyncio.sleep(20)
@@ -245,7 +245,7 @@ def test_coordinator_job_of_a_peer_settles_no_hold_here(hook, peer_store):
     async def scenario():
         gate = CapacityGate("conn")
         peer_store.texts["peer"] = state()
-        waiters = [wait(gate, "w1", since=1), wait(gate, "w2", since=2)]
+        waiters = [wait_at(gate, "w1", since=1), wait_at(gate, "w2", since=2)]
         await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
         hook.answer = reading(job("1", "a", "of the peer"), a=1)
         await asyncio.sleep(60)
@@ -261,10 +261,10 @@ def test_coordinator_job_without_reference_settles_a_hold_if_there_are_no_peers(
 
     async def scenario():
         gate = CapacityGate("conn")
-        await wait(gate, "w1", since=1)
+        await wait_at(gate, "w1", since=1)
         hook.answer = reading(job("1", "a"), a=1)
         began = loop_time()
-        await wait(gate, "w2", since=2)
+        await wait_at(gate, "w2", since=2)
         return loop_time() - began
 
     assert run(scenario()) < 10
@@ -274,11 +274,11 @@ def test_coordinator_readings_of_turns_are_at_least_a_second_apart(hook, peer_st
     async def scenario():
         gate = CapacityGate("conn")
         peer_store.texts["peer"] = state()
-        await cancel(wait(gate, "known"))
+        await cancel(wait_at(gate, "known"))
         await asyncio.sleep(20)
         hook.answer = reading(a=9)
         for number in range(9):
-            await wait(gate, f"w{number}")
+            await wait_at(gate, f"w{number}")
             await asyncio.sleep(0.1)
 
     run(scenario())
@@ -291,13 +291,13 @@ def test_coordinator_switched_off_lets_jobs_without_reference_settle_holds(hook,
 
     async def scenario():
         gate = CapacityGate("conn")
-        await wait(gate, "first")
+        await wait_at(gate, "first")
         hook.settings.separate_triggerers = True
         hook.answer = reading(job("1", "a"), a=(0, 1))
         await asyncio.sleep(12)
         hook.answer = reading(a=1)
         began = loop_time()
-        await wait(gate, "second")
+        await wait_at(gate, "second")
         return loop_time() - began
 
     assert run(scenario()) < 10  # The hold would last for two minutes.
@@ -309,7 +309,7 @@ def test_coordinator_log_says_how_many_peers_there_are_and_what_they_hold(hook, 
     peer_store.texts["peer"] = state(song=1000.0)
 
     async def scenario():
-        waiter = wait(CapacityGate("conn"), "w", poke_interval=20)
+        waiter = wait_at(CapacityGate("conn"), "w", poke_interval=20)
         await asyncio.sleep(25)
         await cancel(waiter)
 
@@ -327,7 +327,7 @@ def test_coordinator_job_that_began_while_the_gate_only_observed_settles_no_hold
         await asyncio.sleep(10)
         hook.answer = reading(job("1", "a", "of another client"), a=(3, 4))
         await asyncio.sleep(20)
-        await wait(gate, "w", hold=600)
+        await wait_at(gate, "w", hold=600)
         await asyncio.sleep(60)
         held = published(peer_store)[0]
         await cancel(observer)
@@ -342,10 +342,10 @@ def test_coordinator_gate_that_only_observed_is_a_newcomer_to_its_peers(hook, pe
     async def scenario():
         gate = CapacityGate("conn")
         observer = look([], gate=gate, slots=1)
-        in_vain = wait(CapacityGate("conn"), "in vain", slots=4, user_ids=frozenset("a"))
+        in_vain = wait_at(CapacityGate("conn"), "in vain", slots=4, user_ids=frozenset("a"))
         await asyncio.sleep(120)
         began = loop_time()
-        await wait(gate, "w")
+        await wait_at(gate, "w")
         took = loop_time() - began
         await cancel(observer, in_vain)
         return took

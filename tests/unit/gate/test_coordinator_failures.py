@@ -10,7 +10,7 @@ import pytest
 from airflow_riffusion.exceptions import RiffusionUnavailable
 from airflow_riffusion.gate.gate import CapacityGate
 from tests.gates import cancel
-from tests.peers import cancel_after, loop_time, published, state, wait
+from tests.peers import cancel_after, loop_time, published, state, wait_at
 from tests.readings import job, reading
 from tests.virtual_time import run
 
@@ -20,12 +20,12 @@ def test_coordinator_job_without_reference_settles_no_hold_while_peers_are_unrea
 
     async def scenario():
         gate = CapacityGate("conn")
-        await wait(gate, "w1", since=1, hold=1000)
+        await wait_at(gate, "w1", since=1, hold=1000)
         await asyncio.sleep(6)
         peer_store.unreachable = True
         await asyncio.sleep(11)
         hook.answer = reading(job("1", "a"), a=1)
-        second = wait(gate, "w2", since=2)
+        second = wait_at(gate, "w2", since=2)
         await asyncio.sleep(20)
         peer_store.unreachable = False
         await asyncio.sleep(20)
@@ -40,7 +40,7 @@ def test_coordinator_job_without_reference_settles_no_hold_while_peers_are_unrea
 def test_coordinator_one_failing_store_call_after_a_long_pause_grants_nothing(hook, peer_store, fault):
     async def scenario():
         gate = CapacityGate("conn")
-        await cancel(wait(gate, "before"))
+        await cancel(wait_at(gate, "before"))
         await asyncio.sleep(1000)
         peer_store.texts["peer"] = state(song=1000.0)
         hook.answer = reading(a=1)
@@ -48,7 +48,7 @@ def test_coordinator_one_failing_store_call_after_a_long_pause_grants_nothing(ho
             peer_store.unreachable = True
         else:
             peer_store.unreadable.add("peer")
-        waiter = wait(gate, "w")
+        waiter = wait_at(gate, "w")
         await asyncio.sleep(60)
         peer_store.unreachable = False
         peer_store.unreadable.clear()
@@ -64,7 +64,7 @@ def test_coordinator_second_reading_that_fails_is_followed_by_its_backoff(hook, 
     async def scenario():
         gate = CapacityGate("conn")
         peer_store.texts["peer"] = state()
-        first = wait(gate, "first", poke_interval=5)
+        first = wait_at(gate, "first", poke_interval=5)
         await asyncio.sleep(20)
         hook.next_answers = [reading(a=1), RiffusionUnavailable("429", status=429, retry_after=60.0)]
         before = len(hook.asked_at)
@@ -73,7 +73,7 @@ def test_coordinator_second_reading_that_fails_is_followed_by_its_backoff(hook, 
             if len(hook.asked_at) > before:
                 break
         await cancel(first)
-        new = wait(gate, "new", poke_interval=5)
+        new = wait_at(gate, "new", poke_interval=5)
         await asyncio.sleep(120)
         await cancel(new)
         return hook.asked_at[before:]
@@ -96,7 +96,7 @@ def test_coordinator_turn_that_takes_too_long_grants_nothing_and_is_logged_once(
             return await get_capacity()
 
         hook.aget_capacity = slow
-        waiter = wait(gate, "w")
+        waiter = wait_at(gate, "w")
         await asyncio.sleep(145)
         granted = waiter.done()
         hook.aget_capacity = get_capacity
@@ -116,10 +116,10 @@ def test_coordinator_unreachable_peers_count_anew_after_a_pause(hook, peer_store
     async def scenario():
         gate = CapacityGate("conn")
         peer_store.unreachable = True
-        await cancel_after(wait(gate, "long ago"), 5)
+        await cancel_after(wait_at(gate, "long ago"), 5)
         await asyncio.sleep(3600)
         hook.answer = reading(a=1)
-        late = wait(gate, "late")
+        late = wait_at(gate, "late")
         await asyncio.sleep(100)
         granted = late.done()
         await cancel(late)
@@ -132,7 +132,7 @@ def test_coordinator_unreachable_peers_count_anew_after_a_pause(hook, peer_store
 def test_coordinator_news_that_can_not_be_published_end_the_readings(hook, peer_store, cause):
     async def scenario():
         gate = CapacityGate("conn")
-        waiters = [wait(gate, f"w{number}") for number in range(3)]
+        waiters = [wait_at(gate, f"w{number}") for number in range(3)]
         await asyncio.sleep(10)
         if cause == "the triggerers are separate":
             hook.settings.separate_triggerers = True
@@ -157,7 +157,7 @@ def test_coordinator_own_state_that_is_not_listed_is_logged_and_grants_in_the_en
 
     async def scenario():
         began = loop_time()
-        await wait(CapacityGate("conn"), "w")
+        await wait_at(CapacityGate("conn"), "w")
         return loop_time() - began
 
     assert 150 <= run(scenario()) < 170
@@ -170,13 +170,13 @@ def test_coordinator_unreachable_peers_block_grants_until_they_count_as_gone(hoo
 
     async def scenario():
         gate = CapacityGate("conn")
-        await wait(gate, "before")
+        await wait_at(gate, "before")
         peer_store.unreachable = True
         began = loop_time()
-        await wait(gate, "meanwhile", poke_interval=1)
+        await wait_at(gate, "meanwhile", poke_interval=1)
         took = loop_time() - began
         peer_store.unreachable = False
-        await wait(gate, "after", poke_interval=1)
+        await wait_at(gate, "after", poke_interval=1)
         return took
 
     assert 150 <= run(scenario()) <= 153
@@ -194,14 +194,14 @@ def test_coordinator_store_that_fails_after_a_grant_was_published_does_not_lose_
     async def scenario():
         gate = CapacityGate("conn")
         peer_store.texts["peer"] = state()
-        waiter, others = wait(gate, "w"), []
+        waiter, others = wait_at(gate, "w"), []
         await asyncio.sleep(30)
         put = peer_store.put
 
         async def put_and_fail_from_then_on(gate_id, text):
             await put(gate_id, text)
             if published(peer_store)[0]:
-                others.append(wait(gate, "other", since=1))
+                others.append(wait_at(gate, "other", since=1))
                 await asyncio.sleep(0.1)
                 peer_store.unreachable = True
 
@@ -220,7 +220,7 @@ def test_coordinator_state_that_can_not_be_parsed_blocks_until_it_expires(hook, 
     peer_store.texts["odd"] = '{"sequence": "x"}'
 
     async def scenario():
-        await wait(CapacityGate("conn"), "w")
+        await wait_at(CapacityGate("conn"), "w")
 
     run(scenario())
     assert caplog.text.count("the state of another triggerer's gate (odd) can't be parsed") == 1

@@ -9,7 +9,7 @@ import pytest
 from airflow_riffusion.exceptions import RiffusionRejected
 from airflow_riffusion.gate.gate import CapacityGate
 from tests.gates import cancel, look, our_tasks
-from tests.peers import cancel_after, loop_time, published, published_wanted, state, states, wait
+from tests.peers import cancel_after, loop_time, published, published_wanted, state, states, wait_at
 from tests.readings import job, reading
 from tests.virtual_time import run
 
@@ -19,7 +19,7 @@ def test_coordinator_grant_is_published_before_its_waiter_is_resolved(hook, peer
 
     async def scenario():
         gate = CapacityGate("conn")
-        waiter = wait(gate, "w")
+        waiter = wait_at(gate, "w")
         seen = []
 
         async def put(gate_id, text):
@@ -41,7 +41,7 @@ def test_coordinator_last_release_is_published_before_the_gate_rests(hook, peer_
     async def scenario():
         gate = CapacityGate("conn")
         peer_store.texts["peer"] = state()
-        await wait(gate, "w", hold=1000)
+        await wait_at(gate, "w", hold=1000)
         held = published(peer_store)[0]
         gate.give_back("w")
         await asyncio.sleep(10)
@@ -56,14 +56,14 @@ def test_coordinator_gate_silent_for_five_minutes_takes_another_id(hook, peer_st
 
     async def scenario():
         gate = CapacityGate("conn")
-        await cancel(wait(gate, "before"))
+        await cancel(wait_at(gate, "before"))
         await asyncio.sleep(5)
-        waiter = wait(gate, "w0")
+        waiter = wait_at(gate, "w0")
         await asyncio.sleep(5)
         await cancel(waiter)
         before = set(peer_store.texts)
         await asyncio.sleep(320)
-        waiter = wait(gate, "w1")
+        waiter = wait_at(gate, "w1")
         await asyncio.sleep(5)
         await cancel(waiter)
         return before, set(peer_store.texts)
@@ -89,9 +89,9 @@ def test_coordinator_gate_held_up_for_long_publishes_before_it_grants_as_if_alon
                 await asyncio.sleep(301)
 
         peer_store.put = put
-        await wait(gate, "first")
+        await wait_at(gate, "first")
         await asyncio.sleep(2)
-        await wait(gate, "second")
+        await wait_at(gate, "second")
 
     run(scenario())
     assert [held for _, held in written] == [set(), {"first"}, set(), set(), {"second"}]
@@ -102,7 +102,7 @@ def test_coordinator_rejection_in_the_middle_of_a_turn_withdraws_the_intent(hook
     async def scenario():
         gate = CapacityGate("conn")
         peer_store.texts["peer"] = state()
-        waiter = wait(gate, "w")
+        waiter = wait_at(gate, "w")
         await asyncio.sleep(30)
         hook.next_answers = [reading(a=1), RiffusionRejected("401"), RiffusionRejected("401")]
         hook.tokens = ["token", "token"]
@@ -118,7 +118,7 @@ def test_coordinator_last_waiter_leaving_in_the_middle_of_a_turn_leaves_no_inten
     async def scenario():
         gate = CapacityGate("conn")
         peer_store.texts["peer"] = state()
-        waiter = wait(gate, "w")
+        waiter = wait_at(gate, "w")
         await asyncio.sleep(30)
         put = peer_store.put
 
@@ -151,7 +151,7 @@ def test_coordinator_last_waiter_leaving_during_the_first_publication_takes_its_
     peer_store.put = slow_put
 
     async def scenario():
-        await cancel_after(wait(CapacityGate("conn"), "w"), 2)
+        await cancel_after(wait_at(CapacityGate("conn"), "w"), 2)
         before = published_wanted(peer_store)
         await asyncio.sleep(30)
         return before, published_wanted(peer_store), our_tasks()
@@ -171,8 +171,8 @@ def test_coordinator_waiter_cancelled_while_its_grant_is_published_gives_it_back
             await put(gate_id, text)
 
         peer_store.put = slow_put
-        leaver = wait(gate, "leaver", since=1)
-        stayer = wait(gate, "stayer", since=2)
+        leaver = wait_at(gate, "leaver", since=1)
+        stayer = wait_at(gate, "stayer", since=2)
         await asyncio.sleep(2.5)
         await cancel(leaver)
         return await stayer
@@ -184,7 +184,7 @@ def test_coordinator_released_slots_are_published(hook, peer_store):
     async def scenario():
         gate = CapacityGate("conn")
         peer_store.texts["peer"] = state()
-        others = [wait(gate, "w1", since=1), wait(gate, "w2", since=2)]
+        others = [wait_at(gate, "w1", since=1), wait_at(gate, "w2", since=2)]
         await asyncio.sleep(30)
         hook.answer = reading(a=1)
         await asyncio.sleep(7)
@@ -200,7 +200,7 @@ def test_coordinator_released_slots_are_published(hook, peer_store):
 def test_coordinator_state_of_a_silent_peer_is_deleted_after_ten_minutes(hook, peer_store):
     async def scenario():
         peer_store.texts["dead"] = state()
-        waiter = wait(CapacityGate("conn"), "w")
+        waiter = wait_at(CapacityGate("conn"), "w")
         await asyncio.sleep(590)
         before = "dead" in peer_store.texts
         await asyncio.sleep(80)
@@ -213,7 +213,7 @@ def test_coordinator_state_of_a_silent_peer_is_deleted_after_ten_minutes(hook, p
 def test_coordinator_own_state_that_was_deleted_is_published_again(hook, peer_store):
     async def scenario():
         gate = CapacityGate("conn")
-        waiter = wait(gate, "w")
+        waiter = wait_at(gate, "w")
         await asyncio.sleep(61)
         peer_store.texts.clear()
         await asyncio.sleep(66)
@@ -229,7 +229,7 @@ def test_coordinator_separate_triggerers_make_no_store_call(hook, peer_store):
     peer_store.texts["peer"] = state(song=1000.0)
 
     async def scenario():
-        await wait(CapacityGate("conn"), "w")
+        await wait_at(CapacityGate("conn"), "w")
 
     run(scenario())
     assert peer_store.calls == []
@@ -238,10 +238,10 @@ def test_coordinator_separate_triggerers_make_no_store_call(hook, peer_store):
 def test_coordinator_gate_without_peers_publishes_large_changes_of_what_is_wanted(hook, peer_store):
     async def scenario():
         gate = CapacityGate("conn")
-        waiters = [wait(gate, "first")]
+        waiters = [wait_at(gate, "first")]
         await asyncio.sleep(2)
         wanted = [published_wanted(peer_store)]
-        waiters += [wait(gate, f"w{number}", slots=2) for number in range(3)]
+        waiters += [wait_at(gate, f"w{number}", slots=2) for number in range(3)]
         await asyncio.sleep(7)
         wanted.append(published_wanted(peer_store))
         await cancel(*waiters)
@@ -257,10 +257,10 @@ def test_coordinator_gate_beside_peers_publishes_small_changes_of_what_is_wanted
 
     async def scenario():
         gate = CapacityGate("conn")
-        waiters = [wait(gate, f"w{number}") for number in range(3)]
+        waiters = [wait_at(gate, f"w{number}") for number in range(3)]
         await asyncio.sleep(2)
         wanted = [max(published_wanted(peer_store))]
-        waiters.append(wait(gate, "one more"))
+        waiters.append(wait_at(gate, "one more"))
         await asyncio.sleep(7)
         wanted.append(max(published_wanted(peer_store)))
         await cancel(*waiters)
@@ -277,7 +277,7 @@ def test_coordinator_gate_with_observers_only_publishes_nothing_and_is_no_peer(h
         await asyncio.sleep(300)
         calls = set(peer_store.calls)
         began = loop_time()
-        await wait(CapacityGate("conn"), "w")
+        await wait_at(CapacityGate("conn"), "w")
         took = loop_time() - began
         await cancel(observer)
         return calls, took
@@ -291,7 +291,7 @@ def test_coordinator_gate_that_only_holds_goes_on_publishing(hook, peer_store):
     hook.next_answers = [reading(a=1)]
 
     async def scenario():
-        await wait(CapacityGate("conn"), "never seen in use", hold=1000)
+        await wait_at(CapacityGate("conn"), "never seen in use", hold=1000)
         await asyncio.sleep(400)
 
     run(scenario())
