@@ -767,3 +767,24 @@ def test_submit_connection_is_wrong_after_a_restart_keeps_the_accepted_job(servi
     xcoms[JOB_KEY] = OF_ANOTHER.to_json() | {"accepted": True, "job_ids": ["7"]}
 
     assert submitted(service).note.job_ids == ("7",)
+
+
+class TestConnectionThatChanges:
+    def test_submit_refusal_after_a_new_token_is_not_sent_again(self, service):
+        service.tokens = ["old", "old", "new"]  # the last for whoever looks after a rejection
+        service.submission_answers = [{"error": "moderated"}]
+
+        with pytest.raises(RiffusionRejected, match="Riffusion made no job of the submission: moderated"):
+            submitted(service)
+
+        assert len(posts(service)) == 1
+
+    def test_submit_answer_is_read_by_the_service_that_was_asked(self, service):
+        async def look_up():
+            return SimpleNamespace(token="token", service=SERVICES["riffusion"])
+
+        service.aload = look_up
+        service.settings = SimpleNamespace(separate_triggerers=False, service=SERVICES["tempolor"])
+        service.submission_answers = [{"jobs": ["user:1-tempolor:a-job:x"]}]
+
+        assert submitted(service).note.job_ids == ("user:1-tempolor:a-job:x",)
