@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import ExitStack
+from functools import cache
 
 import pytest
 
@@ -27,23 +29,36 @@ CASES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def servers():
+    """Return a function that starts a service, one for all tests."""
+    with ExitStack() as at_end:
+
+        @cache
+        def start(service: str, _role: str) -> EmulatorServer:
+            server = EmulatorServer(service=service, accounts=1, max_jobs=2, job_seconds=3600)
+            return at_end.enter_context(server)
+
+        yield start
+
+
 @pytest.fixture
-def world(service, connect, monkeypatch):
+def world(service, servers, connect, monkeypatch):
     """Return a world with one service that is well, and another that can be given a fault."""
     clock = Clock()
     replace_time(clock, monkeypatch)
 
-    def server() -> EmulatorServer:
-        return EmulatorServer(service=service, accounts=1, max_jobs=2, job_seconds=3600)
-
     def use(server: EmulatorServer) -> None:
         connect(server.url, conn_id=CONN_ID, extra={"service": service, "max_jobs": 2})
 
-    with server() as faulty, server() as fine:
-        use(faulty)
-        world = World(clock, faulty, fine, use, MemoryXComs(monkeypatch), monkeypatch)
-        replace_airflow(world, monkeypatch)
-        yield world
+    faulty, fine = servers(service, "faulty"), servers(service, "fine")
+    for server in (faulty, fine):
+        server.faults.clear()
+        server.service.reset()
+    use(faulty)
+    world = World(clock, faulty, fine, use, MemoryXComs(monkeypatch), monkeypatch)
+    replace_airflow(world, monkeypatch)
+    return world
 
 
 @pytest.mark.parametrize("meaning", FAULTS)

@@ -91,7 +91,7 @@ def test_layers_core_needs_neither_airflow_nor_requests():
     assert said.stdout.split() == []
 
 
-def test_layers_dag_file_imports_only_what_describes_a_task():
+def test_layers_dag_file_imports_nothing_that_waits_or_asks():
     """What waits, asks and counts is for workers and triggerers: a DAG file is parsed all day long."""
     code = (
         "import sys, airflow, airflow.providers.common.compat.sdk as sdk; sdk.BaseSensorOperator;"
