@@ -86,10 +86,13 @@ class Submission:
         """
         The account that the json names, as text; None if it names none.
 
-        :raises ValueError: if it can't be one.
+        :raises ValueError: if it can't be one, or several are named.
         """
-        named = next((self.json[field] for field in _ACCOUNT_FIELDS if self.json.get(field)), None)
-        return identifier("json's account", named) if named else None
+        values = [self.json[field] for field in _ACCOUNT_FIELDS if self.json.get(field)]
+        named = {identifier("json's account", value) for value in values}
+        if len(named) > 1:
+            raise ValueError(f"json names more than one account: {', '.join(sorted(named))}")
+        return next(iter(named), None)
 
     def among(self, user_ids: object) -> Collection[str] | None:
         """
@@ -106,9 +109,9 @@ class Submission:
 
     def check_agrees(self, user_id: str, reply_ref: str) -> None:
         """
-        Check that the json is not for another account, and has no other ``replyRef``.
+        Compare the json with what it is submitted for.
 
-        :raises ValueError: if it is, or has.
+        :raises ValueError: if it names another account, or has another ``replyRef``.
         """
         if self.account not in (None, user_id):
             raise ValueError(f"json is for account {self.account}, and user_id is {user_id}")

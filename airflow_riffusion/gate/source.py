@@ -27,9 +27,8 @@ log = logging.getLogger(__name__)
 _CONNECTION_LIFETIME = 300.0
 """Seconds after which the connection is looked up again."""
 
-MOST_SUBMISSIONS = 32
-_MOST_OTHER_CALLS = 8
-"""Requests at the same time, besides readings; each kind has threads of its own, and waits for no other."""
+_MOST_CALLS = 8
+"""Requests at the same time, besides readings and submissions: each kind waits for no other."""
 
 
 class ReadingSource:
@@ -40,8 +39,7 @@ class ReadingSource:
         self._hook = hook
         self._looked_up_at = float("-inf")
         self._failures: Counter[tuple[type, int | None]] = Counter()
-        self._submitting = ThreadPoolExecutor(MOST_SUBMISSIONS, thread_name_prefix="riffusion-submit")
-        self._calling = ThreadPoolExecutor(_MOST_OTHER_CALLS, thread_name_prefix="riffusion-call")
+        self._threads = ThreadPoolExecutor(_MOST_CALLS, thread_name_prefix="riffusion-call")
 
     async def read(self) -> Capacity:
         """Ask the service; if it rejects the request and the connection has changed, ask once more."""
@@ -62,10 +60,10 @@ class ReadingSource:
         return reading
 
     async def call(
-        self, function: Callable[[RiffusionHook], Returned], *, is_submission: bool = False
+        self, function: Callable[[RiffusionHook], Returned], *, threads: ThreadPoolExecutor | None = None
     ) -> Returned:
         """Call the hook in a thread; after a rejection once more, if the connection has changed meanwhile."""
-        threads = self._submitting if is_submission else self._calling
+        threads = threads or self._threads
         settings = await self._hook.aload()
         self._hook.get_conn()
         # A copy shares the session, and keeps its settings while readings look the connection up again.

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
-
-from airflow_riffusion.gate.source import MOST_SUBMISSIONS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -19,24 +18,27 @@ if TYPE_CHECKING:
 
     Submit = Callable[[Callable[[RiffusionHook], Any]], Awaitable[Any]]
 
+_MOST_AT_ONCE = 32
+
 
 class Submissions:
     """Sends submissions, and notes which of their jobs a reading shows before the answer is there."""
 
     def __init__(self, source: ReadingSource) -> None:
         self._source = source
-        self._threads = asyncio.Semaphore(MOST_SUBMISSIONS)
+        self._threads = ThreadPoolExecutor(_MOST_AT_ONCE, thread_name_prefix="riffusion-submit")
+        self._turns = asyncio.Semaphore(_MOST_AT_ONCE)
         self._next_at = float("-inf")
         self._expected: dict[str, ExecutingJob | None] = {}
 
     @asynccontextmanager
     async def turn(self, interval: float) -> AsyncIterator[Submit]:
         """Wait for one of the threads that submit, at least so many seconds after the submission before."""
-        async with self._threads:
+        async with self._turns:
             pause = self._next_at - _now()
             self._next_at = max(self._next_at, _now()) + interval
             await asyncio.sleep(max(0.0, pause))
-            yield partial(self._source.call, is_submission=True)
+            yield partial(self._source.call, threads=self._threads)
 
     @contextmanager
     def expecting(self, reply_ref: str) -> Iterator[Callable[[], ExecutingJob | None]]:

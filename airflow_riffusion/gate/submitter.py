@@ -25,7 +25,7 @@ from airflow_riffusion.gate.notes import PatientNotes
 from airflow_riffusion.gate.search import JobSearch
 from airflow_riffusion.gate.setbacks import Setbacks
 from airflow_riffusion.hooks.errors import ACCOUNT_LOGGED_OUT
-from airflow_riffusion.hooks.submission import accepted, endpoint_of, send
+from airflow_riffusion.hooks.submission import endpoint_of, read_answer, send
 
 if TYPE_CHECKING:
     from airflow_riffusion.core.capacity import ExecutingJob
@@ -268,7 +268,7 @@ class Submitter:
         return False
 
     async def _take_answer(self, service: Service, answer: Any) -> None:
-        self.note = self.note.accept(accepted(service, answer))
+        self.note = self.note.accept(read_answer(service, answer))
         self._gate.accepted(self._grant_id, self.note.job_ids, self.note.reply_ref)
         log.info("Submitted %s on account %s.", self.note, self.note.user_id)
         if service.has_ended(answer):

@@ -18,7 +18,7 @@ from airflow_riffusion.get_provider_info import get_provider_info
 from airflow_riffusion.hooks.accounts import GOOD_FOR_GIVING_UP, GOOD_FOR_WAITING, AccountDirectory
 from airflow_riffusion.hooks.exchange import bad_response, exchange
 from airflow_riffusion.hooks.service import ServiceHook
-from airflow_riffusion.hooks.submission import accepted, send
+from airflow_riffusion.hooks.submission import read_answer, send
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -154,8 +154,8 @@ class RiffusionHook(ServiceHook):
         """
         Submit a job to an account, in the words of the connection's service.
 
-        The account, ``replyRef``, and what makes the service answer before the job is over are added. Other
-        submissions are not waited for, as ``RiffusionSubmitOperator`` does on services that want a pause.
+        The account, ``replyRef``, and what makes the service answer before the job is over are added. It
+        keeps no pause between submissions, where a service wants one; ``RiffusionSubmitOperator`` does.
 
         :param json: what to submit, such as ``{"prompt": "…"}``.
         :param user_id: the account; of a ``CapacitySensor``'s output, ``slot["user_id"]``.
@@ -173,7 +173,7 @@ class RiffusionHook(ServiceHook):
             user_id, reply_ref = identifier("user_id", user_id), checked_reply_ref("reply_ref", reply_ref)
             submission.check_agrees(user_id, reply_ref)
         service, answer = send(self, submission, user_id=user_id, reply_ref=reply_ref)
-        job = accepted(service, answer)
+        job = read_answer(service, answer)
         return {
             "job_id": next(iter(job.job_ids), None),
             "job_ids": list(job.job_ids),

@@ -30,7 +30,7 @@ def endpoint_of(submission: Submission, service: Service) -> str:
     return endpoint
 
 
-def accepted(service: Service, answer: object) -> Accepted:
+def read_answer(service: Service, answer: object) -> Accepted:
     """Return which jobs were made; raise RiffusionRejected if the answer says why there is none."""
     if reason := service.refusal(answer):
         raise RiffusionRejected(f"{service.title} made no job of the submission: {reason}")

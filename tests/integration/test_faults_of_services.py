@@ -31,11 +31,11 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def servers():
-    """Return a function that starts a service, one for all tests."""
+    """Return a function that starts a service's emulator, one of each role for all tests."""
     with ExitStack() as at_end:
 
         @cache
-        def start(service: str, _role: str) -> EmulatorServer:
+        def start(service: str, role: str) -> EmulatorServer:
             server = EmulatorServer(service=service, accounts=1, max_jobs=2, job_seconds=3600)
             return at_end.enter_context(server)
 

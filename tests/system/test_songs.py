@@ -294,13 +294,13 @@ def test_submit_killed_triggerer_keeps_the_order_of_the_queue(order):
     assert granted == sorted(granted)
 
 
-def test_submit_task_overtakes_only_tasks_that_are_on_their_way_as_well(order, killed_triggerer):
-    """Songs that were granted within two readings may come to the service in any order, and no others."""
+def test_submit_songs_granted_far_apart_come_to_the_service_in_that_order(order, killed_triggerer):
+    """Songs of one reading, or of the next, may come in any order: each is on its way for some moments."""
     served = [map_index(job) for job in killed_triggerer.jobs[SLOTS_OF_THE_KILLED:]]
     granted = [order[song].observed_at for song in served]
 
-    ahead = [max(granted[:place], default=0.0) - at for place, at in enumerate(granted)]
-    assert [seconds for seconds in ahead if seconds > 2 * POKE_INTERVAL] == []
+    overtaken_by = [max(granted[:place], default=0.0) - at for place, at in enumerate(granted)]  # seconds
+    assert [seconds for seconds in overtaken_by if seconds > 2.5 * POKE_INTERVAL] == []
 
 
 def test_submission_triggerer_was_killed_meanwhile_is_found_and_not_repeated(

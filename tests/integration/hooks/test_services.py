@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from airflow_riffusion.emulator import EmulatorServer
@@ -153,7 +155,7 @@ def test_submit_makes_a_job_with_its_reference_on_the_account(emulator, hook, ac
     (job,) = emulator.service.jobs()
     assert (job.prompt, job.user_id, job.reply_ref) == ("polka on the moon", account, "mine")
     job_id = str(job.job_id)
-    assert isinstance(made.pop("answer"), dict)
+    assert not hook.settings.service.has_ended(made.pop("answer"))
     assert made == {"job_id": job_id, "job_ids": [job_id], "user_id": account, "reply_ref": "mine"}
 
 
@@ -187,6 +189,10 @@ def test_submit_endpoint_that_is_given_is_asked(emulator, hook):
         ({"json": {"prompt": object()}}, "json can't be sent"),
         ({"json": {"email": "two@example.com"}}, "json is for account two@example.com, and user_id is one:@"),
         ({"json": {"replyRef": "another"}}, "json's replyRef is 'another', and reply_ref is 'mine'"),
+        (
+            {"json": {"email": "two@example.com", "user_id": "one:@example.com"}},
+            "json names more than one account: one:@example.com, two@example.com",
+        ),
         ({"user_id": None}, "user_id must be text"),
         ({"reply_ref": None}, "reply_ref must be text"),
         ({"reply_ref": ""}, "reply_ref must be text"),
@@ -209,3 +215,20 @@ def test_submit_answer_that_says_why_there_is_no_job_is_rejected(emulator, hook)
 
     with pytest.raises(RiffusionRejected, match="TemPolor made no job of the submission: moderated"):
         hook.submit({"prompt": "polka"}, user_id="one:@example.com", reply_ref="mine")
+
+
+@pytest.mark.parametrize("emulator", ["riffusion"], indirect=True)
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({}, {"job_id": None, "job_ids": [], "user_id": "one:@example.com", "answer": {}}),
+        ({"job_id": 7, "user_id": "two@example.com"}, {"job_id": "7", "user_id": "two@example.com"}),
+        ({"replyUrl": "https://a.b/c?key=secret"}, {"answer": {"replyUrl": "https://a.b/c"}}),
+    ],
+)
+def test_submit_returns_what_the_answer_says_of_the_job(emulator, hook, answer, expected):
+    emulator.faults.add(Fault(endpoint="submit", status=200, body=json.dumps(answer)))
+
+    made = hook.submit({"prompt": "polka"}, user_id="one:@example.com", reply_ref="mine")
+
+    assert made == {**made, **expected}

@@ -9,6 +9,7 @@ import pytest
 
 from airflow_riffusion.exceptions import RiffusionRejected, RiffusionUnavailable
 from airflow_riffusion.gate.source import ReadingSource
+from airflow_riffusion.gate.submissions import Submissions
 from tests.gates import FakeHook
 from tests.virtual_time import run
 
@@ -54,7 +55,8 @@ def test_call_of_a_submission_waits_for_no_other_calls():
         source = ReadingSource(FakeHook())
         others = [asyncio.create_task(source.call(lambda _: answered.wait(30))) for _ in range(50)]
         try:
-            return await asyncio.wait_for(source.call(lambda _: "submitted", is_submission=True), 10)
+            async with Submissions(source).turn(0) as submit:
+                return await asyncio.wait_for(submit(lambda _: "submitted"), 10)
         finally:
             answered.set()
             await asyncio.gather(*others)

@@ -505,9 +505,9 @@ class TestCancellation:
 def slow_service(monkeypatch, seconds=10):
     """Let the answer to each submission take some time."""
 
-    async def call(source, function, *, is_submission=False):
+    async def call(source, function, *, threads=None):
         answer = function(source._hook)
-        await asyncio.sleep(seconds if is_submission else 0)
+        await asyncio.sleep(seconds if threads else 0)
         return answer
 
     monkeypatch.setattr(ReadingSource, "call", call)
@@ -771,7 +771,7 @@ def test_submit_connection_is_wrong_after_a_restart_keeps_the_accepted_job(servi
 
 class TestConnectionThatChanges:
     def test_submit_refusal_after_a_new_token_is_not_sent_again(self, service):
-        service.tokens = ["old", "old", "new"]  # the last for whoever looks after a rejection
+        service.tokens = ["old", "old", "new"]  # the last is found after a rejection
         service.submission_answers = [{"error": "moderated"}]
 
         with pytest.raises(RiffusionRejected, match="Riffusion made no job of the submission: moderated"):
