@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 FINAL_STATES = frozenset({"success", "failed"})
 
+_LOCKED_AT_MOST = 15.0  # seconds
+
 # What a log entry starts with, what all entries of a task share, and where in Airflow's code they come from.
 _NO_DETAILS = frozenset(
     {"timestamp", "level", "event", "dag_id", "run_id", "task_id", "map_index", "try_number", "ti_id"}
@@ -246,6 +248,9 @@ class AirflowClient:
         """
         Send one request to the REST API.
 
+        Airflow on sqlite answers 500 while another of its processes writes for long: then what is harmless
+        twice is sent again.
+
         :param method: the HTTP method.
         :param path: below ``/api/v2/``.
         :param options: whatever else ``requests`` is to be given.
@@ -253,7 +258,14 @@ class AirflowClient:
         """
         if "Authorization" not in self._session.headers:
             self._session.headers["Authorization"] = f"Bearer {self.token()}"
-        return self._send(method, f"/api/v2/{path}", **options)
+        for _ in attempts(_LOCKED_AT_MOST if method != "POST" else 0, interval=1):
+            try:
+                return self._send(method, f"/api/v2/{path}", **options)
+            except AirflowApiError as error:
+                if "Database error" not in str(error):
+                    raise
+                last = error
+        raise last
 
     def token(self) -> str:
         """Log in, and return what proves it to Airflow."""
