@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from airflow_riffusion.core.peers import HeldSlots, PeerState
-from airflow_riffusion.core.request import SlotRequest
-from tests.gates import cancel
+from tests.gates import cancel, wait
 
 
 def wait_at(gate, waiter_id, *, poke_interval=5.0, **request):
-    """Start a task that waits at a gate."""
-    return asyncio.create_task(gate.wait(waiter_id, SlotRequest(**request), poke_interval))
+    """Start a task that waits at one of several gates."""
+    return wait(waiter_id, gate=gate, poke_interval=poke_interval, **request)
 
 
 def state(*, sequence=1, intent=False, **lasts):
