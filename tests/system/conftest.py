@@ -19,6 +19,7 @@ from tests.browser import BROWSERS, FLAGS, find_browser, log_in, open_capacity_p
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from airflow_riffusion.emulator.records import Job
     from dev.airflow_client import DagRun
 
 TIMEOUT = 30_000  # milliseconds
@@ -89,10 +90,14 @@ class DocsRuns:
     What became of the DAGs in README.md and on the site's pages.
 
     :param runs: the runs by DAG, all of which have succeeded.
+    :param jobs: the jobs they made; other tests' are not among them.
+    :param refusals: how many of their submissions were refused.
     :param shown: what processes showed of the API token meanwhile.
     """
 
     runs: dict[str, DagRun]
+    jobs: list[Job]
+    refusals: int
     shown: list[str]
 
 
@@ -100,12 +105,14 @@ class DocsRuns:
 def docs_runs(airflow_stack: AirflowStack, emulator: EmulatorServer, token: str) -> DocsRuns:
     """Run the DAGs of the pages at once; they want more slots than there are."""
     dag_ids = ("songs", "songs_of_the_day", "album", "capacity_report", "no_worker_at_all")
+    service = emulator.service
+    made, refused = len(service.jobs()), service.stats().refusals  # by tests that ran before, in any order
     runs = {dag_id: airflow_stack.trigger(dag_id) for dag_id in dag_ids}
     shown = []
     for run in runs.values():
         shown += processes_that_show(token)
         assert airflow_stack.wait(run, 240) == "success"
-    return DocsRuns(runs, shown)
+    return DocsRuns(runs, service.jobs()[made:], service.stats().refusals - refused, shown)
 
 
 def processes_that_show(text: str) -> list[str]:

@@ -15,29 +15,29 @@ def states(airflow, run):
     return {(task["task_id"], task["map_index"]): task["state"] for task in airflow.task_instances(run)}
 
 
-def jobs_of(emulator, reference):
+def jobs_of(docs_runs, reference):
     """Return the jobs whose reference a test recognises, by their prompt."""
-    return {job.prompt: job for job in emulator.service.jobs() if reference(job.reply_ref or "")}
+    return {job.prompt: job for job in docs_runs.jobs if reference(job.reply_ref or "")}
 
 
-def test_docs_dags_make_every_job_without_a_refusal(emulator, docs_runs):
-    made = Counter(job.prompt for job in emulator.service.jobs())
+def test_docs_dags_make_every_job_without_a_refusal(docs_runs):
+    made = Counter(job.prompt for job in docs_runs.jobs)
 
     assert [made[prompt] for prompt in PROMPTS] == [3, 3, 2]  # by `songs`, `album` and `no_worker_at_all`
-    assert emulator.service.stats().refusals == 0
+    assert docs_runs.refusals == 0
 
 
-def test_docs_album_submits_each_job_to_the_account_of_its_grant(airflow_stack, emulator, docs_runs):
-    jobs = jobs_of(emulator, lambda reference: reference and "/" not in reference)
+def test_docs_album_submits_each_job_to_the_account_of_its_grant(airflow_stack, docs_runs):
+    jobs = jobs_of(docs_runs, lambda reference: reference and "/" not in reference)
     for index, prompt in enumerate(PROMPTS):
         grant = airflow_stack.xcom(docs_runs.runs["album"], "song.wait_for_slot", map_index=index)
         assert (jobs[prompt].user_id, jobs[prompt].reply_ref) == (grant["user_id"], grant["grant_id"])
         assert grant["granted"] == {grant["user_id"]: 1}
 
 
-def test_docs_songs_return_the_job_of_each_task(airflow_stack, emulator, docs_runs):
+def test_docs_songs_return_the_job_of_each_task(airflow_stack, docs_runs):
     run = docs_runs.runs["songs"]
-    jobs = jobs_of(emulator, lambda reference: reference.startswith("songs/"))
+    jobs = jobs_of(docs_runs, lambda reference: reference.startswith("songs/"))
     for index, prompt in enumerate(PROMPTS):
         song = airflow_stack.xcom(run, "song", map_index=index)
         assert (song["job_id"], song["user_id"]) == (jobs[prompt].job_id, jobs[prompt].user_id)
