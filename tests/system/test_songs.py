@@ -22,6 +22,7 @@ from tests.system.dags import scale
 SLOTS = 10
 SLOTS_OF_THE_KILLED = 20
 POKE_INTERVAL = 2
+SAME_READING = POKE_INTERVAL / 2  # seconds: grants that are no further apart
 
 
 @dataclass(frozen=True)
@@ -274,7 +275,7 @@ class WitnessedGrant:
 def grant_of(airflow: AirflowStack, run: DagRun, index: int) -> WitnessedGrant:
     since = airflow.xcom(run, "song", "since", index)
     waited_seconds = airflow.xcom(run, "song", map_index=index)["waited_seconds"]
-    return WitnessedGrant(since, round(since + waited_seconds, 1))
+    return WitnessedGrant(since, since + waited_seconds)
 
 
 @pytest.fixture(scope="module")
@@ -287,20 +288,24 @@ def order(airflow_stack, killed_triggerer):
     return dict(sorted(grants.items(), key=lambda item: item[1].since))
 
 
+def overtaken_by(times: list[float]) -> list[float]:
+    """Return by how many seconds each is before the latest so far."""
+    return [latest - at for latest, at in zip(itertools.accumulate(times, max), times, strict=True)]
+
+
 def test_submit_killed_triggerer_keeps_the_order_of_the_queue(order):
     granted = [grant.observed_at for grant in order.values()]
+    readings = 1 + sum(later - at > SAME_READING for at, later in itertools.pairwise(sorted(granted)))
 
-    assert len(set(granted)) >= 4  # the first ones, and then as jobs of 4, 8 and 12 s end
-    assert granted == sorted(granted)
+    assert readings >= 4  # the first one, and then as jobs of 4, 8 and 12 s end
+    assert max(overtaken_by(granted)) <= SAME_READING
 
 
 def test_submit_songs_granted_far_apart_come_to_the_service_in_that_order(order, killed_triggerer):
     """Songs of one reading, or of the next, may come in any order: each is on its way for some moments."""
     served = [map_index(job) for job in killed_triggerer.jobs[SLOTS_OF_THE_KILLED:]]
-    granted = [order[song].observed_at for song in served]
 
-    overtaken_by = [max(granted[:place], default=0.0) - at for place, at in enumerate(granted)]  # seconds
-    assert [seconds for seconds in overtaken_by if seconds > 2.5 * POKE_INTERVAL] == []
+    assert max(overtaken_by([order[song].observed_at for song in served])) <= 2.5 * POKE_INTERVAL
 
 
 def test_submission_triggerer_was_killed_meanwhile_is_found_and_not_repeated(
