@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
-from functools import partial
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,17 +27,25 @@ class Submissions:
         self._source = source
         self._threads = ThreadPoolExecutor(_MOST_AT_ONCE, thread_name_prefix="riffusion-submit")
         self._turns = asyncio.Semaphore(_MOST_AT_ONCE)
+        self._pace = asyncio.Lock()
         self._next_at = float("-inf")
         self._expected: dict[str, ExecutingJob | None] = {}
 
     @asynccontextmanager
     async def turn(self, interval: float) -> AsyncIterator[Submit]:
-        """Wait for one of the threads that submit, at least so many seconds after the submission before."""
-        async with self._turns:
-            pause = self._next_at - _now()
-            self._next_at = max(self._next_at, _now()) + interval
-            await asyncio.sleep(max(0.0, pause))
-            yield partial(self._source.call, threads=self._threads)
+        """Wait for one of the threads that submit, and until a submission is due."""
+        async with self._turns, AsyncExitStack() as pace:
+            if interval:
+                await pace.enter_async_context(self._pace)
+                await asyncio.sleep(max(0.0, self._next_at - _now()))
+
+            async def submit(call: Callable[[RiffusionHook], Any]) -> Any:
+                # Only now: what its task had to do first may have taken a while.
+                self._next_at = _now() + interval
+                await pace.aclose()
+                return await self._source.call(call, threads=self._threads)
+
+            yield submit
 
     @contextmanager
     def expecting(self, reply_ref: str) -> Iterator[Callable[[], ExecutingJob | None]]:
