@@ -9,7 +9,7 @@
 # make docs           builds the documentation as a site, in .work/docs/html, and checks its links
 # make release-check  builds sdist and wheel in dist, tries both out in venvs of their own, and tests the wheel
 # make screenshots    takes the screenshots in docs anew, on a real Airflow (needs chromium)
-# make bench          the figures of docs/costs.md, in half an hour; SMOKE=1 only tries the benchmarks out
+# make bench          the figures of docs/costs.md, in 40 minutes; SMOKE=1 only tries the benchmarks out
 # make constraints    resolves the pinned versions anew
 # make clean          removes all that the others made
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from benchmarks.table import Row
 
-PARTS = ("imports", "readings", "model", "triggers", "gates", "songs")
+PARTS = ("imports", "readings", "model", "triggers", "gates", "songs", "songs_per_service")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from benchmarks.service import TOKEN
 from dev.airflow_client import attempts
 from dev.airflow_stack import AirflowStack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 _WORKERS = "SELECT count(*) FROM log WHERE dag_id = ? AND event = 'running'"
 
@@ -51,19 +50,13 @@ class MeasuredAirflow:
 
 
 @contextmanager
-def measured_airflow(home: str, url: str, **env: str) -> Iterator[MeasuredAirflow]:
-    """Run an Airflow whose connections lead to the emulator at a URL, with the DAGs of the benchmarks."""
+def measured_airflow(
+    home: str, connections: Mapping[str, dict[str, Any]], **env: str
+) -> Iterator[MeasuredAirflow]:
+    """Run an Airflow with these connections and the DAGs of the benchmarks."""
     others = psutil.Process().children()
-    authorization = {"Authorization": f"Bearer {TOKEN}"}
-    with AirflowStack(
-        home,
-        dags_folder=Path(__file__).parent / "dags",
-        connections={
-            "riffusion_default": {"conn_type": "riffusion", "host": url, "password": TOKEN},
-            "http_default": {"conn_type": "http", "host": url, "extra": authorization},
-        },
-        env=env,
-    ) as stack:
+    dags = Path(__file__).parent / "dags"
+    with AirflowStack(home, dags_folder=dags, connections=connections, env=env) as stack:
         yield MeasuredAirflow(
             stack, [process for process in psutil.Process().children() if process not in others]
         )

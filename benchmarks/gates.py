@@ -64,7 +64,7 @@ def measure(count: int = 300, *, wait: float = 120) -> list[Row]:
         emulator(count) as service,
         measured_airflow(
             home,
-            service.url,
+            {"riffusion_default": service.connection(), "http_default": service.http_connection()},
             BENCHMARK_GATES=str(count),
             BENCHMARK_HTTP_SENSOR_INTERVAL=str(SENSOR_INTERVAL),
         ) as airflow,

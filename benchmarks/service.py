@@ -13,8 +13,7 @@ import requests
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-TOKEN = "user:1234-abcDEF"
-_MAX_JOBS = 10
+_TOKEN = "user:1234-abcDEF"
 _ROOT = Path(__file__).parents[1]
 
 
@@ -31,7 +30,7 @@ class Service:
         self._slots = slots
         self._session = requests.Session()
         self._session.trust_env = False
-        self._session.headers["Authorization"] = f"Bearer {TOKEN}"
+        self._session.headers["Authorization"] = f"Bearer {_TOKEN}"
 
     def readings(self) -> int:
         """Return how many readings were asked for, since it began or was freed."""
@@ -46,6 +45,14 @@ class Service:
         """Return all jobs since it began or was freed, in the order in which they took their slots."""
         jobs: list[dict[str, Any]] = self._ask("GET", "emulator/jobs").json()
         return jobs
+
+    def connection(self, **extra: Any) -> dict[str, Any]:
+        """Return what leads Airflow to it: a connection, with these extra fields."""
+        return {"conn_type": "riffusion", "host": self.url, "password": _TOKEN, "extra": extra}
+
+    def http_connection(self) -> dict[str, Any]:
+        """Return what leads providers-http to it."""
+        return {"conn_type": "http", "host": self.url, "extra": {"Authorization": f"Bearer {_TOKEN}"}}
 
     def free_all(self) -> None:
         """Free all slots, and count from 0 again."""
@@ -68,28 +75,34 @@ class Service:
 
 
 @contextmanager
-def emulator(slots: int, job_seconds: float = 86400) -> Iterator[Service]:
+def emulator(
+    slots: int, job_seconds: float = 86400, *, service: str = "riffusion", max_jobs: int = 10
+) -> Iterator[Service]:
     """
     Run the emulator.
 
-    :param slots: how many slots it has at least; ten on each account.
+    :param slots: how many slots it has at least.
     :param job_seconds: how long a job executes.
+    :param service: which service it plays.
+    :param max_jobs: the slots of each account.
     """
-    accounts = -(-slots // _MAX_JOBS)
+    accounts = -(-slots // max_jobs)
     command = [
         sys.executable,
         "-m",
         "airflow_riffusion.emulator",
         "--port=0",
+        f"--service={service}",
         f"--job-seconds={job_seconds:g}",
+        f"--accounts={accounts}",
+        f"--max-jobs={max_jobs}",
     ]
-    command += [f"--accounts={accounts}", f"--max-jobs={_MAX_JOBS}"]
     with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             ready = process.stdout.readline().partition("ready on ")[2]
             if not ready:
                 raise RuntimeError("the emulator did not start")
-            yield Service(ready.split()[0], accounts * _MAX_JOBS)
+            yield Service(ready.split()[0], accounts * max_jobs)
         finally:
             process.kill()

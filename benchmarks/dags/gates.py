@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 COUNT = int(os.environ.get("BENCHMARK_GATES", "0"))
-HTTP_SENSOR_INTERVAL = float(os.environ["BENCHMARK_HTTP_SENSOR_INTERVAL"])
 
 
 # Each imports its own sensor, so that no worker imports another one's.
@@ -36,7 +35,7 @@ def http_sensor() -> None:
         endpoint="v1/riffusion/scheduler/available",
         response_check=lambda response: any(account["available"] for account in response.json()["available"]),
         mode="reschedule",
-        poke_interval=HTTP_SENSOR_INTERVAL,
+        poke_interval=float(os.environ["BENCHMARK_HTTP_SENSOR_INTERVAL"]),
     )
 
 

@@ -8,7 +8,6 @@ from datetime import timedelta
 from airflow.sdk import DAG, get_parsing_context, task, task_group
 
 COUNT = int(os.environ.get("BENCHMARK_SONGS", "0"))
-HTTP_SENSOR_INTERVAL = float(os.environ["BENCHMARK_HTTP_SENSOR_INTERVAL"])
 
 
 def _by_operator(prompts: list[str], **arguments: bool) -> None:
@@ -64,7 +63,7 @@ def http_sensor_and_operator(prompts: list[str]) -> None:
                 account["available"] for account in response.json()["available"]
             ),
             mode="reschedule",
-            poke_interval=HTTP_SENSOR_INTERVAL,
+            poke_interval=float(os.environ["BENCHMARK_HTTP_SENSOR_INTERVAL"]),
         )
         free >> HttpOperator(
             task_id="submit",
