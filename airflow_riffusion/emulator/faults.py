@@ -27,13 +27,14 @@ class Fault(BaseModel):
     What goes wrong, with which requests, and how often.
 
     With an answer of its own, or none (``drop``), the request never reaches the service and takes no
-    slot. Any other fault lets it through, after its delay.
+    slot. Any other fault lets it through.
 
     :param endpoint: the endpoint it applies to, by the name that ``requests_by_endpoint`` counts it under;
         without one, to every request for the service.
     :param status: the HTTP status to answer with; 200 if only a body is given.
     :param retry_after: the ``Retry-After`` to answer with: seconds, or any text.
-    :param delay_seconds: how long the request waits first, in seconds.
+    :param delay_seconds: how long the answer is kept back, in seconds; by then the service has done what was
+        asked.
     :param body: the body to answer with. ``truncated``: the answer ends in the middle of its JSON, whole by
         HTTP. ``cut``: the connection closes before as many bytes as announced were sent. ``html``: an error
         page. ``empty``: nothing. ``huge``: 60 MB of JSON. Any other text is sent as it is. Without a body,

@@ -6,17 +6,24 @@ import asyncio
 import hmac
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from airflow_riffusion.emulator.audio import AUDIO_PREFIX
-from airflow_riffusion.emulator.misbehaviour import JOB_ERROR, error_answer, lose_answer, misbehave
+from airflow_riffusion.emulator.misbehaviour import (
+    JOB_ERROR,
+    error_answer,
+    keep_back,
+    lose_answer,
+    misbehave,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from airflow_riffusion.emulator.faults import FaultList
+    from airflow_riffusion.emulator.faults import Fault, FaultList
     from airflow_riffusion.emulator.service import SchedulerService
 
 CONTROL_PREFIX = "/emulator/"
@@ -62,14 +69,14 @@ class RequestMiddleware:
         if fault is None:
             await self.app(scope, receive, send)
             return
-        await self._delay(fault.delay_seconds)
         scope[JOB_ERROR] = fault.job_error
         if fault.stops:
+            await self._delay(fault)
             await misbehave(fault, scope, receive, send)
         elif fault.lose_answer:
-            await lose_answer(self.app, scope, receive)
+            await lose_answer(self.app, scope, receive, partial(self._delay, fault))
         else:
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, keep_back(send, partial(self._delay, fault)))
 
     def _is_open(self, path: str) -> bool:
         return path == OPENAPI_PATH or path.startswith(AUDIO_PREFIX)
@@ -83,7 +90,7 @@ class RequestMiddleware:
         accepted = self.token()
         return accepted is None or hmac.compare_digest(token, accepted.encode())
 
-    async def _delay(self, seconds: float) -> None:
-        if seconds:
+    async def _delay(self, fault: Fault) -> None:
+        if fault.delay_seconds:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.closing.wait(), seconds)
+                await asyncio.wait_for(self.closing.wait(), fault.delay_seconds)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -45,14 +45,28 @@ async def misbehave(fault: Fault, scope: Scope, receive: Receive, send: Send) ->
         await response(scope, receive, send)
 
 
-async def lose_answer(app: ASGIApp, scope: Scope, receive: Receive) -> None:
-    """Serve a request, and close its connection in place of the answer."""
+async def lose_answer(
+    app: ASGIApp, scope: Scope, receive: Receive, delay: Callable[[], Awaitable[None]]
+) -> None:
+    """Serve a request, and close its connection in place of the answer, after a delay."""
 
     async def discard(_message: Message) -> None:
         pass
 
     await app(scope, receive, discard)
+    await delay()
     await _close_connection(scope, receive)
+
+
+def keep_back(send: Send, delay: Callable[[], Awaitable[None]]) -> Send:
+    """Return what sends an answer after a delay."""
+
+    async def send_later(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await delay()
+        await send(message)
+
+    return send_later
 
 
 def error_answer(status: int, message: str, **more: str) -> JSONResponse:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from airflow_riffusion.emulator import EmulatorServer
 from airflow_riffusion.emulator.__main__ import main
 from airflow_riffusion.emulator.dialects import TITLES
 from dev.airflow_client import attempts
+from dev.airflow_stack import free_port
 
 PROGRAM = (sys.executable, "-m", "airflow_riffusion.emulator")
 
@@ -123,8 +123,7 @@ def test_program_on_ctrl_c_ends_cleanly():
 
 
 def test_program_with_full_stdout_serves(http):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with Path("/dev/full").open("w") as full:
         program = subprocess.Popen([*PROGRAM, "--port", str(port)], stdout=full)
     with running(program):
