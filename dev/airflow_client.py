@@ -248,8 +248,8 @@ class AirflowClient:
         """
         Send one request to the REST API.
 
-        Airflow on sqlite answers 500 while another of its processes writes for long: then what is harmless
-        twice is sent again.
+        Airflow on sqlite answers 500, and has done nothing, while another of its processes writes for long:
+        then it is sent again.
 
         :param method: the HTTP method.
         :param path: below ``/api/v2/``.
@@ -258,7 +258,7 @@ class AirflowClient:
         """
         if "Authorization" not in self._session.headers:
             self._session.headers["Authorization"] = f"Bearer {self.token()}"
-        for _ in attempts(_LOCKED_AT_MOST if method != "POST" else 0, interval=1):
+        for _ in attempts(_LOCKED_AT_MOST, interval=1):
             try:
                 return self._send(method, f"/api/v2/{path}", **options)
             except AirflowApiError as error:

@@ -52,13 +52,15 @@ def kill(leaders: Collection[subprocess.Popen[bytes]]) -> None:
 def suspend(leader: subprocess.Popen[bytes]) -> None:
     """Stop a session leader and all that it started, as a machine that stalls does."""
     for process in _family({leader.pid}):
-        process.suspend()
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()
 
 
 def resume(leader: subprocess.Popen[bytes]) -> None:
     """Let what was stopped go on."""
     for process in _family({leader.pid}):
-        process.resume()
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
 
 
 def _family(sessions: set[int]) -> set[psutil.Process]:

@@ -15,13 +15,14 @@ import pytest
 
 from airflow_riffusion.cli.__main__ import main
 from airflow_riffusion.emulator import EmulatorServer
+from dev.airflow_stack import free_port
 
 TOKEN = "user:1234-abcDEF"
 
 
 @pytest.fixture
 def service(connect, restore_process):
-    with EmulatorServer(accounts=2, max_jobs=2, job_seconds=3600, token=TOKEN) as service:
+    with EmulatorServer(port=free_port(), accounts=2, max_jobs=2, job_seconds=3600, token=TOKEN) as service:
         service.service.submit("polka on the moon", reply_url="https://me:pass@example.com/done?key=secret")
         connect(service.url, conn_id="riffusion_default")
         yield service

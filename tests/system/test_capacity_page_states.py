@@ -26,8 +26,7 @@ def page(open_page: Callable[..., Page]) -> Iterator[Page]:
 
 
 def answer_with(page: Page, document: dict[str, Any] | None, status: int = 200) -> None:
-    """Answer the page in Airflow's place; None for no answer at all."""
-    page.unroute_all()
+    """Answer the page in Airflow's place from now on; None for no answer at all."""
     if document is None:
         page.route("**/riffusion/capacity/cards", lambda route: route.abort())
     else:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -8,11 +9,12 @@ from tests.system.conftest import processes_that_show
 
 def files_that_hold(text: str, folder: Path) -> list[Path]:
     found = []
-    for path in folder.rglob("*"):
-        # Airflow is running meanwhile: its database's journal comes and goes.
-        with suppress(FileNotFoundError):
-            if path.is_file() and text.encode() in path.read_bytes():
-                found.append(path)
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
+            # Airflow is running meanwhile: its database's journal comes and goes.
+            with suppress(FileNotFoundError):
+                if path.is_file() and text.encode() in path.read_bytes():
+                    found.append(path)
     return found
 
 

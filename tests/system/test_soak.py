@@ -11,6 +11,7 @@ import tracemalloc
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -81,8 +82,10 @@ class Soak:
     left_behind: list[str] = field(default_factory=list)
 
 
-def open_sockets() -> int:
-    return len(psutil.Process().net_connections(kind="all"))
+def connections_to(port: int | None) -> int:
+    """Return how many connections to a server are open in this process."""
+    connections = psutil.Process().net_connections(kind="tcp")
+    return sum(bool(each.raddr) and each.raddr.port == port for each in connections)
 
 
 class Triggerer:
@@ -94,6 +97,7 @@ class Triggerer:
         self.hook = RiffusionHook(conn_id)
         self.began = asyncio.get_running_loop().time()
         self.tasks: set[asyncio.Task[None]] = set()
+        self.threads_before = set(threading.enumerate())
 
     def start_one(self) -> None:
         task = asyncio.create_task(self.live())
@@ -128,8 +132,8 @@ class Triggerer:
                 ours = tracemalloc.take_snapshot().filter_traces(NOT_THE_TESTS_OWN)
                 self.soak.memory[minute] = sum(trace.size for trace in ours.traces)
             self.soak.tasks.append(len(asyncio.all_tasks()))
-            self.soak.threads.append(threading.active_count())
-            self.soak.sockets.append(open_sockets())
+            self.soak.threads.append(len(set(threading.enumerate()) - self.threads_before))
+            self.soak.sockets.append(connections_to(urlsplit(emulator.url).port))
         waiting = list(self.tasks)
         for task in waiting:
             task.cancel()

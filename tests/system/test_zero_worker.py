@@ -48,7 +48,7 @@ def test_zero_worker_xcom_of_rendered_templates_is_complete(airflow_stack, run, 
     xcom = airflow_stack.xcom(run, task_id, map_index=map_index)
 
     assert (xcom["user_id"], xcom["granted"], xcom["max_jobs"]) == (account, {account: 2}, 2)
-    assert 0 < xcom["waited_seconds"] < 60
+    assert 0 <= xcom["waited_seconds"] < 60
 
 
 def test_zero_worker_log_shows_what_was_granted(airflow_stack, run):
@@ -129,16 +129,16 @@ def test_zero_worker_xcom_options_and_outlets_count(airflow_stack, arguments):
 def test_submit_reply_ref_of_a_mapped_task_names_the_job(airflow_stack, arguments, service):
     song = airflow_stack.xcom(arguments, "song")
 
-    (job,) = (job for job in service.read().jobs if job.job_id == song["job_id"])
+    (job,) = (job for job in service.jobs() if job.job_id == song["job_id"])
     assert (song["reply_ref"], job.reply_ref) == ("42", "42")
 
 
 @pytest.fixture(scope="module")
 def songs(airflow_stack, store_connection, token):
-    with EmulatorServer(accounts=2, max_jobs=2, job_seconds=6, token=token) as emulator:
+    with EmulatorServer(accounts=2, max_jobs=2, job_seconds=15, token=token) as emulator:
         store_connection("riffusion_zero_worker_songs", emulator)
         run = airflow_stack.trigger("zero_worker_songs", {"mood": "sad"})
-        assert airflow_stack.wait(run, 120) == "success"
+        assert airflow_stack.wait(run, 240) == "success"
         yield run, emulator.service
 
 
