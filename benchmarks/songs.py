@@ -46,7 +46,7 @@ NOTE = (
 )
 
 _TIMEOUT = 1800.0
-_OTHER_GETS = ("accounts", "jobs", "outcome")
+_OTHER_GETS = ("accounts", "outcome", "audio")
 _GRANTS = (
     "SELECT map_index, value FROM xcom WHERE dag_id = ? AND task_id = 'song.wait' AND key = 'return_value'"
 )

@@ -248,8 +248,8 @@ class AirflowClient:
         """
         Send one request to the REST API.
 
-        Airflow on sqlite answers 500, and has done nothing, while another of its processes writes for long:
-        then it is sent again.
+        Airflow on sqlite answers 500 while another of its processes writes for long. It has rolled back then
+        what was asked, so the request is sent again.
 
         :param method: the HTTP method.
         :param path: below ``/api/v2/``.

@@ -56,7 +56,7 @@ class Row:
         return ROOT / "constraints" / f"airflow-{self.airflow}.txt"
 
 
-# In the order in which they begin, two at a time: so both have something to do until the end.
+# They begin in this order, two at a time: the long ones do not begin last.
 ROWS = (
     Row("3.0", "3.12"),
     Row("3.1", "3.12", system=True),

@@ -33,8 +33,8 @@ class Fault(BaseModel):
         without one, to every request for the service.
     :param status: the HTTP status to answer with; 200 if only a body is given.
     :param retry_after: the ``Retry-After`` to answer with: seconds, or any text.
-    :param delay_seconds: how long the answer is kept back, in seconds; by then the service has done what was
-        asked.
+    :param delay_seconds: how long the answer is kept back, in seconds. The service has done by then what was
+        asked, if the request reaches it: a reading is as old as the delay.
     :param body: the body to answer with. ``truncated``: the answer ends in the middle of its JSON, whole by
         HTTP. ``cut``: the connection closes before as many bytes as announced were sent. ``html``: an error
         page. ``empty``: nothing. ``huge``: 60 MB of JSON. Any other text is sent as it is. Without a body,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from airflow_riffusion.emulator.faults import Fault, FaultList
+    from airflow_riffusion.emulator.faults import FaultList
     from airflow_riffusion.emulator.service import SchedulerService
 
 CONTROL_PREFIX = "/emulator/"
@@ -70,13 +70,14 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         scope[JOB_ERROR] = fault.job_error
+        delay = partial(self._delay, fault.delay_seconds)
         if fault.stops:
-            await self._delay(fault)
+            await delay()
             await misbehave(fault, scope, receive, send)
         elif fault.lose_answer:
-            await lose_answer(self.app, scope, receive, partial(self._delay, fault))
+            await lose_answer(self.app, scope, receive, delay)
         else:
-            await self.app(scope, receive, keep_back(send, partial(self._delay, fault)))
+            await self.app(scope, receive, keep_back(send, delay))
 
     def _is_open(self, path: str) -> bool:
         return path == OPENAPI_PATH or path.startswith(AUDIO_PREFIX)
@@ -90,7 +91,7 @@ class RequestMiddleware:
         accepted = self.token()
         return accepted is None or hmac.compare_digest(token, accepted.encode())
 
-    async def _delay(self, fault: Fault) -> None:
-        if fault.delay_seconds:
+    async def _delay(self, seconds: float) -> None:
+        if seconds:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.closing.wait(), fault.delay_seconds)
+                await asyncio.wait_for(self.closing.wait(), seconds)

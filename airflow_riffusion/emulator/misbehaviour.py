@@ -59,7 +59,7 @@ async def lose_answer(
 
 
 def keep_back(send: Send, delay: Callable[[], Awaitable[None]]) -> Send:
-    """Return what sends an answer after a delay."""
+    """Wrap ``send`` so that the answer begins after a delay."""
 
     async def send_later(message: Message) -> None:
         if message["type"] == "http.response.start":

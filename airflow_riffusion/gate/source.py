@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from airflow_riffusion.exceptions import RiffusionError, RiffusionRejected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from airflow_riffusion.core.capacity import Capacity
     from airflow_riffusion.hooks.riffusion import RiffusionHook
@@ -60,20 +60,33 @@ class ReadingSource:
         return reading
 
     async def call(
-        self, function: Callable[[RiffusionHook], Returned], *, threads: ThreadPoolExecutor | None = None
+        self,
+        function: Callable[[RiffusionHook], Returned],
+        *,
+        threads: ThreadPoolExecutor | None = None,
+        until_due: Callable[[], Awaitable[None]] | None = None,
     ) -> Returned:
-        """Call the hook in a thread; after a rejection once more, if the connection has changed meanwhile."""
-        threads = threads or self._threads
+        """
+        Call the hook in a thread; after a rejection once more, if the connection has changed meanwhile.
+
+        ``until_due`` is awaited directly before each call.
+        """
         settings = await self._hook.aload()
         self._hook.get_conn()
         # A copy shares the session, and keeps its settings while readings look the connection up again.
         hook = copy(self._hook)
+
+        async def ask() -> Returned:
+            if until_due is not None:
+                await until_due()
+            return await _in_thread(threads or self._threads, function, hook)
+
         try:
-            return await _in_thread(threads, function, hook)
+            return await ask()
         except RiffusionRejected:
             if not await self._has_changed(hook, settings):
                 raise
-            return await _in_thread(threads, function, hook)
+            return await ask()
 
     @staticmethod
     async def _has_changed(hook: RiffusionHook, settings: ConnectionSettings) -> bool:

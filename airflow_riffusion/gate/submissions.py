@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     Submit = Callable[[Callable[[RiffusionHook], Any]], Awaitable[Any]]
 
 _MOST_AT_ONCE = 32
+# Where a pause is to be kept: one gets ready while another waits for its end. Not more, as claims expire.
+_MOST_GETTING_READY = 2
+# Seconds, as the first of two submissions may take longer on its way than the second.
+_MARGIN = 0.5
 
 
 class Submissions:
@@ -27,25 +32,29 @@ class Submissions:
         self._source = source
         self._threads = ThreadPoolExecutor(_MOST_AT_ONCE, thread_name_prefix="riffusion-submit")
         self._turns = asyncio.Semaphore(_MOST_AT_ONCE)
-        self._pace = asyncio.Lock()
-        self._next_at = float("-inf")
+        self._getting_ready = asyncio.Semaphore(_MOST_GETTING_READY)
+        self._sending = asyncio.Lock()
+        self._last_sent_at = float("-inf")
         self._expected: dict[str, ExecutingJob | None] = {}
 
     @asynccontextmanager
-    async def turn(self, interval: float) -> AsyncIterator[Submit]:
-        """Wait for one of the threads that submit, and until a submission is due."""
-        async with self._turns, AsyncExitStack() as pace:
-            if interval:
-                await pace.enter_async_context(self._pace)
-                await asyncio.sleep(max(0.0, self._next_at - _now()))
+    async def turn(self, pause: float) -> AsyncIterator[Submit]:
+        """Wait for a thread; return what sends a submission, at least so many seconds after the last one."""
+        async with self._turns, AsyncExitStack() as until_sent:
+            if pause:
+                await until_sent.enter_async_context(self._getting_ready)
 
-            async def submit(call: Callable[[RiffusionHook], Any]) -> Any:
-                # Only now: what its task had to do first may have taken a while.
-                self._next_at = _now() + interval
-                await pace.aclose()
-                return await self._source.call(call, threads=self._threads)
+            async def until_due() -> None:
+                if pause:
+                    await self._keep(pause)
+                await until_sent.aclose()
 
-            yield submit
+            yield partial(self._source.call, threads=self._threads, until_due=until_due)
+
+    async def _keep(self, pause: float) -> None:
+        async with self._sending:
+            await asyncio.sleep(max(0.0, self._last_sent_at + pause + _MARGIN - _now()))
+            self._last_sent_at = _now()
 
     @contextmanager
     def expecting(self, reply_ref: str) -> Iterator[Callable[[], ExecutingJob | None]]:

@@ -36,8 +36,7 @@ class Mureka(JobEndpoint):
     names_references = False
     submit_endpoint = "music/create"
     submit_fields = {"async": True}  # noqa: RUF012 - a constant
-    # Its page wants 3 s. The first of two submissions may take longer on its way than the second.
-    submission_interval = 3.5
+    submission_interval = 3.0
 
     def parse_capacity(
         self, payload: object, *, observed_at: datetime, max_jobs: int | None = None

@@ -44,7 +44,8 @@ from tests.xcoms import MemoryXComs
 SECRET = "abcDEF"  # of the connection's API token, and the password of the proxy
 DAY = 86400.0
 A_LITTLE = 0.1
-MOST_REAL_SECONDS_PER_REQUEST = 20.0
+MOST_REAL_SECONDS_PER_REQUEST = 20.0  # on a machine that stalls
+MOST_REAL_SECONDS_PER_SLOW_REQUEST = 5.0  # less than the fault itself lasts
 
 
 class Case:
@@ -84,7 +85,8 @@ class Case:
             assert too_soon == []
         beside = self.network.requests_to(self.world.fine)
         assert all(later - earlier >= 1 for earlier, later in itertools.pairwise(beside)), beside
-        assert self._real_seconds < MOST_REAL_SECONDS_PER_REQUEST * (1 + len(all_requests))
+        most = MOST_REAL_SECONDS_PER_SLOW_REQUEST if self.fault.slow else MOST_REAL_SECONDS_PER_REQUEST
+        assert self._real_seconds < most * (1 + len(all_requests))
 
     def check_pace(self, row: Expected) -> None:
         pauses = [later - earlier for earlier, later in itertools.pairwise(self.requests)]

@@ -8,10 +8,11 @@ from tests.system.conftest import processes_that_show
 
 
 def files_that_hold(text: str, folder: Path) -> list[Path]:
+    """Airflow is running meanwhile: files may vanish, and folders, which ``rglob`` does not survive."""
     found = []
     for parent, _, names in os.walk(folder):
-        for path in (Path(parent, name) for name in names):
-            # Airflow is running meanwhile: its database's journal comes and goes.
+        for name in names:
+            path = Path(parent, name)
             with suppress(FileNotFoundError):
                 if path.is_file() and text.encode() in path.read_bytes():
                     found.append(path)

@@ -48,7 +48,7 @@ def test_zero_worker_xcom_of_rendered_templates_is_complete(airflow_stack, run, 
     xcom = airflow_stack.xcom(run, task_id, map_index=map_index)
 
     assert (xcom["user_id"], xcom["granted"], xcom["max_jobs"]) == (account, {account: 2}, 2)
-    assert 0 <= xcom["waited_seconds"] < 60
+    assert 0 <= xcom["waited_seconds"] < 60  # 0: by a reading just before it began to wait
 
 
 def test_zero_worker_log_shows_what_was_granted(airflow_stack, run):
