@@ -100,11 +100,15 @@ class Stage:
 
     def await_songs(self):
         """Wait until the last event's run has submitted a song for each slot."""
+        self.await_song(1)
+        # Only now: Airflow 3.3 answers 500 to a question for events whose runs have not started.
+        self.await_song(self.payloads()[-1]["unclaimed"])
+
+    def await_song(self, number):
         for _ in attempts(120):
-            wanted = self.payloads()[-1]["unclaimed"]
-            if len(self.songs()) >= wanted:
+            if len(self.songs()) >= number:
                 return
-        pytest.fail(f"{len(self.songs())} of {wanted} songs were submitted by {len(self.runs())} runs")
+        pytest.fail(f"{len(self.songs())} of {number} songs were submitted by {len(self.runs())} runs")
 
     def songs(self):
         return [job for job in self.service.jobs() if (job.reply_ref or "").startswith(DAG)]
